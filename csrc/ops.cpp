@@ -1,0 +1,7 @@
+// Every operator's schema, one line each. Python allocates the outputs (vnlsdenoise/ops), kernels fill them.
+#include "stable.h"
+
+STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
+  m.def("halve_out(Tensor video, int axis, Tensor(a!) out) -> ()");
+  m.def("double_out(Tensor video, int axis, Tensor(a!) out) -> ()");
+}

@@ -1,0 +1,66 @@
+"""The errors that reach a user, each with the exit code of the command line.
+
+    VnlsError                     1  something inside went wrong
+    ├── UsageError                2  the request cannot be meant: options, output = input, existing output
+    ├── InputError                3  input missing, unreadable, unsupported
+    ├── OutputError               4  output not writable, disk full
+    ├── DeviceError               5  no usable device
+    │   └── ExtensionError        5  compiled library missing or unloadable
+    ├── MemoryLimitError          6  out of memory even at the smallest batch
+    ├── DamagedInputError         7  finished, but the input was damaged or short
+    └── VerificationError         8  the finished file does not hold what it should
+
+A message says what happened, why, and what to do next, in one line.
+"""
+
+
+class VnlsError(Exception):
+    """Base of every error this package raises for a reason outside its own code."""
+
+    exit_code = 1
+
+
+class UsageError(VnlsError):
+    """The request cannot be meant as given."""
+
+    exit_code = 2
+
+
+class InputError(VnlsError):
+    """The input is missing, unreadable or unsupported."""
+
+    exit_code = 3
+
+
+class OutputError(VnlsError):
+    """The output cannot be written."""
+
+    exit_code = 4
+
+
+class DeviceError(VnlsError):
+    """No usable device for the work."""
+
+    exit_code = 5
+
+
+class ExtensionError(DeviceError, ImportError):
+    """A compiled library is missing or does not load."""
+
+
+class MemoryLimitError(VnlsError):
+    """Out of memory even at the smallest batch."""
+
+    exit_code = 6
+
+
+class DamagedInputError(VnlsError):
+    """The output is complete for what the input held, but the input was damaged or short."""
+
+    exit_code = 7
+
+
+class VerificationError(VnlsError):
+    """The finished file does not hold what it should."""
+
+    exit_code = 8

@@ -1,0 +1,55 @@
+"""Checks of arguments, in words: what was expected and what came."""
+
+import torch
+from torch import Tensor
+
+FLOATING = (torch.float32, torch.float64)
+
+
+def check_tensor(
+    name: str, tensor: Tensor, dims: str, dtypes: tuple[torch.dtype, ...] = FLOATING, like: Tensor | None = None
+) -> None:
+    """Raise unless `tensor` has the shape that `dims` spells, one of `dtypes`, and the device (and dtype) of `like`.
+
+    dims: names or numbers separated by spaces, a leading `...` for any number of dimensions before: `"... H W"`, `"N 2"`.
+    """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    spelled = dims.split()
+    any_before = spelled[0] == "..."
+    fixed = spelled[1:] if any_before else spelled
+    shape = list(tensor.shape)
+    right = len(shape) >= len(fixed) if any_before else len(shape) == len(fixed)
+    tail = shape[len(shape) - len(fixed) :]
+    right = right and all(not word.isdigit() or int(word) == size for word, size in zip(fixed, tail, strict=False))
+    if not right:
+        raise ValueError(f"{name} must have shape [{', '.join(spelled)}], got {shape}")
+    if tensor.dtype not in dtypes:
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise TypeError(f"{name} must be {names}, got {str(tensor.dtype).removeprefix('torch.')}")
+    if like is not None and tensor.device != like.device:
+        raise ValueError(f"{name} must be on {like.device}, got {tensor.device}")
+
+
+def check_frames(name: str, frames: list[Tensor], dims: str, like: Tensor | None = None) -> None:
+    """Raise unless `frames` is a non-empty list of tensors of one shape, dtype and device."""
+    if not isinstance(frames, (list, tuple)) or not frames:
+        raise ValueError(f"{name} must be a non-empty list of tensors, one a frame, got {type(frames).__name__}")
+    if len(frames) > MAX_FRAMES:
+        raise ValueError(f"{name} must hold at most {MAX_FRAMES} frames, got {len(frames)}")
+    for index, frame in enumerate(frames):
+        check_tensor(f"{name}[{index}]", frame, dims, (frames[0].dtype,) if index else FLOATING, frames[0])
+        if frame.shape != frames[0].shape:
+            raise ValueError(f"{name}[{index}] must have the shape of the first, {list(frames[0].shape)}, got {list(frame.shape)}")
+    if like is not None and frames[0].device != like.device:
+        raise ValueError(f"{name} must be on {like.device}, got {frames[0].device}")
+
+
+MAX_FRAMES = 33  # kMaxFrames of csrc/frames.h
+
+
+def check_positive(**values: float) -> None:
+    """Raise unless every named value is greater than zero."""
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be greater than 0, got {value}")

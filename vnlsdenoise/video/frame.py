@@ -1,0 +1,50 @@
+"""What a decoded frame is: native integer planes and their place in time."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class PlaneFormat:
+    """The layout of a stream's samples.
+
+    family: "gray" (Y), "yuv" (Y, Cb, Cr) or "rgb" (R, G, B), in this order of planes.
+    depth: bits a sample, 8 to 16; 8-bit samples are uint8, all others uint16 with the value in the low bits.
+    chroma_x, chroma_y: log2 of the chroma subsampling along x and y (1, 1 for 4:2:0); 0 unless family is "yuv".
+    """
+
+    family: Literal["gray", "yuv", "rgb"]
+    width: int
+    height: int
+    depth: int
+    chroma_x: int = 0
+    chroma_y: int = 0
+
+    @property
+    def plane_shapes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of every plane."""
+        luma = (self.height, self.width)
+        if self.family == "gray":
+            return (luma,)
+        chroma = (-(-self.height >> self.chroma_y), -(-self.width >> self.chroma_x))
+        return (luma, chroma, chroma)
+
+    @property
+    def peak(self) -> int:
+        """The largest sample value."""
+        return (1 << self.depth) - 1
+
+
+@dataclass
+class Frame:
+    """One frame: planes as `PlaneFormat` says, and what travels beside them untouched (time stamps, side data)."""
+
+    planes: tuple[Plane, ...]
+    pts: int | None = None
+    duration: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
