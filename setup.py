@@ -43,7 +43,7 @@ def wants_cuda(toolkit: str | None) -> bool:
 headers = [str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.h*")]
 headers += [str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.cuh")]
 depends = headers + sources("cuda", ".cu")
-host_flags = [*COMMON, "-g0", "-Wall", "-Wextra", "-Wno-psabi", "-fvisibility=hidden", f"-ffile-prefix-map={ROOT}/="]
+host_flags = [*COMMON, "-g0", "-Wall", "-Wextra", "-Wno-psabi", "-Wno-unused-parameter", "-fvisibility=hidden", f"-ffile-prefix-map={ROOT}/="]
 # Debian's gcc passes --as-needed, which would drop libtorch.so from the needed libraries.
 link_flags = ["-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu"]
 

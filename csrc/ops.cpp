@@ -4,4 +4,10 @@
 STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def("halve_out(Tensor video, int axis, Tensor(a!) out) -> ()");
   m.def("double_out(Tensor video, int axis, Tensor(a!) out) -> ()");
+  m.def(
+      "chain_flow_out(Tensor[] forward, Tensor[] backward, Tensor queries, int frame, int scale, int height, int width, "
+      "Tensor(a!) centres) -> ()");
+  m.def(
+      "search_out(Tensor[] guide, Tensor queries, Tensor centres, int frame, int patch, int side, int side_other, "
+      "Tensor(a!) distances, Tensor(b!) offsets) -> ()");
 }
