@@ -10,4 +10,11 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def(
       "search_out(Tensor[] guide, Tensor queries, Tensor centres, int frame, int patch, int side, int side_other, "
       "Tensor(a!) distances, Tensor(b!) offsets) -> ()");
+  m.def(
+      "shrink_groups_(Tensor[] noisy, Tensor queries, Tensor offsets, int frame, int patch, float sigma, "
+      "float mean_threshold, Tensor(a!)[] sums) -> ()");
+  m.def(
+      "wiener_groups_(Tensor[] noisy, Tensor[] basic, Tensor queries, Tensor offsets, int frame, int patch, float sigma, "
+      "float tau, float flat, float mean_bias, Tensor(a!)[] sums) -> ()");
+  m.def("normalise_out(Tensor noisy, Tensor sums, float sigma, Tensor(a!) out) -> ()");
 }

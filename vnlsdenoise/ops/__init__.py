@@ -1,7 +1,20 @@
 """The operators: one a file, each with CPU and CUDA kernels behind one public function."""
 
+from vnlsdenoise.ops.aggregate import new_sums, normalise
 from vnlsdenoise.ops.flow import chain_flow
+from vnlsdenoise.ops.group import shrink_groups, wiener_groups
 from vnlsdenoise.ops.pyramid import double, halve, pyramid_down, pyramid_up
 from vnlsdenoise.ops.search import search
 
-__all__ = ["chain_flow", "double", "halve", "pyramid_down", "pyramid_up", "search"]
+__all__ = [
+    "chain_flow",
+    "double",
+    "halve",
+    "new_sums",
+    "normalise",
+    "pyramid_down",
+    "pyramid_up",
+    "search",
+    "shrink_groups",
+    "wiener_groups",
+]
