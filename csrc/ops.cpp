@@ -17,4 +17,9 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
       "wiener_groups_(Tensor[] noisy, Tensor[] basic, Tensor queries, Tensor offsets, int frame, int patch, float sigma, "
       "float tau, float flat, float mean_bias, Tensor(a!)[] sums) -> ()");
   m.def("normalise_out(Tensor noisy, Tensor sums, float sigma, Tensor(a!) out) -> ()");
+  m.def("guide_out(Tensor base, Tensor band, float weight, Tensor(a!) out) -> ()");
+  m.def("local_variance_out(Tensor video, Tensor(a!) variance) -> ()");
+  m.def("recompose_out(Tensor basic, Tensor low, Tensor variance, float sigma, float fade, Tensor(a!) out) -> ()");
+  m.def(
+      "fine_wiener_out(Tensor basic, Tensor coarse, Tensor variance, float sigma, int neighbors, Tensor(a!) out) -> ()");
 }

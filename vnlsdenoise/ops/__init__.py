@@ -4,16 +4,21 @@ from vnlsdenoise.ops.aggregate import new_sums, normalise
 from vnlsdenoise.ops.flow import chain_flow
 from vnlsdenoise.ops.group import shrink_groups, wiener_groups
 from vnlsdenoise.ops.pyramid import double, halve, pyramid_down, pyramid_up
+from vnlsdenoise.ops.recompose import fine_wiener, guide, local_variance, recompose
 from vnlsdenoise.ops.search import search
 
 __all__ = [
     "chain_flow",
     "double",
+    "fine_wiener",
+    "guide",
     "halve",
+    "local_variance",
     "new_sums",
     "normalise",
     "pyramid_down",
     "pyramid_up",
+    "recompose",
     "search",
     "shrink_groups",
     "wiener_groups",
