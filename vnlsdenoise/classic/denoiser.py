@@ -1,0 +1,120 @@
+"""The training-free denoiser: a pyramid of levels, fed frame by frame."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vnlsdenoise import ops
+from vnlsdenoise.classic.level import FlowPair, LevelDenoiser, LevelFrame
+from vnlsdenoise.classic.presets import Preset
+
+SMALLEST_LEVEL = 32  # a level whose shorter side would be less is left out
+DEFAULT_BATCH = 1 << 16
+
+# Flow between two neighbouring frames of luma: (before, now) -> FlowPair.
+Motion = Callable[[Tensor, Tensor], FlowPair]
+
+
+class ClassicDenoiser:
+    """Frames in, the same frames denoised out, in order, some tens of frames later; constant memory.
+
+    A frame is luma [1, H, W] or luma and two chroma channels [3, H, W], in units of the noise (deviation 1 in every
+    channel). With `subsampled_chroma` the chroma comes apart, [2, ceil(H/2), ceil(W/2)]: it enters one level down,
+    beside the halved luma, whose matches it shares.
+
+    motion: the flow between two neighbouring frames, called once for each pair with their luma [H, W].
+    """
+
+    def __init__(
+        self,
+        preset: Preset,
+        height: int,
+        width: int,
+        motion: Motion,
+        *,
+        subsampled_chroma: bool = False,
+        batch: int = DEFAULT_BATCH,
+    ) -> None:
+        self._motion = motion
+        self._subsampled = subsampled_chroma
+        count = 1
+        while count < preset.levels and min(height, width) >= 2 * SMALLEST_LEVEL:
+            height, width = (height + 1) // 2, (width + 1) // 2
+            count += 1
+        count = max(count, 2 if subsampled_chroma else 1)
+        self._levels = [
+            LevelDenoiser(preset.coarse if index else preset.finest, preset, 0.5**index, batch)
+            for index in range(count)
+        ]
+        self._waiting: list[deque[LevelFrame]] = [deque() for _ in range(count)]
+        self._chroma: deque[Tensor] = deque()
+        self._number = 0
+        self._last_luma: Tensor | None = None
+
+    def push(self, frame: Tensor, chroma: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Add the next frame; yields finished (frame, chroma) pairs."""
+        pair = self._flow(frame[0])
+        levels = self._pyramid(frame, chroma)
+        for index, noisy in enumerate(levels):
+            self._waiting[index].append(LevelFrame(self._number, noisy, self._flow_at(pair, index)))
+        self._number += 1
+        yield from self._feed(len(levels) - 1, None)
+
+    def flush(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """End the clip (a scene, or the video); yields what is left. The next frame begins a new clip."""
+        for index in range(len(self._levels) - 1, -1, -1):
+            for result in self._levels[index].flush():
+                yield from self._deliver(index, result)
+        self._last_luma = None
+
+    def _feed(self, index: int, coarse: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        frame = self._waiting[index].popleft()
+        frame.coarse = coarse
+        for result in self._levels[index].push(frame):
+            yield from self._deliver(index, result)
+
+    def _deliver(self, index: int, result: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """A level's result goes to the next finer level, or out."""
+        if index == 0:
+            yield result, self._chroma.popleft() if self._subsampled else None
+            return
+        if index == 1 and self._subsampled:
+            # The level works at half the noise: its chroma was scaled on the way in.
+            self._chroma.append(result[1:] * 2)
+        yield from self._feed(index - 1, result)
+
+    def _pyramid(self, frame: Tensor, chroma: Tensor | None) -> list[Tensor]:
+        levels = [frame.contiguous()]
+        for index in range(1, len(self._levels)):
+            below = ops.pyramid_down(levels[-1])
+            if index == 1 and chroma is not None:
+                below = torch.cat((below, chroma / 2))
+            levels.append(below)
+        return levels
+
+    def _flow(self, luma: Tensor) -> FlowPair:
+        if self._last_luma is None:  # no frame before: never read, but of the shape of the others
+            none = luma.new_zeros((2, 1, 1))
+            pair = FlowPair(none, none, 1)
+        else:
+            pair = self._motion(self._last_luma, luma)
+        self._last_luma = luma
+        return pair
+
+    def _flow_at(self, pair: FlowPair, index: int) -> FlowPair:
+        """The same flow for a coarser level: read at the level's own or a finer field, averaged down where needed."""
+        forward, backward, scale = pair.forward, pair.backward, pair.scale
+        for _ in range(index):
+            if scale > 1:
+                scale //= 2
+            else:
+                forward, backward = _halved_flow(forward), _halved_flow(backward)
+        return FlowPair(forward, backward, scale)
+
+
+def _halved_flow(flow: Tensor) -> Tensor:
+    """[2, h, w] -> [2, ceil(h/2), ceil(w/2)]: mean over 2 x 2 pixels, displacements halved."""
+    return functional.avg_pool2d(flow[None], 2, ceil_mode=True, count_include_pad=False)[0] / 2

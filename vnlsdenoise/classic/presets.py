@@ -1,0 +1,75 @@
+"""What the presets mean: patch sizes, group sizes, strides and windows of every pass."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of search, filter and aggregation.
+
+    patch: side of a patch. neighbors: patches a group. stride: distance of queries.
+    side, side_other: search window in the own frame and in the others.
+    mean_threshold: of the group mean's DCT, in deviations of its noise (step 1 only).
+    """
+
+    patch: int
+    neighbors: int
+    stride: int
+    side: int
+    side_other: int
+    mean_threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """The passes of one resolution: step 1, then one or more of step 2; weights of their results in the output.
+
+    mix: weights of step 1 (recomposed) and of every step-2 pass; they sum to 1.
+    """
+
+    shrink: Pass
+    wiener: tuple[Pass, ...]
+    mix: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mix) != 1 + len(self.wiener):
+            raise ValueError(f"mix must have {1 + len(self.wiener)} weights, got {len(self.mix)}")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A whole denoiser: the finest level, the coarser ones, and how far it looks.
+
+    radius: frames searched on each side. levels: resolutions, each half the size of the one before.
+    guide: weight of the noisy high band in the search image of step 1.
+    """
+
+    finest: Level
+    coarse: Level
+    radius: int = 4
+    levels: int = 3
+    guide: float = 0.6
+
+
+def _shrink(patch: int, neighbors: int, stride: int, mean_threshold: float) -> Pass:
+    return Pass(patch, neighbors, stride, side=9, side_other=5, mean_threshold=mean_threshold)
+
+
+def _wiener(patch: int, neighbors: int, stride: int, side: int = 15) -> Pass:
+    return Pass(patch, neighbors, stride, side=side, side_other=7)
+
+
+PRESETS = {
+    "fast": Preset(
+        finest=Level(_shrink(8, 32, 8, 2.7), (_wiener(8, 32, 8),), (0.15, 0.85)),
+        coarse=Level(_shrink(8, 32, 8, 2.7), (_wiener(8, 32, 8, side=9),), (0.0, 1.0)),
+    ),
+    "balanced": Preset(
+        finest=Level(_shrink(10, 48, 8, 2.4), (_wiener(12, 32, 8), _wiener(8, 32, 6)), (0.15, 0.4, 0.45)),
+        coarse=Level(_shrink(8, 32, 8, 2.7), (_wiener(8, 32, 6),), (0.0, 1.0)),
+    ),
+    "best": Preset(
+        finest=Level(_shrink(12, 64, 8, 2.4), (_wiener(12, 32, 6), _wiener(8, 32, 4)), (0.15, 0.4, 0.45)),
+        coarse=Level(_shrink(10, 64, 8, 2.0), (_wiener(12, 32, 8), _wiener(8, 32, 6)), (0.0, 0.0, 1.0)),
+    ),
+}
