@@ -1,12 +1,10 @@
 // The two group filters, each fused: gather a group, filter it, add it to the fixed-point sums.
-#include "group.h"
-
 #include <algorithm>
 #include <vector>
 
 #include "cpu/band_locks.h"
 #include "cpu/isa.h"
-#include "stable.h"
+#include "group_args.h"
 
 #define VNLS_KERNEL "cpu/group_kernel.h"
 #include "cpu/isa_variants.h"
@@ -16,32 +14,6 @@ namespace {
 using namespace vnls;
 
 constexpr int kGroupsPerTask = 32;
-
-GroupArgs group_args(const std::vector<Tensor>& noisy, const std::vector<Tensor>& basic, const Tensor& queries,
-                     const Tensor& offsets, int64_t frame, int64_t patch, double sigma,
-                     const std::vector<Tensor>& sums, const char* name) {
-  check_contiguous(queries, name);
-  check_contiguous(offsets, name);
-  GroupArgs a{};
-  a.noisy = const_frames<float>(noisy, name);
-  if (!basic.empty()) a.basic = const_frames<float>(basic, name);
-  a.sums.count = static_cast<int>(sums.size());
-  for (int i = 0; i < a.sums.count; ++i) {
-    check_contiguous(sums[i], name);
-    a.sums.data[i] = reinterpret_cast<long long*>(sums[i].mutable_data_ptr<int64_t>());
-  }
-  a.channels = static_cast<int>(noisy[0].size(0));
-  a.height = static_cast<int>(noisy[0].size(1));
-  a.width = static_cast<int>(noisy[0].size(2));
-  a.queries = queries.const_data_ptr<int>();
-  a.offsets = offsets.const_data_ptr<int>();
-  a.count = queries.size(0);
-  a.own = static_cast<int>(frame);
-  a.patch = static_cast<int>(patch);
-  a.neighbors = static_cast<int>(offsets.size(1));
-  a.scale = static_cast<float>(1 / sigma);
-  return a;
-}
 
 void shrink_groups_(std::vector<Tensor> noisy, const Tensor& queries, const Tensor& offsets, int64_t frame,
                     int64_t patch, double sigma, double mean_threshold, std::vector<Tensor> sums) {

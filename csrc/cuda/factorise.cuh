@@ -1,0 +1,59 @@
+// Float32 inverses of small symmetric positive definite matrices by one block of 2 K threads: columns in registers, one
+// row published in shared memory a step, one barrier a step.
+#pragma once
+
+namespace vnls {
+
+// Column tid % K of the inverse of m + shift I, rows tid / K * K/2 .. + K/2 - 1, into out: the sweep operator, which
+// keeps the matrix symmetric, so that a published row serves as the column too. rows: 2 K floats, 16-byte aligned.
+template <int K>
+__device__ inline void invert_columns(const float* m, int stride, float shift, float* rows, float (&out)[K / 2]) {
+  constexpr int kHalf = K / 2;
+  const int column = threadIdx.x % K, half = threadIdx.x / K, first = half * kHalf;
+#pragma unroll
+  for (int i = 0; i < kHalf; ++i) out[i] = m[(first + i) * stride + column] + (first + i == column ? shift : 0.f);
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    float* row = rows + k % 2 * K;
+    if (half == k / kHalf) row[column] = out[k % kHalf];
+    __syncthreads();
+    const float inverse = 1.f / row[k];
+    const bool pivot = column == k;
+    const float factor = pivot ? -inverse : row[column] * inverse;
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) out[i] = fmaf(-row[first + i], factor, pivot ? 0.f : out[i]);
+    if (half == k / kHalf) out[k % kHalf] = factor;
+  }
+#pragma unroll
+  for (int i = 0; i < kHalf; ++i) out[i] = -out[i];
+}
+
+// For m + shift I = L L^T: threads K .. 2 K - 1 end with column tid - K of L^-1 in out; the others' out is scratch.
+// rows: 2 K floats, pivots: K floats.
+template <int K>
+__device__ inline void invert_factor_columns(const float* m, int stride, float shift, float* rows, float* pivots,
+                                             float (&out)[K]) {
+  const int column = threadIdx.x % K;
+  const bool of_matrix = threadIdx.x < K;
+#pragma unroll
+  for (int i = 0; i < K; ++i) {
+    const float identity = i == column ? 1.f : 0.f;
+    out[i] = of_matrix ? m[i * stride + column] + shift * identity : identity;
+  }
+#pragma unroll
+  for (int k = 0; k < K; ++k) {
+    float* row = rows + k % 2 * K;
+    if (of_matrix) row[column] = out[k];
+    __syncthreads();
+    const float pivot = row[k];
+    if (threadIdx.x == k) pivots[k] = rsqrtf(pivot);
+    const float factor = out[k] / pivot;
+#pragma unroll
+    for (int i = k + 1; i < K; ++i) out[i] = fmaf(-row[i], factor, out[i]);
+  }
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < K; ++i) out[i] *= pivots[i];
+}
+
+}  // namespace vnls

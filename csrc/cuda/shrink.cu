@@ -1,0 +1,156 @@
+// Step 1 filter, one block a group, fused: gather, Gram matrix, singular value shrinkage, aggregation.
+#include "cuda/factorise.cuh"
+#include "cuda/group.cuh"
+#include "cuda/launch.h"
+#include "group_args.h"
+
+namespace {
+
+using namespace vnls;
+
+template <int K>
+struct Shared {
+  Places places;
+  __half* rows;        // [2, K, group stride] centred patches of the set's channels
+  float *mean, *mean_change, *spectrum, *between;  // [2, padded]
+  float* gram;         // [K, K + 4]
+  float* published;    // [2, K]
+  __half *inverse, *gain;  // [K, square stride]; gain twice
+
+  __host__ __device__ Shared(SharedLayout& s, int patch)
+      : places(s, K, patch),
+        rows(s.take<__half>(2 * K * group_stride(patch))),
+        mean(s.take<float>(2 * padded_pixels(patch))),
+        mean_change(s.take<float>(2 * padded_pixels(patch))),
+        spectrum(s.take<float>(2 * padded_pixels(patch))),
+        between(s.take<float>(2 * padded_pixels(patch))),
+        gram(s.take<float>(K * (K + 4))),
+        published(s.take<float>(2 * K)),
+        inverse(s.take<__half>(K * square_stride(K))),
+        gain(s.take<__half>(2 * K * square_stride(K))) {}
+};
+
+// The change of the group means by a hard threshold of their DCT, DC kept.
+template <int K>
+__device__ void threshold_means(const Shared<K>& s, int p, int count, float threshold) {
+  const int padded = padded_pixels(p), d = p * p;
+  transform(s.places, p, false, count, s.mean, s.spectrum, s.between);
+  for (int i = threadIdx.x; i < count * d; i += blockDim.x) {
+    float& coefficient = s.spectrum[i / d * padded + i % d];
+    if (i % d != 0 && fabsf(coefficient) <= threshold) coefficient = 0;
+  }
+  __syncthreads();
+  transform(s.places, p, true, count, s.spectrum, s.mean_change, s.between);
+  for (int x = threadIdx.x; x < count * padded; x += blockDim.x)
+    s.mean_change[x] = x % padded < d ? s.mean_change[x] - s.mean[x] : 0.f;
+  __syncthreads();
+}
+
+template <int K>
+__global__ void __launch_bounds__(2 * K)
+    shrink_kernel(const __grid_constant__ GroupArgs a, const __grid_constant__ ShrinkParameters parameters) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  SharedLayout layout{memory};
+  const Shared<K> s(layout, a.patch);
+  constexpr int kStride = square_stride(K), kGram = K + 4;
+  const int lane = threadIdx.x % 32, first_row = threadIdx.x / 32 * 16;
+  const int p = a.patch, d = p * p, padded = padded_pixels(p), stride = group_stride(p);
+  s.places.fill(a, blockIdx.x, K);
+  __syncthreads();
+  for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
+    const int count = first == 0 ? 1 : a.channels - 1;
+    for (int c = 0; c < count; ++c)
+      gather_centred<K>(a, a.noisy, s.places, first + c, s.rows + c * K * stride, s.mean + c * padded);
+    __syncthreads();
+    Slab<K> slab;
+    slab.clear();
+    for (int c = 0; c < count; ++c)
+      add_outer<K>(slab, s.rows + c * K * stride, s.rows + c * K * stride, stride, padded, first_row, lane);
+    const ShrinkConstants constants = shrink_constants(K, count * d);
+    slab.for_each(first_row, lane,
+                  [&](float& v, int row, int column) { s.gram[row * kGram + column] = v * constants.gram_scale; });
+    threshold_means<K>(s, p, count, parameters.mean_threshold * rsqrtf(K));
+
+    float column[K / 2];
+    invert_columns<K>(s.gram, kGram, kShrinkDelta, s.published, column);
+    {
+      const int index = threadIdx.x % K, begin = threadIdx.x / K * (K / 2);
+#pragma unroll
+      for (int i = 0; i < K / 2; ++i) {  // symmetric: a column is stored as a row
+        const float h = kShrinkDelta * column[i];
+        s.inverse[index * kStride + begin + i] = __float2half_rn(h);
+        s.gain[index * kStride + begin + i] = __float2half_rn((begin + i == index ? 1.f : 0.f) - h);
+      }
+    }
+    __syncthreads();
+    // Four steps v <- 3 v^2 - 2 v^3; every warp keeps its slab of v, all read the whole of it.
+    LeftSlab<K> gain(s.gain, kStride, first_row, lane);
+    Slab<K> cube;
+#pragma unroll 1
+    for (int step = 0; step < kShrinkSteps; ++step) {
+      const __half* whole = s.gain + step % 2 * K * kStride;
+      multiply_symmetric<K>(slab, gain, whole, kStride, lane);
+      multiply_symmetric<K>(cube, LeftSlab<K>(slab), whole, kStride, lane);
+#pragma unroll
+      for (int j = 0; j < K / 8; ++j)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) slab.value[j][i] = 3 * slab.value[j][i] - 2 * cube.value[j][i];
+      gain = LeftSlab<K>(slab);
+      slab.store(s.gain + (step + 1) % 2 * K * kStride, kStride, first_row, lane);
+      __syncthreads();
+    }
+    // What is taken away: -(I - v + slope v h).
+    multiply_symmetric<K>(cube, gain, s.inverse, kStride, lane);
+#pragma unroll
+    for (int j = 0; j < K / 8; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) slab.value[j][i] -= constants.slope * cube.value[j][i];
+    slab.for_each(first_row, lane, [](float& v, int row, int column) { v -= row == column ? 1.f : 0.f; });
+    const LeftSlab<K> taken(slab);
+    for (int c = 0; c < count; ++c) {
+      const float* mean_change = s.mean_change + c * padded;
+      for (int x = 0; x < padded; x += 16) {
+        float change[2][4];
+        multiply_columns<K>(change, taken, s.rows + c * K * stride, stride, x, lane);
+#pragma unroll
+        for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) change[tile][i] += mean_change[x + tile * 8 + lane % 4 * 2 + i % 2];
+        add_changes(a, s.places, first + c, first_row, x, change, quantise_weight(1.f), lane);
+      }
+    }
+    __syncthreads();  // the next set reuses the shared memory
+  }
+}
+
+template <int K>
+void launch_shrink(const GroupArgs& a, const ShrinkParameters& parameters, cudaStream_t stream) {
+  SharedLayout layout{nullptr};
+  Shared<K>(layout, a.patch);
+  const int bytes = static_cast<int>(layout.used);
+  STD_CUDA_CHECK(cudaFuncSetAttribute(shrink_kernel<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  shrink_kernel<K><<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+}
+
+void shrink_groups_(std::vector<Tensor> noisy, const Tensor& queries, const Tensor& offsets, int64_t frame,
+                    int64_t patch, double sigma, double mean_threshold, std::vector<Tensor> sums) {
+  const GroupArgs a = group_args(noisy, {}, queries, offsets, frame, patch, sigma, sums, "shrink_groups");
+  const ShrinkParameters parameters{static_cast<float>(mean_threshold)};
+  if (a.count == 0) return;
+  launch_on(queries, [&](cudaStream_t stream) {
+    switch (a.neighbors) {
+      case 16:
+        return launch_shrink<16>(a, parameters, stream);
+      case 32:
+        return launch_shrink<32>(a, parameters, stream);
+      case 48:
+        return launch_shrink<48>(a, parameters, stream);
+      default:
+        return launch_shrink<64>(a, parameters, stream);
+    }
+  });
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) { m.impl("shrink_groups_", TORCH_BOX(&shrink_groups_)); }

@@ -1,0 +1,252 @@
+// Step 2 filter, one block a group, fused: gather, two-sided Wiener filter, aggregation.
+//
+// The factor W = L^-1 B / sqrt K (L L^T = B B^T / K + tau I) keeps every operand near 1, so that half precision serves;
+// the two factorisations stay in float32.
+#include "cuda/factorise.cuh"
+#include "cuda/group.cuh"
+#include "cuda/launch.h"
+#include "group_args.h"
+
+namespace {
+
+using namespace vnls;
+
+template <int K>
+struct Shared {
+  Places places;
+  __half *noisy, *basic, *white;  // [channels, K, group stride]: centred patches; W replaces nothing, it is a third
+  float *noisy_mean, *basic_mean, *noisy_spectrum, *basic_spectrum, *between;  // [channels, padded]
+  float *gram, *published, *pivots;  // [K, K + 4], [2, K], [K]
+  float* scratch;                    // one a warp
+  float* mean_gain;                  // [3] energy of the mean's gains / K
+  __half *square[2], *left;          // [K, square stride]
+
+  __host__ __device__ Shared(SharedLayout& s, int patch, int channels)
+      : places(s, K, patch),
+        noisy(s.take<__half>(channels * K * group_stride(patch))),
+        basic(s.take<__half>(channels * K * group_stride(patch))),
+        white(s.take<__half>((channels > 1 ? 2 : 1) * K * group_stride(patch))),
+        noisy_mean(s.take<float>(channels * padded_pixels(patch))),
+        basic_mean(s.take<float>(channels * padded_pixels(patch))),
+        noisy_spectrum(s.take<float>(channels * padded_pixels(patch))),
+        basic_spectrum(s.take<float>(channels * padded_pixels(patch))),
+        between(s.take<float>(channels * padded_pixels(patch))),
+        gram(s.take<float>(K * (K + 4))),
+        published(s.take<float>(2 * K)),
+        pivots(s.take<float>(K)),
+        scratch(s.take<float>(4)),
+        mean_gain(s.take<float>(4)),
+        square{s.take<__half>(K * square_stride(K)), s.take<__half>(K * square_stride(K))},
+        left(s.take<__half>(K * square_stride(K))) {}
+};
+
+// Wiener filter of the group means in the DCT domain; afterwards noisy_spectrum holds the change of each mean.
+// energy: this thread's share of the squares of the centred basic patches.
+template <int K>
+__device__ void filter_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s, float energy) {
+  const int p = a.patch, d = p * p, padded = padded_pixels(p);
+  transform(s.places, p, false, a.channels, s.noisy_mean, s.noisy_spectrum, s.between);
+  transform(s.places, p, false, a.channels, s.basic_mean, s.basic_spectrum, s.between);
+  const float noise = 1.f / K;
+  float content = energy / K;
+  for (int c = 0; c < a.channels; ++c) {
+    float gain_energy = 0;
+    for (int x = threadIdx.x; x < d; x += blockDim.x) {
+      if (x == 0) {
+        gain_energy += 1;
+        continue;
+      }
+      const float basic = s.basic_spectrum[c * padded + x];
+      const float signal = fmaxf(basic * basic - parameters.mean_bias * noise, 0.f);
+      const float gain = signal / (signal + noise);
+      s.noisy_spectrum[c * padded + x] *= gain;
+      content += signal;
+      gain_energy += gain * gain;
+    }
+    const float total = block_sum(gain_energy, s.scratch);
+    if (threadIdx.x == 0) s.mean_gain[c] = total / K;
+  }
+  content = block_sum(content, s.scratch) / (d * a.channels);
+  const float trust = content / (content + parameters.flat);  // of the noisy mean's DC against the basic's
+  if (threadIdx.x < a.channels) {
+    float& dc = s.noisy_spectrum[threadIdx.x * padded];
+    const float basic = s.basic_spectrum[threadIdx.x * padded];
+    dc = basic + trust * (dc - basic);
+  }
+  __syncthreads();
+  transform(s.places, p, true, a.channels, s.noisy_spectrum, s.basic_spectrum, s.between);
+  for (int x = threadIdx.x; x < a.channels * padded; x += blockDim.x)
+    s.noisy_spectrum[x] = x % padded < d ? s.basic_spectrum[x] - s.noisy_mean[x] : 0.f;
+  __syncthreads();
+}
+
+template <int K>
+__global__ void __launch_bounds__(2 * K)
+    wiener_kernel(const __grid_constant__ GroupArgs a, const __grid_constant__ WienerParameters parameters) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  SharedLayout layout{memory};
+  const Shared<K> s(layout, a.patch, a.channels);
+  constexpr int kStride = square_stride(K), kGram = K + 4;
+  const int lane = threadIdx.x % 32, first_row = threadIdx.x / 32 * 16;
+  const int p = a.patch, padded = padded_pixels(p), stride = group_stride(p);
+  s.places.fill(a, blockIdx.x, K);
+  __syncthreads();
+  float energy = 0;
+  for (int c = 0; c < a.channels; ++c) {
+    gather_centred<K>(a, a.noisy, s.places, c, s.noisy + c * K * stride, s.noisy_mean + c * padded);
+    energy += gather_centred<K>(a, a.basic, s.places, c, s.basic + c * K * stride, s.basic_mean + c * padded);
+  }
+  __syncthreads();
+  filter_means<K>(a, parameters, s, energy);
+
+  for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
+    const int count = first == 0 ? 1 : a.channels - 1;
+    const __half *noisy = s.noisy + first * K * stride, *basic = s.basic + first * K * stride;
+    Slab<K> u, work;
+    work.clear();
+    for (int c = 0; c < count; ++c)
+      add_outer<K>(work, basic + c * K * stride, basic + c * K * stride, stride, padded, first_row, lane);
+    work.for_each(first_row, lane, [&](float& v, int row, int column) { s.gram[row * kGram + column] = v / K; });
+    __syncthreads();
+    {
+      float column[K];
+      invert_factor_columns<K>(s.gram, kGram, parameters.tau, s.published, s.pivots, column);
+      if (threadIdx.x >= K) {
+#pragma unroll
+        for (int i = 0; i < K; ++i) s.square[0][i * kStride + threadIdx.x - K] = __float2half_rn(column[i]);
+      }
+    }
+    __syncthreads();
+    // W = L^-1 B / sqrt K.
+    {
+      const LeftSlab<K> factor(s.square[0], kStride, first_row, lane);
+      const float scale = rsqrtf(K);
+      for (int c = 0; c < count; ++c) {
+        __half* white = s.white + c * K * stride + (first_row + lane / 4) * stride + lane % 4 * 2;
+        for (int x = 0; x < padded; x += 16) {
+          float out[2][4];
+          multiply_columns<K>(out, factor, basic + c * K * stride, stride, x, lane);
+#pragma unroll
+          for (int tile = 0; tile < 2; ++tile) {
+            uint32_t* to = reinterpret_cast<uint32_t*>(white + x + tile * 8);
+            *to = pack(out[tile][0] * scale, out[tile][1] * scale);
+            to = reinterpret_cast<uint32_t*>(white + x + tile * 8 + 8 * stride);
+            *to = pack(out[tile][2] * scale, out[tile][3] * scale);
+          }
+        }
+      }
+    }
+    __syncthreads();
+    // U = W W^T, eigenvalues l / (l + tau); cross = Y W^T.
+    Slab<K> cross;
+    u.clear();
+    cross.clear();
+    for (int c = 0; c < count; ++c) {
+      const __half* white = s.white + c * K * stride;
+      add_outer<K>(u, white, white, stride, padded, first_row, lane);
+      add_outer<K>(cross, noisy + c * K * stride, white, stride, padded, first_row, lane);
+    }
+    const LeftSlab<K> left_u(u);
+    work = u;
+    work.for_each(first_row, lane, [](float& v, int row, int column) { v = (row == column ? 1.f : 0.f) - v; });
+    work.store(s.square[0], kStride, first_row, lane);  // H = I - U
+    __syncthreads();
+    Slab<K> w;
+    multiply_symmetric<K>(w, left_u, s.square[0], kStride, lane);
+    w.for_each(first_row, lane, [](float& v, int, int) { v *= kWienerOrder; });
+    w.store(s.square[1], kStride, first_row, lane);
+    __syncthreads();
+    // Q = (I + w)(I + w^2), into the place of H.
+    {
+      Slab<K> square;
+      multiply_symmetric<K>(square, LeftSlab<K>(w), s.square[1], kStride, lane);
+      multiply_symmetric<K>(work, LeftSlab<K>(square), s.square[1], kStride, lane);
+#pragma unroll
+      for (int j = 0; j < K / 8; ++j)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) work.value[j][i] += w.value[j][i] + square.value[j][i];
+      work.for_each(first_row, lane, [](float& v, int row, int column) { v += row == column ? 1.f : 0.f; });
+      work.store(s.square[0], kStride, first_row, lane);
+    }
+    __syncthreads();
+    // P = (U + 0.1 H) Q, into the place of w.
+    u.for_each(first_row, lane, [](float& v, int row, int column) {
+      v = (1 - kWienerRest) * v + (row == column ? kWienerRest : 0.f);
+    });
+    multiply_symmetric<K>(work, LeftSlab<K>(u), s.square[0], kStride, lane);
+    work.store(s.square[1], kStride, first_row, lane);
+    __syncthreads();
+    // R = U P: gains l^2 / (l^2 + tau^2). cross P, into the place of Q.
+    multiply_symmetric<K>(work, left_u, s.square[1], kStride, lane);
+    float gains = 0, rank = 0;
+    work.for_each(first_row, lane, [&](float& v, int row, int column) {
+      gains = fmaf(v, v, gains);
+      rank += row == column ? v : 0.f;
+    });
+    multiply_symmetric<K>(work, LeftSlab<K>(cross), s.square[1], kStride, lane);
+    work.store(s.square[0], kStride, first_row, lane);
+    gains = block_sum(gains, s.scratch);
+    if (first == 0) {  // across the patches, from luma alone: G (G + rho I)^-1, rho = effective rank / K
+      const float rho = block_sum(rank, s.scratch) / K + kLeftFloor;
+      float column[K / 2];
+      invert_columns<K>(s.gram, kGram, rho, s.published, column);
+      const int index = threadIdx.x % K, begin = threadIdx.x / K * (K / 2);
+#pragma unroll
+      for (int i = 0; i < K / 2; ++i)
+        s.left[index * kStride + begin + i] = __float2half_rn((begin + i == index ? 1.f : 0.f) - rho * column[i]);
+      __syncthreads();
+    }
+    multiply_square<K>(work, LeftSlab<K>(s.left, kStride, first_row, lane), s.square[0], kStride, lane);
+    const LeftSlab<K> filter(work);
+    for (int c = 0; c < count; ++c) {
+      const float* mean_change = s.noisy_spectrum + (first + c) * padded;
+      const int weight = quantise_weight(1 / (1 + gains + s.mean_gain[first + c]));
+      const __half* row = noisy + c * K * stride + (first_row + lane / 4) * stride + lane % 4 * 2;
+      for (int x = 0; x < padded; x += 16) {
+        float change[2][4];
+        multiply_columns<K>(change, filter, s.white + c * K * stride, stride, x, lane);
+#pragma unroll
+        for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+            change[tile][i] += mean_change[x + tile * 8 + lane % 4 * 2 + i % 2] -
+                               __half2float(row[i / 2 * 8 * stride + x + tile * 8 + i % 2]);
+        add_changes(a, s.places, first + c, first_row, x, change, weight, lane);
+      }
+    }
+    __syncthreads();  // the next set reuses the shared memory
+  }
+}
+
+template <int K>
+void launch_wiener(const GroupArgs& a, const WienerParameters& parameters, cudaStream_t stream) {
+  SharedLayout layout{nullptr};
+  Shared<K>(layout, a.patch, a.channels);
+  const int bytes = static_cast<int>(layout.used);
+  STD_CUDA_CHECK(cudaFuncSetAttribute(wiener_kernel<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  wiener_kernel<K><<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+}
+
+void wiener_groups_(std::vector<Tensor> noisy, std::vector<Tensor> basic, const Tensor& queries, const Tensor& offsets,
+                    int64_t frame, int64_t patch, double sigma, double tau, double flat, double mean_bias,
+                    std::vector<Tensor> sums) {
+  const GroupArgs a = group_args(noisy, basic, queries, offsets, frame, patch, sigma, sums, "wiener_groups");
+  const WienerParameters parameters{static_cast<float>(tau), static_cast<float>(flat), static_cast<float>(mean_bias)};
+  if (a.count == 0) return;
+  launch_on(queries, [&](cudaStream_t stream) {
+    switch (a.neighbors) {
+      case 16:
+        return launch_wiener<16>(a, parameters, stream);
+      case 32:
+        return launch_wiener<32>(a, parameters, stream);
+      case 48:
+        return launch_wiener<48>(a, parameters, stream);
+      default:
+        return launch_wiener<64>(a, parameters, stream);
+    }
+  });
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) { m.impl("wiener_groups_", TORCH_BOX(&wiener_groups_)); }
