@@ -1,21 +1,19 @@
 """The training-free denoiser: a pyramid of levels, fed frame by frame."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from vnlsdenoise import ops
-from vnlsdenoise.classic.level import FlowPair, LevelDenoiser, LevelFrame
+from vnlsdenoise.classic.level import LevelDenoiser, LevelFrame
+from vnlsdenoise.classic.motion import FlowPair, Motion
 from vnlsdenoise.classic.presets import Preset
 
 SMALLEST_LEVEL = 32  # a level whose shorter side would be less is left out
 DEFAULT_BATCH = 1 << 16
-
-# Flow between two neighbouring frames of luma: (before, now) -> FlowPair.
-Motion = Callable[[Tensor, Tensor], FlowPair]
 
 
 class ClassicDenoiser:
@@ -25,7 +23,7 @@ class ClassicDenoiser:
     channel). With `subsampled_chroma` the chroma comes apart, [2, ceil(H/2), ceil(W/2)]: it enters one level down,
     beside the halved luma, whose matches it shares.
 
-    motion: the flow between two neighbouring frames, called once for each pair with their luma [H, W].
+    motion: measures the flow between neighbouring frames, on their luma.
     """
 
     def __init__(
@@ -52,11 +50,10 @@ class ClassicDenoiser:
         self._waiting: list[deque[LevelFrame]] = [deque() for _ in range(count)]
         self._chroma: deque[Tensor] = deque()
         self._number = 0
-        self._last_luma: Tensor | None = None
 
     def push(self, frame: Tensor, chroma: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Add the next frame; yields finished (frame, chroma) pairs."""
-        pair = self._flow(frame[0])
+        pair = self._motion.push(frame[0])
         levels = self._pyramid(frame, chroma)
         for index, noisy in enumerate(levels):
             self._waiting[index].append(LevelFrame(self._number, noisy, self._flow_at(pair, index)))
@@ -68,7 +65,7 @@ class ClassicDenoiser:
         for index in range(len(self._levels) - 1, -1, -1):
             for result in self._levels[index].flush():
                 yield from self._deliver(index, result)
-        self._last_luma = None
+        self._motion.reset()
 
     def _feed(self, index: int, coarse: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         frame = self._waiting[index].popleft()
@@ -95,17 +92,10 @@ class ClassicDenoiser:
             levels.append(below)
         return levels
 
-    def _flow(self, luma: Tensor) -> FlowPair:
-        if self._last_luma is None:  # no frame before: never read, but of the shape of the others
-            none = luma.new_zeros((2, 1, 1))
-            pair = FlowPair(none, none, 1)
-        else:
-            pair = self._motion(self._last_luma, luma)
-        self._last_luma = luma
-        return pair
-
-    def _flow_at(self, pair: FlowPair, index: int) -> FlowPair:
-        """The same flow for a coarser level: read at the level's own or a finer field, averaged down where needed."""
+    def _flow_at(self, pair: FlowPair | None, index: int) -> FlowPair | None:
+        """The same flow for level `index`: each level halves the field's scale, then the field itself."""
+        if pair is None:
+            return None
         forward, backward, scale = pair.forward, pair.backward, pair.scale
         for _ in range(index):
             if scale > 1:

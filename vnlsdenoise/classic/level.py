@@ -1,6 +1,6 @@
 """One resolution of the pyramid: guided step 1, recomposition with the coarser result, step-2 passes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -8,17 +8,9 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise import ops
+from vnlsdenoise.classic.motion import FlowPair
 from vnlsdenoise.classic.presets import Level, Pass, Preset
 from vnlsdenoise.classic.window import SlidingWindow
-
-
-@dataclass
-class FlowPair:
-    """Flow between a frame and the one before it: fields [2, h, w], h = ceil(H / scale), in pixels of the field."""
-
-    forward: Tensor  # from the frame before to this one
-    backward: Tensor  # from this one to the frame before
-    scale: int
 
 
 @dataclass
@@ -27,7 +19,7 @@ class LevelFrame:
 
     number: int
     noisy: Tensor  # [C, H, W]
-    flow: FlowPair
+    flow: FlowPair | None  # None at the first frame of a clip
     coarse: Tensor | None = None
 
 
@@ -47,7 +39,7 @@ class _PassFrame:
 
 
 @lru_cache(maxsize=256)
-def query_grid(height: int, width: int, patch: int, stride: int, phase: int, device: torch.device) -> Tensor:
+def _query_grid(height: int, width: int, patch: int, stride: int, phase: int, device: torch.device) -> Tensor:
     """Queries int32 [N, 2], (y, x), in raster order: every `stride` pixels from `phase`, and both borders."""
     rows = sorted({*range(phase, height - patch + 1, stride), 0, height - patch})
     columns = sorted({*range(phase, width - patch + 1, stride), 0, width - patch})
@@ -145,7 +137,7 @@ class LevelDenoiser:
 
     # --- step 2
 
-    def _wiener_worker(self, step: Pass):  # type: ignore[no-untyped-def]
+    def _wiener_worker(self, step: Pass) -> Callable[[list[_PassFrame], int], None]:
         def work(window: list[_PassFrame], index: int) -> None:
             for queries, offsets in self._matches(window, index, step):
                 ops.wiener_groups(
@@ -172,16 +164,9 @@ class LevelDenoiser:
         own = window[index]
         height, width = own.guide.shape
         phase = 2 * own.frame.number % step.stride
-        grid = query_grid(height, width, step.patch, step.stride, phase, own.guide.device)
-        # The last frame's forward and the first one's backward flow are never read: their neighbours' stand in.
-        between = [item.frame.flow for item in window[1:]]
-        forward = [flow.forward for flow in [*between, (between or [own.frame.flow])[-1]]]
-        backward = [flow.backward for flow in [(between or [own.frame.flow])[0], *between]]
-        scale = between[0].scale if between else 1
+        grid = _query_grid(height, width, step.patch, step.stride, phase, own.guide.device)
         for queries in grid.split(self._batch):
-            centres = ops.chain_flow(
-                forward, backward, queries, frame=index, size=(height, width), scale=scale
-            )
+            centres = _chained(window, index, queries)
             _, offsets = ops.search(
                 [item.guide for item in window],
                 queries,
@@ -193,3 +178,22 @@ class LevelDenoiser:
                 side_other=step.side_other,
             )
             yield queries, offsets
+
+
+def _chained(window: list[_PassFrame], index: int, queries: Tensor) -> Tensor:
+    """Where the flow takes the queries of frame `index` in every frame of the window: int32 [N, frames, 2]."""
+    between = [item.frame.flow for item in window[1:]]
+    if not between:
+        return queries[:, None].contiguous()
+    flows = [flow for flow in between if flow is not None]
+    if len(flows) != len(between):
+        raise RuntimeError("a window reaches across the start of a clip")
+    # The last frame's forward and the first one's backward flow are never read: their neighbours' stand in.
+    return ops.chain_flow(
+        [flow.forward for flow in [*flows, flows[-1]]],
+        [flow.backward for flow in [flows[0], *flows]],
+        queries,
+        frame=index,
+        size=(window[0].guide.shape[0], window[0].guide.shape[1]),
+        scale=flows[0].scale,
+    )

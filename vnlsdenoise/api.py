@@ -1,0 +1,84 @@
+"""The Python front door: a video tensor in, the denoised tensor out."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vnlsdenoise.classic.denoiser import DEFAULT_BATCH
+from vnlsdenoise.classic.planar import PlanarDenoiser
+from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.errors import UsageError
+from vnlsdenoise.noise import estimate_sigma
+from vnlsdenoise.video.frame import PlaneFormat
+
+
+def denoise(
+    video: Tensor,
+    sigma: float | Sequence[float] | None = None,
+    *,
+    method: str = "classic",
+    preset: str = "balanced",
+    device: str | torch.device | None = None,
+    peak: float | None = None,
+    batch: int = DEFAULT_BATCH,
+) -> Tensor:
+    """Remove white Gaussian noise from a video.
+
+    Args:
+        video: [T, C, H, W], float, C = 1 (grey) or 3 (R, G, B); any T, H, W of at least 1.
+        sigma: deviation of the noise in the scale of the data: one for all channels or one each; None = estimated.
+            Channels whose sigma is 0 are returned as they are.
+        method: "classic". preset: "fast", "balanced" or "best".
+        device: where to work, e.g. "cuda"; None = where the video is.
+        peak: the value of full white; None = 1 if the mean of the video's absolute values is at most 1.5, else 255. It
+            scales the image that flow is measured on, and the estimate of sigma.
+        batch: most queries worked on at once: bounds memory, does not change the result.
+
+    Returns:
+        [T, C, H, W], dtype and device of the input; not clipped.
+
+    Raises:
+        ValueError, TypeError: shapes, dtype or sigma are not as above.
+        UsageError: no such method or preset.
+    """
+    if not isinstance(video, Tensor) or not video.is_floating_point():
+        raise TypeError(f"video must be a floating-point torch.Tensor, got {getattr(video, 'dtype', type(video).__name__)}")
+    if video.dim() != 4 or video.shape[1] not in (1, 3) or 0 in video.shape:
+        raise ValueError(f"video must have shape [T, 1 or 3, H, W], got {list(video.shape)}")
+    if method != "classic":
+        raise UsageError(f"no such method: {method!r}; there is: classic")
+    if preset not in PRESETS:
+        raise UsageError(f"no such preset: {preset!r}; there are: {', '.join(PRESETS)}")
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    peak = peak if peak is not None else _guess_peak(video)
+    channels = video.shape[1]
+    if sigma is None:
+        sigma = [estimate_sigma(video[:, c].float(), peak=peak) for c in range(channels)]
+    sigmas = tuple(float(s) for s in sigma) if isinstance(sigma, Sequence) else (float(sigma),) * channels
+    if len(sigmas) != channels or not all(0 <= s < float("inf") for s in sigmas):
+        raise ValueError(f"sigma must be one or {channels} finite values of at least 0, got {sigma}")
+    if all(s == 0 for s in sigmas):
+        return video.clone()
+    layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
+    work = torch.device(device) if device is not None else video.device
+    denoiser = PlanarDenoiser(layout, sigmas, PRESETS[preset], peak=peak, batch=batch)
+    out = torch.empty_like(video, memory_format=torch.contiguous_format)
+    done = 0
+
+    def collect(planes: list[Tensor]) -> None:
+        nonlocal done
+        out[done] = torch.stack(planes)
+        done += 1
+
+    for frame in video:
+        for planes in denoiser.push(list(frame.to(work).float())):
+            collect(planes)
+    for planes in denoiser.flush():
+        collect(planes)
+    return out
+
+
+def _guess_peak(video: Tensor) -> float:
+    return 1.0 if float(video.abs().mean()) <= 1.5 else 255.0

@@ -1,0 +1,123 @@
+"""The classic denoiser on a video's own planes: grey, RGB, and luma with chroma of any subsampling."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from vnlsdenoise import ops
+from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser
+from vnlsdenoise.classic.motion import Motion, Tvl1Motion
+from vnlsdenoise.classic.presets import Preset
+from vnlsdenoise.planes import opponent_from_rgb, opponent_sigma, pad_by_reflection, rgb_from_opponent
+from vnlsdenoise.video.frame import PlaneFormat
+
+SMALLEST_SIDE = 32  # a smaller frame is padded by reflection, so that every preset's patches fit in
+# Under this share of the range a noise deviation counts as none: the plane is returned as it is.
+SMALLEST_SIGMA = 1 / 4096
+
+
+class PlanarDenoiser:
+    """Planes in, the same planes denoised out, in order, some tens of frames later; constant memory.
+
+    A frame is a list of float32 tensors [h, w]: luma; luma and two chroma planes; or R, G, B. Each plane has its own
+    noise deviation and is worked on in units of it. 4:2:0 chroma is never enlarged: it enters the pyramid one level
+    down. Chroma subsampled along one axis is denoised beside luma halved along that axis, luma by itself.
+
+    layout: sizes, subsampling and family of the planes. sigma: noise deviation of each plane, in the planes' own
+    scale, whose largest value is `peak`. motion: makes the flow estimator, from the factor that takes a luma to 0..255.
+    """
+
+    def __init__(
+        self,
+        layout: PlaneFormat,
+        sigma: tuple[float, ...],
+        preset: Preset,
+        *,
+        peak: float,
+        batch: int = DEFAULT_BATCH,
+        motion: Callable[[float], Motion] = Tvl1Motion,
+    ) -> None:
+        if len(sigma) != len(layout.plane_shapes):
+            raise ValueError(f"sigma must have {len(layout.plane_shapes)} values, one a plane, got {len(sigma)}")
+        self._layout = layout
+        self._untouched = [s < SMALLEST_SIGMA * peak for s in sigma]
+        floor = max(SMALLEST_SIGMA * peak, max(sigma) / 64)
+        floored = tuple(max(s, floor) for s in sigma)
+        self._sigma = opponent_sigma(floored) if layout.family == "rgb" else floored
+        self._originals: deque[list[Tensor]] = deque()
+        height, width = max(layout.height, SMALLEST_SIDE), max(layout.width, SMALLEST_SIDE)
+        # The opponent luma of equal channels is sqrt(3) times as large as they are.
+        to_bytes = 255 / peak * self._sigma[0] / (3**0.5 if layout.family == "rgb" else 1.0)
+        subsampling = (layout.chroma_y, layout.chroma_x)
+        self._subsampled = subsampling == (1, 1)
+        self._main = ClassicDenoiser(
+            preset, height, width, motion(to_bytes), subsampled_chroma=self._subsampled, batch=batch
+        )
+        self._beside: ClassicDenoiser | None = None  # chroma subsampled along one axis
+        self._size = (height, width)
+        if layout.family == "yuv" and subsampling in ((0, 1), (1, 0)):
+            chroma_height, chroma_width = -(-height >> layout.chroma_y), -(-width >> layout.chroma_x)
+            self._chroma_size = (max(chroma_height, SMALLEST_SIDE), max(chroma_width, SMALLEST_SIDE))
+            self._beside = ClassicDenoiser(preset, *self._chroma_size, motion(to_bytes / 2**0.5), batch=batch)
+        elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
+            raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
+        self._luma: deque[Tensor] = deque()
+        self._chroma: deque[Tensor] = deque()
+
+    @torch.no_grad()
+    def push(self, planes: list[Tensor]) -> Iterator[list[Tensor]]:
+        """Add the next frame; yields finished frames."""
+        self._originals.append(planes)
+        if self._layout.family == "rgb":
+            planes = list(opponent_from_rgb(torch.stack(planes)))
+        units = [plane / sigma for plane, sigma in zip(planes, self._sigma, strict=True)]
+        if self._beside is not None:
+            luma, *chroma = units
+            self._luma.extend(done for done, _ in self._main.push(pad_by_reflection(luma[None], *self._size)))
+            self._chroma.extend(done for done, _ in self._beside.push(self._with_halved_luma(luma, chroma)))
+            yield from self._joined()
+        elif self._subsampled:
+            height, width = self._size
+            luma = pad_by_reflection(units[0][None], height, width)
+            chroma_planes = pad_by_reflection(torch.stack(units[1:]), (height + 1) // 2, (width + 1) // 2)
+            yield from map(self._delivered, self._main.push(luma, chroma_planes))
+        else:
+            yield from map(self._delivered, self._main.push(pad_by_reflection(torch.stack(units), *self._size)))
+
+    @torch.no_grad()
+    def flush(self) -> Iterator[list[Tensor]]:
+        """End the clip; yields what is left. The next frame begins a new clip."""
+        if self._beside is None:
+            yield from map(self._delivered, self._main.flush())
+            return
+        self._luma.extend(done for done, _ in self._main.flush())
+        self._chroma.extend(done for done, _ in self._beside.flush())
+        yield from self._joined()
+
+    def _with_halved_luma(self, luma: Tensor, chroma: list[Tensor]) -> Tensor:
+        """Luma at the chroma's size, its noise back at 1, and the chroma planes."""
+        axis = -1 if self._layout.chroma_x else -2
+        halved = ops.halve(luma, axis) * 2**0.5
+        return pad_by_reflection(torch.stack([halved, *chroma]), *self._chroma_size)
+
+    def _joined(self) -> Iterator[list[Tensor]]:
+        while self._luma and self._chroma:
+            yield self._delivered((self._luma.popleft(), self._chroma.popleft()[1:]))
+
+    def _delivered(self, result: tuple[Tensor, Tensor | None]) -> list[Tensor]:
+        """Finished channels back to the planes' own sizes, scales and colours."""
+        channels, chroma = result
+        units = [*channels, *(chroma if chroma is not None else ())]
+        planes = [
+            unit[:height, :width] * sigma
+            for unit, sigma, (height, width) in zip(units, self._sigma, self._layout.plane_shapes, strict=True)
+        ]
+        if self._layout.family == "rgb":
+            planes = list(rgb_from_opponent(torch.stack(planes)))
+        originals = self._originals.popleft()
+        return [
+            original if untouched else plane
+            for plane, original, untouched in zip(planes, originals, self._untouched, strict=True)
+        ]

@@ -1,0 +1,79 @@
+"""Denoising in this process, on one device."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+
+from vnlsdenoise import _library
+from vnlsdenoise.classic.denoiser import DEFAULT_BATCH
+from vnlsdenoise.classic.planar import PlanarDenoiser
+from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
+from vnlsdenoise.noise import estimate_sigma as estimate_plane_sigma
+from vnlsdenoise.planes import planes_to_tensors, tensors_to_planes
+from vnlsdenoise.video.frame import Frame, PlaneFormat
+
+
+def resolve_device(name: str) -> str:
+    """"auto", "cpu", "cuda" or "cuda:N" -> the device to work on, "cpu" or "cuda:N".
+
+    Raises:
+        DeviceError: the device is not there, or the installed build has no kernels for it.
+    """
+    if name == "cpu":
+        return "cpu"
+    usable = torch.cuda.is_available() and _library.has_cuda_kernels
+    if name == "auto":
+        return "cuda:0" if usable else "cpu"
+    kind, _, index = name.partition(":")
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise DeviceError(f"no such device: {name!r}; use auto, cpu, cuda or cuda:N")
+    if not torch.cuda.is_available():
+        built = "a CPU build" if torch.version.cuda is None else "a CUDA build, but it finds no GPU"
+        raise DeviceError(f"no CUDA device: the installed torch is {built}; use --device cpu")
+    if not _library.has_cuda_kernels:
+        raise DeviceError("this vnlsdenoise was built without CUDA kernels: rebuild it with VNLSDENOISE_CUDA=1")
+    if int(index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"no device {name}: there are {torch.cuda.device_count()} CUDA devices")
+    return f"cuda:{int(index or 0)}"
+
+
+def estimate_sigma(frames: Sequence[Frame], format: PlaneFormat, device: str) -> tuple[float, ...]:
+    """Noise deviation of every plane, in native code values, from a few frames."""
+    stacks = zip(*(planes_to_tensors(frame.planes, device) for frame in frames), strict=True)
+    return tuple(estimate_plane_sigma(torch.stack(stack), peak=format.peak) for stack in stacks)
+
+
+def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: DenoiseSettings) -> Iterator[Frame]:
+    """Denoise a clip frame by frame: lazily, in order, in constant memory; output lags input by tens of frames.
+
+    Raises:
+        UsageError: unknown method or preset. DeviceError, MemoryLimitError: the device is missing or too small.
+    """
+    if settings.method != "classic":
+        raise UsageError(f"no such method: {settings.method!r}; there is: classic")
+    if settings.preset not in PRESETS:
+        raise UsageError(f"no such preset: {settings.preset!r}; there are: {', '.join(PRESETS)}")
+    device = resolve_device(settings.device)
+    denoiser = PlanarDenoiser(
+        format, settings.sigma, PRESETS[settings.preset], peak=format.peak, batch=DEFAULT_BATCH
+    )
+    waiting: deque[Frame] = deque()
+
+    def finished(results: Iterator[list[torch.Tensor]]) -> Iterator[Frame]:
+        for planes in results:
+            frame = waiting.popleft()
+            yield Frame(tensors_to_planes(planes, format), frame.pts, frame.duration, frame.extra)
+
+    try:
+        for frame in frames:
+            waiting.append(Frame((), frame.pts, frame.duration, frame.extra))
+            yield from finished(denoiser.push(planes_to_tensors(frame.planes, device)))
+        yield from finished(denoiser.flush())
+    except torch.OutOfMemoryError as error:
+        raise MemoryLimitError(
+            f"the device is out of memory at {format.width}x{format.height} with preset {settings.preset}; "
+            "use a faster preset, another device, or --device cpu"
+        ) from error

@@ -1,0 +1,55 @@
+"""A frame as planes: the colour transforms and paddings between what a video holds and what a denoiser takes."""
+
+import torch
+from torch import Tensor
+
+from vnlsdenoise.video.frame import Plane, PlaneFormat
+
+# Orthonormal: white noise stays white, with the same deviation in each channel if R, G and B have the same.
+_OPPONENT = torch.tensor(
+    [
+        [3**-0.5, 3**-0.5, 3**-0.5],
+        [2**-0.5, 0.0, -(2**-0.5)],
+        [6**-0.5, -2 * 6**-0.5, 6**-0.5],
+    ],
+    dtype=torch.float64,
+)
+
+
+def opponent_from_rgb(rgb: Tensor) -> Tensor:
+    """[..., 3, H, W] R, G, B -> luma-like sum and two differences, by an orthonormal matrix."""
+    return torch.einsum("ij,...jhw->...ihw", _OPPONENT.to(rgb), rgb)
+
+
+def rgb_from_opponent(opponent: Tensor) -> Tensor:
+    """The inverse of `opponent_from_rgb`."""
+    return torch.einsum("ji,...jhw->...ihw", _OPPONENT.to(opponent), opponent)
+
+
+def opponent_sigma(sigma: tuple[float, ...]) -> tuple[float, ...]:
+    """Noise deviations of R, G, B -> of the three opponent channels."""
+    variance = torch.tensor(sigma, dtype=torch.float64) ** 2
+    return tuple(float(v) for v in (_OPPONENT**2 @ variance).sqrt())
+
+
+def planes_to_tensors(planes: tuple[Plane, ...], device: str) -> list[Tensor]:
+    """Native integer planes -> float32 tensors [h, w] of the same values."""
+    return [torch.from_numpy(plane).to(device).float() for plane in planes]
+
+
+def tensors_to_planes(tensors: list[Tensor], layout: PlaneFormat) -> tuple[Plane, ...]:
+    """Float tensors [h, w] -> native planes: rounded half to even, clipped to 0 .. peak."""
+    dtype = torch.uint8 if layout.depth == 8 else torch.uint16
+    return tuple(t.round().clamp(0, layout.peak).to(torch.int32).to(dtype).cpu().numpy() for t in tensors)
+
+
+def pad_by_reflection(plane: Tensor, height: int, width: int) -> Tensor:
+    """[..., h, w] -> [..., height, width] (or h, w where they are larger): mirrored to the right and below."""
+    for axis, size in ((-2, height), (-1, width)):
+        n = plane.shape[axis]
+        if n >= size:
+            continue
+        period = max(2 * (n - 1), 1)
+        index = torch.arange(size, device=plane.device) % period
+        plane = plane.index_select(plane.dim() + axis, torch.where(index < n, index, period - index))
+    return plane
