@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "frames.h"
+#include "window.h"
 
 namespace vnls {
 
@@ -24,6 +25,19 @@ struct GroupArgs {
   int own, patch, neighbors;
   float scale;  // 1 / sigma: filters work in units of the noise
 };
+
+struct Place {
+  int frame;
+  long long start;  // offset of the patch's top left pixel in a plane
+};
+
+// Where patch k of group n lies; kept inside the window and the frame, whatever the lists say.
+C10_HOST_DEVICE inline Place place_of(const GroupArgs& a, int64_t n, int k) {
+  const int* offset = a.offsets + (n * a.neighbors + k) * 3;
+  const int y = clamp(a.queries[2 * n] + offset[1], 0, a.height - a.patch);
+  const int x = clamp(a.queries[2 * n + 1] + offset[2], 0, a.width - a.patch);
+  return {clamp(a.own + offset[0], 0, a.noisy.count - 1), (long long)y * a.width + x};
+}
 
 struct ShrinkParameters {
   float mean_threshold;  // of the mean's DCT coefficients, in deviations of the mean's noise

@@ -47,4 +47,15 @@ C10_HOST_DEVICE inline Window place_window(Point centre, int side, int patch, in
   return {y, x, y_end - y + 1, x_end - x + 1};
 }
 
+// A query (y, x) kept where its patch lies inside the frame: kernels never read elsewhere, whatever they are given.
+C10_HOST_DEVICE inline Point clamp_query(const int* query, int patch, int height, int width) {
+  return {clamp(query[0], 0, height - patch), clamp(query[1], 0, width - patch)};
+}
+
+// The place of a candidate in a window's raster order, -1 outside.
+C10_HOST_DEVICE inline int ordinal_in(const Window& window, Point p) {
+  const int y = p.y - window.y, x = p.x - window.x;
+  return y >= 0 && y < window.height && x >= 0 && x < window.width ? y * window.width + x : -1;
+}
+
 }  // namespace vnls

@@ -47,9 +47,8 @@ inline void gather_centred(const GroupArgs& a, const Frames<const float>& frames
   const int64_t plane = static_cast<int64_t>(channel) * a.height * a.width;
   for (int x = 0; x < padded; x += kLanes) store(mean + x, Vector{});
   for (int k = 0; k < a.neighbors; ++k) {
-    const int* offset = a.offsets + (n * a.neighbors + k) * 3;
-    const float* from = frames.data[a.own + offset[0]] + plane +
-                        static_cast<int64_t>(a.queries[2 * n] + offset[1]) * a.width + a.queries[2 * n + 1] + offset[2];
+    const Place place = place_of(a, n, k);
+    const float* from = frames.data[place.frame] + plane + place.start;
     float* row = rows + k * padded;
     for (int y = 0; y < p; ++y)
       for (int x = 0; x < p; ++x) row[y * p + x] = from[static_cast<int64_t>(y) * a.width + x] * a.scale;
@@ -88,17 +87,17 @@ inline void add_changes(const GroupArgs& a, int64_t n, int channel, int padded, 
   for (int k = 0; k < a.neighbors; ++k) {
     const float* row = change + k * padded;
     for (int x = 0; x < p * p; ++x) packed[x] = pack_change(row[x] + mean_change[x], steps);
-    const int* offset = a.offsets + (n * a.neighbors + k) * 3;
-    const int frame = a.own + offset[0], top = a.queries[2 * n] + offset[1], left = a.queries[2 * n + 1] + offset[2];
-    long long* to = a.sums.data[frame] + plane + left;
+    const Place place = place_of(a, n, k);
+    const int top = static_cast<int>(place.start / a.width);
+    long long* to = a.sums.data[place.frame] + plane + place.start;
     for (int y = 0; y < p;) {
       const int band = (top + y) / BandLocks::kRows;
       const int end = std::min(p, (band + 1) * BandLocks::kRows - top);
-      std::atomic_flag& lock = locks.flags[frame * locks.bands + band];
+      std::atomic_flag& lock = locks.flags[place.frame * locks.bands + band];
       while (lock.test_and_set(std::memory_order_acquire)) {
       }
       for (; y < end; ++y) {
-        long long* line = to + static_cast<int64_t>(top + y) * a.width;
+        long long* line = to + static_cast<int64_t>(y) * a.width;
         for (int x = 0; x < p; ++x) line[x] += packed[y * p + x];
       }
       lock.clear(std::memory_order_release);

@@ -2,6 +2,7 @@
 #include "search.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "cpu/isa.h"
 #include "stable.h"

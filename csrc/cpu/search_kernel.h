@@ -49,7 +49,10 @@ void search_window(const SearchArgs<T>& a, int frame, const Window& window, int 
     for (int x = 0; x < window.width; x += kLanes) {
       row_distances(scratch.query.data(), scratch.tile.data() + y * stride + x, stride, a.patch, distances);
       const int lanes = std::min(kLanes, window.width - x);
-      for (int i = 0; i < lanes; ++i) scratch.candidates.push_back({distances[i], ordinal++});
+      for (int i = 0; i < lanes; ++i) {
+        const bool ordered = distances[i] == distances[i];  // NaN goes last
+        scratch.candidates.push_back({ordered ? distances[i] : std::numeric_limits<T>::infinity(), ordinal++});
+      }
     }
   }
 }
@@ -59,7 +62,7 @@ void search_queries(const SearchArgs<T>& a, int64_t begin, int64_t end) {
   SearchScratch<T> scratch;
   scratch.query.resize(a.patch * a.patch);
   for (int64_t n = begin; n < end; ++n) {
-    const Point query{a.queries[2 * n], a.queries[2 * n + 1]};
+    const Point query = clamp_query(a.queries + 2 * n, a.patch, a.height, a.width);
     for (int y = 0; y < a.patch; ++y) {
       const T* from = a.guide.data[a.own] + static_cast<int64_t>(query.y + y) * a.width + query.x;
       std::copy(from, from + a.patch, scratch.query.data() + y * a.patch);
@@ -75,13 +78,12 @@ void search_queries(const SearchArgs<T>& a, int64_t begin, int64_t end) {
       ordinal += scratch.windows[f].height * scratch.windows[f].width;
     }
     auto& found = scratch.candidates;
-    const Window& own = scratch.windows[a.own];
-    const int self = scratch.first[a.own] + (query.y - own.y) * own.width + query.x - own.x;
-    found[self].distance = -1;  // the query itself is always the first of its group
+    const int self = ordinal_in(scratch.windows[a.own], query);
+    if (self >= 0) found[scratch.first[a.own] + self].distance = -1;  // the query itself is the first of its group
     const int kept = std::min<int>(a.neighbors, static_cast<int>(found.size()));
     if (kept < static_cast<int>(found.size())) std::nth_element(found.begin(), found.begin() + kept - 1, found.end());
     std::sort(found.begin(), found.begin() + kept);
-    found[0].distance = 0;
+    if (self >= 0) found[0].distance = 0;
     for (int k = 0; k < a.neighbors; ++k) {
       const Candidate<T>& candidate = found[k % kept];
       int f = a.guide.count - 1;

@@ -41,9 +41,9 @@ struct Places {
   __device__ void fill(const GroupArgs& a, int64_t n, int K) const {
     const int p = a.patch;
     for (int k = threadIdx.x; k < K; k += blockDim.x) {
-      const int* offset = a.offsets + (n * K + k) * 3;
-      frame[k] = a.own + offset[0];
-      start[k] = static_cast<long long>(a.queries[2 * n] + offset[1]) * a.width + a.queries[2 * n + 1] + offset[2];
+      const Place place = place_of(a, n, k);
+      frame[k] = place.frame;
+      start[k] = place.start;
     }
     for (int x = threadIdx.x; x < padded_pixels(p); x += blockDim.x) pixel[x] = x < p * p ? x / p * a.width + x % p : -1;
     for (int i = threadIdx.x; i < p * p; i += blockDim.x) {

@@ -2,6 +2,8 @@
 // patches in registers, sorted across the lanes.
 #include "search.h"
 
+#include <math_constants.h>
+
 #include "cuda/launch.h"
 #include "window.h"
 
@@ -88,8 +90,8 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
   const int p = kPatch ? kPatch : a.patch;
   float* tile = shared + warp * warp_floats;
   float* query = tile + tile_floats(a.side > a.side_other ? a.side : a.side_other, p);
-  const int query_y = a.queries[2 * n], query_x = a.queries[2 * n + 1];
-  const float* own = a.guide.data[a.own] + int64_t(query_y) * a.width + query_x;
+  const Point at = clamp_query(a.queries + 2 * n, p, a.height, a.width);
+  const float* own = a.guide.data[a.own] + int64_t(at.y) * a.width + at.x;
   for (int i = lane; i < p * p; i += kLanes) query[i] = own[int64_t(i / p) * a.width + i % p];
 
   Nearest<kSlots> nearest;
@@ -108,7 +110,7 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
     }
     __syncwarp();
     const int count = window.height * window.width;
-    const int self = is_own ? (query_y - window.y) * window.width + query_x - window.x : -1;
+    const int self = is_own ? ordinal_in(window, at) : -1;
     for (int start = 0; start < count; start += kLanes) {
       const int i = start + lane;
       Key key = kNone;
@@ -124,8 +126,9 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
             sum = fmaf(difference, difference, sum);
           }
         }
+        if (!(sum == sum)) sum = CUDART_INF_F;  // NaN goes last
         key = (Key(__float_as_uint(sum)) + 1) << 32 | Key(first + i);
-        if (i == self) key = first + i;  // the query itself is always the first of its group
+        if (i == self) key = first + i;  // the query itself is the first of its group
       }
       nearest.insert(key, lane);
     }
@@ -149,8 +152,8 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
     a.distances[n * a.neighbors + k] = distance ? __uint_as_float(distance - 1) : 0.f;
     int* offset = a.offsets + (n * a.neighbors + k) * 3;
     offset[0] = f - a.own;
-    offset[1] = window.y + within / window.width - query_y;
-    offset[2] = window.x + within % window.width - query_x;
+    offset[1] = window.y + within / window.width - at.y;
+    offset[2] = window.x + within % window.width - at.x;
   }
 }
 

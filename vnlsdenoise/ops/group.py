@@ -111,7 +111,7 @@ def shrink_groups(
     Args:
         noisy: one frame [C, H, W] of each time of the window, float32, C = 1 (luma) or 3; noise of deviation `sigma`.
         queries: int32 [N, 2], (y, x). offsets: int32 [N, K, 3], (dt, dy, dx): from `search`; K = 16, 32, 48 or 64.
-            Every patch must lie inside the frames.
+            A patch that does not lie inside the frames is moved to where it does.
         sums: one int64 tensor [C, H, W] a frame, added to in place (`normalise` reads them). Integer sums do not depend
             on the order of work, so calls may be cut anywhere.
         frame: the queries' frame, an index into the window. patch: side of a patch, at most 16.

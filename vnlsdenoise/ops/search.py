@@ -6,6 +6,8 @@ from torch import Tensor
 from vnlsdenoise.ops._checks import check_frames, check_positive, check_tensor
 from vnlsdenoise.ops._operator import operator
 
+MAX_NEIGHBORS = 128  # what one warp keeps in registers
+
 
 def _lists(
     guide: list[Tensor], queries: Tensor, centres: Tensor, frame: int, patch: int, side: int, side_other: int, neighbors: int
@@ -52,7 +54,7 @@ def search(
 
     Args:
         guide: one search image [H, W] a frame of the window, in order of time; float32 (or float64 on the CPU).
-        queries: int32 [N, 2], (y, x) with 0 <= y <= H - patch, 0 <= x <= W - patch.
+        queries: int32 [N, 2], (y, x); one whose patch does not lie inside the frame is moved to where it does.
         centres: int32 [N, frames, 2], (y, x): from `chain_flow`.
         frame: the queries' frame, an index into the window.
         patch: side of a patch. neighbors: length of the list. side, side_other: odd window sides in the queries' frame
@@ -72,6 +74,8 @@ def search(
     if not 0 <= frame < len(guide):
         raise ValueError(f"frame must be from 0 to {len(guide) - 1}, got {frame}")
     check_positive(neighbors=neighbors, patch=patch)
+    if neighbors > MAX_NEIGHBORS:
+        raise ValueError(f"neighbors must be at most {MAX_NEIGHBORS}, got {neighbors}")
     for name, value in (("side", side), ("side_other", side_other)):
         if value < 1 or value % 2 == 0:
             raise ValueError(f"{name} must be odd and at least 1, got {value}")

@@ -1,0 +1,26 @@
+"""What all tests share: the device they run on, and random numbers that repeat."""
+
+import os
+
+import pytest
+import torch
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.needs_cuda)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Every test that takes it runs once on the CPU and once on a CUDA device."""
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    torch.manual_seed(20)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available() or os.environ.get("FAIL_WITHOUT_CUDA"):
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device; set FAIL_WITHOUT_CUDA=1 to fail instead")
+    for item in items:
+        if item.get_closest_marker("needs_cuda"):
+            item.add_marker(skip)
