@@ -1,0 +1,190 @@
+"""Speed and memory of the operators and of the whole denoiser on this machine.
+
+    python tests/benchmarks/speed.py --device cuda --sizes 540p,1080p,4k --presets fast,balanced --json speed.json
+
+Footage: a moving pattern of smooth texture and flat areas with white noise of deviation 20 (8-bit scale), 4:2:0, made on
+the device. Operators are timed on one frame of the finest level of preset `fast`; the denoiser in its steady state.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+import vnlsdenoise
+from vnlsdenoise import ops
+from vnlsdenoise.classic.motion import Tvl1Motion
+from vnlsdenoise.classic.planar import PlanarDenoiser
+from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.video.frame import PlaneFormat
+
+SIZES = {"240p": (240, 432), "540p": (540, 960), "1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680)}
+SIGMA = 20.0
+WINDOW = 9
+
+
+def synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def footage(height: int, width: int, device: str) -> Iterator[list[torch.Tensor]]:
+    """Noisy 4:2:0 frames without end: a pattern that drifts by (0.7, 1.6) pixels a frame."""
+    generator = torch.Generator(device).manual_seed(7)
+    margin = 64
+    base = torch.randn(1, 1, height + margin, width + margin, generator=generator, device=device)
+    texture = 100 * ops.pyramid_down(base[0])
+    texture = ops.pyramid_up(texture, height + margin, width + margin)[0]
+    flat = (torch.arange(width + margin, device=device) // 160 % 2 == 0).float()
+    pattern = 120 + texture * flat
+    number = 0
+    while True:
+        y, x = int(0.7 * number) % margin, int(1.6 * number) % margin
+        luma = pattern[y : y + height, x : x + width]
+        chroma = torch.full(((height + 1) // 2, (width + 1) // 2), 128.0, device=device)
+        yield [p + SIGMA * torch.randn(p.shape, generator=generator, device=device) for p in (luma, chroma, chroma)]
+        number += 1
+
+
+def seconds(work: Callable[[], Any], device: str, repeat: int) -> float:
+    """Median wall seconds of a call, after two to warm up."""
+    times = []
+    for index in range(repeat + 2):
+        synchronise(device)
+        start = time.perf_counter()
+        work()
+        synchronise(device)
+        if index >= 2:
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def operators(height: int, width: int, device: str, repeat: int) -> dict[str, float]:
+    """Milliseconds of each operator on one luma frame with a window of nine."""
+    frames = footage(height, width, device)
+    luma = [next(frames)[0][None] / SIGMA for _ in range(WINDOW)]
+    motion = Tvl1Motion(SIGMA)
+    pairs = [motion.push(frame[0]) for frame in luma]
+    flows = [pair for pair in pairs if pair is not None]
+    forward = [flow.forward for flow in [*flows, flows[-1]]]
+    backward = [flow.backward for flow in [flows[0], *flows]]
+    step1, step2 = PRESETS["fast"].finest.shrink, PRESETS["fast"].finest.wiener[0]
+    axes = [torch.arange(0, n - step1.patch + 1, step1.stride, device=device) for n in (height, width)]
+    queries = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2).int()
+    middle, guide = WINDOW // 2, [ops.guide(torch.zeros_like(frame[0]), frame[0], 1.0) for frame in luma]
+    sums = [ops.new_sums(frame) for frame in luma]
+
+    def chain() -> torch.Tensor:
+        return ops.chain_flow(forward, backward, queries, frame=middle, size=(height, width), scale=2)
+
+    centres = chain()
+
+    def search(side: int, side_other: int) -> torch.Tensor:
+        return ops.search(
+            guide, queries, centres, frame=middle, patch=8, neighbors=32, side=side, side_other=side_other
+        )[1]
+
+    offsets = search(step2.side, step2.side_other)
+
+    def shrink() -> None:
+        ops.shrink_groups(luma, queries, offsets, sums, frame=middle, patch=8, sigma=1.0, mean_threshold=2.7)
+
+    def wiener() -> None:
+        ops.wiener_groups(luma, luma, queries, offsets, sums, frame=middle, patch=8, sigma=1.0)
+
+    before, now = ops.flow_image(luma[0], SIGMA), ops.flow_image(luma[1], SIGMA)
+    variance = ops.local_variance(luma[0])
+    cases: dict[str, Callable[[], Any]] = {
+        "flow image": lambda: ops.flow_image(luma[0], SIGMA),
+        "TV-L1 flow, both directions, half resolution": lambda: ops.tvl1_flow(
+            torch.cat((before, now)), torch.cat((now, before))
+        ),
+        "chain flow": chain,
+        "search 9/5 (step 1)": lambda: search(step1.side, step1.side_other),
+        "search 15/7 (step 2)": lambda: search(step2.side, step2.side_other),
+        "step 1 groups p8 K32 s8": shrink,
+        "step 2 groups p8 K32 s8": wiener,
+        "normalise": lambda: ops.normalise(luma[0], sums[0], 1.0),
+        "pyramid down": lambda: ops.pyramid_down(luma[0]),
+        "local variance": lambda: ops.local_variance(luma[0]),
+        "fine Wiener": lambda: ops.fine_wiener(luma[0], luma[1], variance, sigma=1.0, neighbors=32),
+    }
+    return {name: 1e3 * seconds(work, device, repeat) for name, work in cases.items()}
+
+
+def denoiser(height: int, width: int, preset: str, device: str, frames: int) -> dict[str, float]:
+    """Milliseconds a frame (wall and CPU) in the steady state, and the peak of device memory in MiB."""
+    layout = PlaneFormat("yuv", width, height, 8, 1, 1)
+    work = PlanarDenoiser(layout, (SIGMA,) * 3, PRESETS[preset], peak=255)
+    source = footage(height, width, device)
+    recorded = [next(source) for _ in range(8)]
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    pushed = 0
+    while next(iter(list(work.push(recorded[pushed % 8]))), None) is None:  # fill the pipeline
+        pushed += 1
+    synchronise(device)
+    start, start_cpu = time.perf_counter(), time.process_time()
+    for index in range(frames):
+        for _ in work.push(recorded[(pushed + 1 + index) % 8]):
+            pass
+    synchronise(device)
+    wall, cpu = time.perf_counter() - start, time.process_time() - start_cpu
+    peak = torch.cuda.max_memory_allocated() / 2**20 if device.startswith("cuda") else float("nan")
+    return {
+        "ms_per_frame": 1e3 * wall / frames,
+        "frames_per_second": frames / wall,
+        "cpu_ms_per_frame": 1e3 * cpu / frames,
+        "peak_MiB": peak,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--sizes", default="240p,540p,1080p")
+    parser.add_argument("--presets", default="fast,balanced,best")
+    parser.add_argument("--frames", type=int, default=12, help="frames timed, after the pipeline is full")
+    parser.add_argument("--repeat", type=int, default=10, help="calls timed of each operator")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--skip-operators", action="store_true")
+    parser.add_argument("--json", help="write the figures here too")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = options.device
+    name = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
+    report: dict[str, Any] = {"device": name, "torch": torch.__version__, "threads": torch.get_num_threads(), "sizes": {}}
+    print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads, vnlsdenoise from {vnlsdenoise.__name__}")
+    for size in options.sizes.split(","):
+        height, width = SIZES[size]
+        entry: dict[str, Any] = {}
+        report["sizes"][size] = entry
+        with torch.no_grad():
+            if not options.skip_operators:
+                entry["operators_ms"] = operators(height, width, device, options.repeat)
+                for case, milliseconds in entry["operators_ms"].items():
+                    print(f"{size:6} {case:46} {milliseconds:9.3f} ms", flush=True)
+            entry["denoiser"] = {}
+            for preset in options.presets.split(","):
+                figures = denoiser(height, width, preset, device, options.frames)
+                entry["denoiser"][preset] = figures
+                print(
+                    f"{size:6} denoiser {preset:10} {figures['ms_per_frame']:9.2f} ms a frame "
+                    f"{figures['frames_per_second']:7.2f} frames/s {figures['cpu_ms_per_frame']:9.1f} CPU-ms a frame "
+                    f"peak {figures['peak_MiB']:.0f} MiB",
+                    flush=True,
+                )
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(report, file, indent=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
