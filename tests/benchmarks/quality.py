@@ -1,0 +1,151 @@
+"""PSNR and SSIM of the denoiser on a folder of clean clips with white Gaussian noise added.
+
+    python tests/benchmarks/quality.py DIR --sigma 10,30,50 --preset fast,balanced --json quality.json
+    python tests/benchmarks/quality.py DIR --crop 224x160 --frames 8 --peer peer.json
+
+Protocol: clips are decoded to 8-bit RGB; noise is drawn once a clip, unclipped, from a seed made of its name and sigma
+(`numpy.random.RandomState(crc32(f"{clip}{sigma}") % 2**31)`, frame after frame, H x W x 3 in the order B, G, R); sigma is
+given to the denoiser; PSNR is the mean over frames of each frame's RGB PSNR, the output clipped to 0..255 and not rounded.
+SSIM: mean over frames, scikit-image, data range 255. Temporal: mean absolute difference between the error (output minus
+clean) of neighbouring frames, in code values: what flickers.
+
+`--peer` names a JSON file {"psnr": {"CLIP/SIGMA": {"METHOD": dB}}}; its methods are printed beside the results.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+import zlib
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import skimage.metrics
+import torch
+
+import vnlsdenoise
+
+Video = npt.NDArray[np.float32]  # [T, H, W, 3], R, G, B
+
+
+def load(path: pathlib.Path, frames: int | None, crop: tuple[int, int] | None) -> Video:
+    with av.open(path) as container:
+        images = []
+        for frame in container.decode(video=0):
+            images.append(frame.to_ndarray(format="rgb24"))
+            if len(images) == frames:
+                break
+    video = np.stack(images).astype(np.float32)
+    if crop:
+        width, height = crop
+        top, left = (video.shape[1] - height) // 2, (video.shape[2] - width) // 2
+        video = video[:, top : top + height, left : left + width]
+    return video
+
+
+def add_noise(clean: Video, name: str, sigma: int) -> Video:
+    random = np.random.RandomState(zlib.crc32(f"{name}{sigma}".encode()) % 2**31)
+    noisy = [frame + sigma * random.randn(*frame.shape)[..., ::-1].astype(np.float32) for frame in clean]
+    return np.stack(noisy).astype(np.float32)
+
+
+def psnr(video: Video, clean: Video) -> float:
+    errors = ((video.clip(0, 255).astype(np.float64) - clean) ** 2).mean((1, 2, 3))
+    return float(np.mean(10 * np.log10(255**2 / errors)))
+
+
+def ssim(video: Video, clean: Video) -> float:
+    scores = [
+        skimage.metrics.structural_similarity(a.clip(0, 255), b, channel_axis=-1, data_range=255)
+        for a, b in zip(video, clean, strict=True)
+    ]
+    return float(np.mean(scores))
+
+
+def flicker(video: Video, clean: Video) -> float:
+    if len(video) < 2:
+        return 0.0
+    return float(np.abs(np.diff(video.clip(0, 255) - clean, axis=0)).mean())
+
+
+def measure(clean: Video, noisy: Video, sigma: int, preset: str, device: str) -> dict[str, float]:
+    tensor = torch.from_numpy(noisy.transpose(0, 3, 1, 2).copy())
+    wall, cpu = time.perf_counter(), time.process_time()
+    out = vnlsdenoise.denoise(tensor, float(sigma), preset=preset, device=device, peak=255.0)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    video = out.cpu().numpy().transpose(0, 2, 3, 1)
+    return {
+        "psnr": psnr(video, clean),
+        "ssim": ssim(video, clean),
+        "flicker": flicker(video, clean),
+        "seconds_per_frame": wall / len(clean),
+        "cpu_seconds_per_frame": cpu / len(clean),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--sigma", default="10,30,50")
+    parser.add_argument("--preset", default="fast,balanced")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--frames", type=int, help="use the first frames only")
+    parser.add_argument("--crop", help="WIDTHxHEIGHT of the centre")
+    parser.add_argument("--clips", help="names of the clips to use, separated by commas")
+    parser.add_argument("--peer", type=pathlib.Path, help="JSON of other methods' PSNR on the same clips and noise")
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    crop = None
+    if options.crop:
+        width, height = options.crop.split("x")
+        crop = (int(width), int(height))
+    wanted = options.clips.split(",") if options.clips else None
+    paths = sorted(p for p in options.folder.iterdir() if p.suffix in (".mkv", ".mp4", ".mov", ".avi"))
+    paths = [p for p in paths if wanted is None or p.stem in wanted]
+    if not paths:
+        sys.exit(f"no clips in {options.folder}")
+    peers = json.loads(options.peer.read_text())["psnr"] if options.peer else {}
+    results: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        clean = load(path, options.frames, crop)
+        for sigma in (int(s) for s in options.sigma.split(",")):
+            key = f"{path.stem}/{sigma}"
+            noisy = add_noise(clean, path.stem, sigma)
+            results[key] = {"noisy": {"psnr": psnr(noisy, clean)}}
+            line = f"{key:26} noisy {results[key]['noisy']['psnr']:6.3f}"
+            for preset in options.preset.split(","):
+                figures = measure(clean, noisy, sigma, preset, options.device)
+                results[key][preset] = figures
+                line += f" | {preset} {figures['psnr']:6.3f} dB ssim {figures['ssim']:.4f} flicker {figures['flicker']:.3f}"
+                line += f" {figures['cpu_seconds_per_frame']:.2f} CPU-s"
+                for method in ("vnlb", f"classic_{preset}"):
+                    if method in peers.get(key, {}):
+                        line += f" {method} {figures['psnr'] - peers[key][method]:+.3f}"
+            print(line, flush=True)
+    summarise(results, options.preset.split(","), peers)
+    if options.json:
+        options.json.write_text(json.dumps({"arguments": vars(options), "results": results}, indent=1, default=str))
+
+
+def summarise(results: dict[str, dict[str, Any]], presets: list[str], peers: dict[str, dict[str, float]]) -> None:
+    for sigma in sorted({int(key.split("/")[1]) for key in results}):
+        keys = [key for key in results if key.endswith(f"/{sigma}")]
+        for preset in presets:
+            mean = {name: float(np.mean([results[k][preset][name] for k in keys])) for name in ("psnr", "ssim", "flicker")}
+            line = f"mean sigma {sigma:3} {preset:10} {mean['psnr']:6.3f} dB ssim {mean['ssim']:.4f} flicker {mean['flicker']:.3f}"
+            for method in ("vnlb", f"classic_{preset}"):
+                gains = [(results[k][preset]["psnr"] - peers[k][method], k) for k in keys if method in peers.get(k, {})]
+                if gains:
+                    worst = min(gains)
+                    line += f" | {method} {np.mean([g for g, _ in gains]):+.3f}, worst {worst[0]:+.3f} ({worst[1]})"
+            print(line)
+
+
+if __name__ == "__main__":
+    main()
