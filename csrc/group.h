@@ -51,10 +51,11 @@ struct WienerParameters {
 
 // --- Fixed-point sums. One 64-bit integer a sample: its low half adds weight * change, where change is the estimate
 // minus the noisy sample in units of sigma, its high half adds the weight. Integer sums do not depend on the order of
-// addition, so any schedule gives the same result; being relative to the noise they need no knowledge of the data's range.
-constexpr float kWeightScale = 1024;     // 2^10 steps of weight
-constexpr float kChangeScale = 4096;     // 2^12 steps of change * weight
-constexpr float kLargestChange = 32;     // in sigma; keeps 16 thousand contributions of full weight within 32 bits
+// addition, so any schedule gives the same result; being relative to the noise they need no knowledge of the data's
+// range.
+constexpr float kWeightScale = 1024;  // 2^10 steps of weight
+constexpr float kChangeScale = 4096;  // 2^12 steps of change * weight
+constexpr float kLargestChange = 32;  // in sigma; keeps 16 thousand contributions of full weight within 32 bits
 
 C10_HOST_DEVICE inline int quantise_weight(float weight) {
   const int steps = (int)rintf(weight * kWeightScale);
@@ -62,7 +63,8 @@ C10_HOST_DEVICE inline int quantise_weight(float weight) {
 }
 
 C10_HOST_DEVICE inline long long pack_change(float change, int weight_steps) {
-  change = fminf(fmaxf(change, -kLargestChange), kLargestChange);  // NaN becomes a bound
+  change = change > -kLargestChange ? change : -kLargestChange;  // NaN becomes the bound
+  change = change < kLargestChange ? change : kLargestChange;
   const int steps = (int)rintf(change * (weight_steps * (kChangeScale / kWeightScale)));
   return ((long long)weight_steps << 32) + steps;
 }

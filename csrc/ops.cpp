@@ -5,7 +5,8 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def("halve_out(Tensor video, int axis, Tensor(a!) out) -> ()");
   m.def("double_out(Tensor video, int axis, Tensor(a!) out) -> ()");
   m.def(
-      "chain_flow_out(Tensor[] forward, Tensor[] backward, Tensor queries, int frame, int scale, int height, int width, "
+      "chain_flow_out(Tensor[] forward, Tensor[] backward, Tensor queries, int frame, int scale, int height, int "
+      "width, "
       "Tensor(a!) centres) -> ()");
   m.def(
       "search_out(Tensor[] guide, Tensor queries, Tensor centres, int frame, int patch, int side, int side_other, "
@@ -14,12 +15,14 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
       "shrink_groups_(Tensor[] noisy, Tensor queries, Tensor offsets, int frame, int patch, float sigma, "
       "float mean_threshold, Tensor(a!)[] sums) -> ()");
   m.def(
-      "wiener_groups_(Tensor[] noisy, Tensor[] basic, Tensor queries, Tensor offsets, int frame, int patch, float sigma, "
+      "wiener_groups_(Tensor[] noisy, Tensor[] basic, Tensor queries, Tensor offsets, int frame, int patch, float "
+      "sigma, "
       "float tau, float flat, float mean_bias, Tensor(a!)[] sums) -> ()");
   m.def("normalise_out(Tensor noisy, Tensor sums, float sigma, Tensor(a!) out) -> ()");
   m.def("guide_out(Tensor base, Tensor band, float weight, Tensor(a!) out) -> ()");
   m.def("local_variance_out(Tensor video, Tensor(a!) variance) -> ()");
   m.def("recompose_out(Tensor basic, Tensor low, Tensor variance, float sigma, float fade, Tensor(a!) out) -> ()");
   m.def(
-      "fine_wiener_out(Tensor basic, Tensor coarse, Tensor variance, float sigma, int neighbors, Tensor(a!) out) -> ()");
+      "fine_wiener_out(Tensor basic, Tensor coarse, Tensor variance, float sigma, int neighbors, Tensor(a!) out) -> "
+      "()");
 }

@@ -14,7 +14,7 @@ struct SearchArgs {
   const int* queries;  // [count, 2] (y, x)
   const int* centres;  // [count, frames, 2] (y, x)
   int64_t count;
-  int own;                     // the queries' frame
+  int own;                      // the queries' frame
   int patch, side, side_other;  // window sides in the own frame and in the others
   int neighbors;
   T* distances;  // [count, neighbors]

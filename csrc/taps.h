@@ -10,7 +10,8 @@ constexpr int kTaps = 16;
 // Symmetric, orthonormal to its even shifts within 0.0012 (so halving keeps white noise white, at half its deviation in
 // two dimensions), sum sqrt(2) before the division by sqrt(2) that makes its mean gain 1. Right half, centre outwards.
 C10_HOST_DEVICE constexpr double half_band_tap(int k) {
-  constexpr double kRight[kTaps / 2] = {.6683598, .1653405, -.1400679, -.0357491, .0645601, .0022362, -.0282031, .0106303};
+  constexpr double kRight[kTaps / 2] = {.6683598, .1653405, -.1400679, -.0357491,
+                                        .0645601, .0022362, -.0282031, .0106303};
   constexpr double kSqrtHalf = .70710678118654752440;
   return kSqrtHalf * (k < kTaps / 2 ? kRight[kTaps / 2 - 1 - k] : kRight[k - kTaps / 2]);
 }

@@ -25,8 +25,8 @@ C10_HOST_DEVICE inline int clamp(int value, int low, int high) {
 template <typename T>
 C10_HOST_DEVICE inline Point hop(const T* flow, int flow_height, int flow_width, int scale, Point p, int height,
                                  int width) {
-  const long long at = (long long)(clamp(p.y / scale, 0, flow_height - 1)) * flow_width +
-                       clamp(p.x / scale, 0, flow_width - 1);
+  const long long at =
+      (long long)(clamp(p.y / scale, 0, flow_height - 1)) * flow_width + clamp(p.x / scale, 0, flow_width - 1);
   const long long plane = (long long)(flow_height)*flow_width;
   const T y = p.y + flow[plane + at] * scale, x = p.x + flow[at] * scale;
   // Compared as floating point first, so that NaN and far positions clamp instead of overflowing an int.

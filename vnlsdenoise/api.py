@@ -43,7 +43,9 @@ def denoise(
         UsageError: no such method or preset.
     """
     if not isinstance(video, Tensor) or not video.is_floating_point():
-        raise TypeError(f"video must be a floating-point torch.Tensor, got {getattr(video, 'dtype', type(video).__name__)}")
+        raise TypeError(
+            f"video must be a floating-point torch.Tensor, got {getattr(video, 'dtype', type(video).__name__)}"
+        )
     if video.dim() != 4 or video.shape[1] not in (1, 3) or 0 in video.shape:
         raise ValueError(f"video must have shape [T, 1 or 3, H, W], got {list(video.shape)}")
     if method != "classic":

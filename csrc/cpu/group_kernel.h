@@ -27,55 +27,72 @@ struct Scratch {
     content = take(channels * padded);
     for (float*& s : spectra) s = take(padded);
     dct = take(patch * patch);
+    dct_transposed = take(patch * patch);
     for (int k = 0; k < patch; ++k)
       for (int x = 0; x < patch; ++x)
-        dct[k * patch + x] = static_cast<float>(std::cos(M_PI * (x + 0.5) * k / patch) *
-                                                std::sqrt((k == 0 ? 1.0 : 2.0) / patch));
+        dct[k * patch + x] = dct_transposed[x * patch + k] =
+            static_cast<float>(std::cos(M_PI * (x + 0.5) * k / patch) * std::sqrt((k == 0 ? 1.0 : 2.0) / patch));
   }
 
   int padded;  // pixels of a patch, rounded up to whole tiles with zeros
   std::vector<float> storage;
   float *noisy, *basic, *transposed, *squares[10];
   float *noisy_mean, *basic_mean, *mean_change, *content, *spectra[3];
-  float* dct;
+  float *dct, *dct_transposed;  // [patch, patch]
 };
+
+template <int kPatch>
+inline void copy_patch(int patch, const float* from, int64_t width, float scale, float* to) {
+  const int p = kPatch ? kPatch : patch;
+  for (int y = 0; y < p; ++y)
+    for (int x = 0; x < p; ++x) to[y * p + x] = from[y * width + x] * scale;
+}
 
 // Patches of one group as rows in units of sigma, minus their mean: rows [neighbors, padded], mean [padded].
 inline void gather_centred(const GroupArgs& a, const Frames<const float>& frames, int64_t n, int channel, int padded,
                            float* rows, float* mean) {
-  const int p = a.patch, d = p * p;
   const int64_t plane = static_cast<int64_t>(channel) * a.height * a.width;
+  const auto copy = a.patch == 8    ? copy_patch<8>
+                    : a.patch == 10 ? copy_patch<10>
+                    : a.patch == 12 ? copy_patch<12>
+                                    : copy_patch<0>;
   for (int x = 0; x < padded; x += kLanes) store(mean + x, Vector{});
   for (int k = 0; k < a.neighbors; ++k) {
     const Place place = place_of(a, n, k);
-    const float* from = frames.data[place.frame] + plane + place.start;
     float* row = rows + k * padded;
-    for (int y = 0; y < p; ++y)
-      for (int x = 0; x < p; ++x) row[y * p + x] = from[static_cast<int64_t>(y) * a.width + x] * a.scale;
-    for (int x = d; x < padded; ++x) row[x] = 0;
-    for (int x = 0; x < padded; x += kLanes) store(mean + x, load(mean + x) + load(row + x));
+    copy(a.patch, frames.data[place.frame] + plane + place.start, a.width, a.scale, row);
+    for (int x = a.patch * a.patch; x < padded; ++x) row[x] = 0;
   }
+  for (int k = 0; k < a.neighbors; ++k)
+    for (int x = 0; x < padded; x += kLanes) store(mean + x, load(mean + x) + load(rows + k * padded + x));
   const float inverse = 1.f / a.neighbors;
   for (int x = 0; x < padded; x += kLanes) store(mean + x, load(mean + x) * inverse);
   for (int k = 0; k < a.neighbors; ++k)
-    for (int x = 0; x < padded; x += kLanes)
-      store(rows + k * padded + x, load(rows + k * padded + x) - load(mean + x));
+    for (int x = 0; x < padded; x += kLanes) store(rows + k * padded + x, load(rows + k * padded + x) - load(mean + x));
 }
 
-// out = D in D^T, or D^T in D (inverse): the orthonormal DCT of a patch.
-inline void transform(int p, const float* dct, bool inverse, const float* in, float* out, float* between) {
-  for (int i = 0; i < p; ++i)
-    for (int x = 0; x < p; ++x) {
-      float sum = 0;
-      for (int y = 0; y < p; ++y) sum += (inverse ? dct[y * p + i] : dct[i * p + y]) * in[y * p + x];
-      between[i * p + x] = sum;
-    }
-  for (int i = 0; i < p; ++i)
-    for (int j = 0; j < p; ++j) {
-      float sum = 0;
-      for (int x = 0; x < p; ++x) sum += between[i * p + x] * (inverse ? dct[x * p + j] : dct[j * p + x]);
-      out[i * p + j] = sum;
-    }
+// out = D in D^T, or D^T in D (inverse): the orthonormal DCT of a patch. Inner loops run along rows, to vectorise.
+inline void transform(int p, const Scratch& s, bool inverse, const float* in, float* out, float* between) {
+  const float *dct = inverse ? s.dct_transposed : s.dct, *transposed = inverse ? s.dct : s.dct_transposed;
+  for (int i = 0; i < p; ++i) {
+    float* row = between + i * p;
+    for (int x = 0; x < p; ++x) row[x] = 0;
+    for (int y = 0; y < p; ++y)
+      for (int x = 0; x < p; ++x) row[x] += dct[i * p + y] * in[y * p + x];
+  }
+  for (int i = 0; i < p; ++i) {
+    float* row = out + i * p;
+    for (int j = 0; j < p; ++j) row[j] = 0;
+    for (int x = 0; x < p; ++x)
+      for (int j = 0; j < p; ++j) row[j] += between[i * p + x] * transposed[x * p + j];
+  }
+}
+
+template <int kPatch>
+inline void add_rows(int patch, int rows, const long long* packed, int64_t width, long long* to) {
+  const int p = kPatch ? kPatch : patch;
+  for (int y = 0; y < rows; ++y)
+    for (int x = 0; x < p; ++x) to[y * width + x] += packed[y * p + x];
 }
 
 // Adds change[neighbors, padded] (+ mean_change[padded]) of one channel to the sums under every patch of the group.
@@ -83,7 +100,8 @@ inline void add_changes(const GroupArgs& a, int64_t n, int channel, int padded, 
                         const float* mean_change, float weight, BandLocks& locks) {
   const int p = a.patch, steps = quantise_weight(weight);
   const int64_t plane = static_cast<int64_t>(channel) * a.height * a.width;
-  long long packed[kMaxPatch * kMaxPatch + 16];
+  long long packed[kMaxPatch * kMaxPatch];
+  const auto add = p == 8 ? add_rows<8> : p == 10 ? add_rows<10> : p == 12 ? add_rows<12> : add_rows<0>;
   for (int k = 0; k < a.neighbors; ++k) {
     const float* row = change + k * padded;
     for (int x = 0; x < p * p; ++x) packed[x] = pack_change(row[x] + mean_change[x], steps);
@@ -96,10 +114,8 @@ inline void add_changes(const GroupArgs& a, int64_t n, int channel, int padded, 
       std::atomic_flag& lock = locks.flags[place.frame * locks.bands + band];
       while (lock.test_and_set(std::memory_order_acquire)) {
       }
-      for (; y < end; ++y) {
-        long long* line = to + static_cast<int64_t>(y) * a.width;
-        for (int x = 0; x < p; ++x) line[x] += packed[y * p + x];
-      }
+      add(p, end - y, packed + y * p, a.width, to + y * static_cast<int64_t>(a.width));
+      y = end;
       lock.clear(std::memory_order_release);
     }
   }
@@ -122,11 +138,11 @@ inline void shrink_groups(const GroupArgs& a, const ShrinkParameters& parameters
         product(K, K, s.padded, rows, s.padded, s.transposed, K, gram, K, c > first);
         // The group's mean: hard threshold of its DCT, DC kept.
         const float threshold = parameters.mean_threshold / std::sqrt(static_cast<float>(K));
-        transform(p, s.dct, false, s.noisy_mean, s.spectra[0], s.spectra[1]);
+        transform(p, s, false, s.noisy_mean, s.spectra[0], s.spectra[1]);
         for (int x = 1; x < d; ++x)
           if (std::fabs(s.spectra[0][x]) <= threshold) s.spectra[0][x] = 0;
         float* change = s.mean_change + c * s.padded;
-        transform(p, s.dct, true, s.spectra[0], change, s.spectra[1]);
+        transform(p, s, true, s.spectra[0], change, s.spectra[1]);
         for (int x = 0; x < d; ++x) change[x] -= s.noisy_mean[x];
       }
       const ShrinkConstants constants = shrink_constants(K, (last - first) * d);
@@ -171,8 +187,8 @@ inline void wiener_groups(const GroupArgs& a, const WienerParameters& parameters
       gather_centred(a, a.noisy, n, c, s.padded, s.noisy + c * group, noisy);
       gather_centred(a, a.basic, n, c, s.padded, s.basic + c * group, basic);
       float *noisy_spectrum = s.content + c * s.padded, *basic_spectrum = s.spectra[0];
-      transform(p, s.dct, false, noisy, noisy_spectrum, s.spectra[2]);
-      transform(p, s.dct, false, basic, basic_spectrum, s.spectra[2]);
+      transform(p, s, false, noisy, noisy_spectrum, s.spectra[2]);
+      transform(p, s, false, basic, basic_spectrum, s.spectra[2]);
       float energy = 0, gain_energy = 1;
       for (int x = 1; x < d; ++x) {
         const float e = std::max(basic_spectrum[x] * basic_spectrum[x] - parameters.mean_bias * inverse_count, 0.f);
@@ -183,16 +199,14 @@ inline void wiener_groups(const GroupArgs& a, const WienerParameters& parameters
       }
       mean_gain_energy[c] = gain_energy * inverse_count;
       s.mean_change[c * s.padded] = basic_spectrum[0];
-      float variance = 0;
-      for (int i = 0; i < group; ++i) variance += s.basic[c * group + i] * s.basic[c * group + i];
-      content += (variance * inverse_count + energy) / d;
+      content += (sum_of_squares(group, s.basic + c * group) * inverse_count + energy) / d;
     }
     content /= a.channels;
     const float trust = content / (content + parameters.flat);  // of the noisy mean's DC against the basic's
     for (int c = 0; c < a.channels; ++c) {
       float *spectrum = s.content + c * s.padded, *change = s.mean_change + c * s.padded;
       spectrum[0] = change[0] + trust * (spectrum[0] - change[0]);
-      transform(p, s.dct, true, spectrum, change, s.spectra[2]);
+      transform(p, s, true, spectrum, change, s.spectra[2]);
       for (int x = 0; x < d; ++x) change[x] -= s.noisy_mean[c * s.padded + x];
     }
     for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
@@ -223,8 +237,8 @@ inline void wiener_groups(const GroupArgs& a, const WienerParameters& parameters
       product(K, K, K, cross, K, gains, K, work, K);
       product(K, K, K, work, K, polynomial, K, cross, K);
       product(K, K, K, u, K, polynomial, K, gains, K);  // R: gains l^2 / (l^2 + t^2)
-      float energy = 0, rank = 0;
-      for (int i = 0; i < kk; ++i) energy += gains[i] * gains[i];
+      const float energy = sum_of_squares(kk, gains);
+      float rank = 0;
       for (int i = 0; i < K; ++i) rank += gains[i * K + i];
       if (first == 0) {  // across the patches, from luma alone: G (G + rho I)^-1, rho = effective rank / K
         const float rho = rank * inverse_count + kLeftFloor;

@@ -21,17 +21,17 @@ constexpr int kVectorBytes = 16;
 }  // namespace vnls::baseline
 
 #if defined(__x86_64__)
-#define VNLS_DISPATCH_ISA(call)      \
-  switch (best_isa()) {              \
-    case Isa::kAvx512:               \
-      avx512::call;                  \
-      break;                         \
-    case Isa::kAvx2:                 \
-      avx2::call;                    \
-      break;                         \
-    case Isa::kBaseline:             \
-      baseline::call;                \
-      break;                         \
+#define VNLS_DISPATCH_ISA(call) \
+  switch (best_isa()) {         \
+    case Isa::kAvx512:          \
+      avx512::call;             \
+      break;                    \
+    case Isa::kAvx2:            \
+      avx2::call;               \
+      break;                    \
+    case Isa::kBaseline:        \
+      baseline::call;           \
+      break;                    \
   }
 #else
 #define VNLS_DISPATCH_ISA(call) baseline::call

@@ -32,8 +32,7 @@ inline void product(int rows, int columns, int depth, const float* a, int lda, c
     int j = 0;
     for (; j + 2 * kLanes <= columns; j += 2 * kLanes)
       product_tile<2>(depth, a + i * lda, lda, b + j, ldb, c + i * ldc + j, ldc, add);
-    for (; j < columns; j += kLanes)
-      product_tile<1>(depth, a + i * lda, lda, b + j, ldb, c + i * ldc + j, ldc, add);
+    for (; j < columns; j += kLanes) product_tile<1>(depth, a + i * lda, lda, b + j, ldb, c + i * ldc + j, ldc, add);
   }
 }
 
@@ -44,19 +43,38 @@ inline void transpose(int rows, int columns, const float* a, int lda, float* out
         for (int y = 0; y < 8; ++y) out[(j + x) * ldo + i + y] = a[(i + y) * lda + j + x];
 }
 
-// Replaces a symmetric positive definite matrix by its inverse, by Gauss-Jordan elimination without pivoting.
+inline float sum_of_squares(int n, const float* a) {
+  Vector sum = {};
+  for (int i = 0; i < n; i += kLanes) sum += load(a + i) * load(a + i);
+  float total = 0;
+  for (int i = 0; i < kLanes; ++i) total += sum[i];
+  return total;
+}
+
+typedef int Indices __attribute__((vector_size(kVectorBytes)));
+alignas(64) constexpr int kIota[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// Replaces a symmetric positive definite matrix by its inverse, by Gauss-Jordan elimination without pivoting. Column k
+// is replaced by blends of whole vectors: scalar stores would stall the vector loads that follow them.
 inline void invert(int n, float* a) {
+  const Indices iota = *reinterpret_cast<const Indices*>(kIota);
   for (int k = 0; k < n; ++k) {
     float* pivot_row = a + k * n;
+    const int block = k / kLanes * kLanes;
+    const Indices in_column = iota == k - block;
     const float inverse = 1 / pivot_row[k];
-    pivot_row[k] = 1;
-    for (int j = 0; j < n; j += kLanes) store(pivot_row + j, load(pivot_row + j) * inverse);
+    for (int j = 0; j < n; j += kLanes) {
+      const Vector v = load(pivot_row + j);
+      store(pivot_row + j, (j == block ? (in_column ? Vector{} + 1.f : v) : v) * inverse);
+    }
     for (int i = 0; i < n; ++i) {
       if (i == k) continue;
       float* row = a + i * n;
       const float factor = row[k];
-      row[k] = 0;
-      for (int j = 0; j < n; j += kLanes) store(row + j, load(row + j) - factor * load(pivot_row + j));
+      for (int j = 0; j < n; j += kLanes) {
+        const Vector v = load(row + j);
+        store(row + j, (j == block ? (in_column ? Vector{} : v) : v) - factor * load(pivot_row + j));
+      }
     }
   }
 }

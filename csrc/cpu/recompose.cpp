@@ -106,8 +106,8 @@ void recompose_out(const Tensor& basic, const Tensor& low, const Tensor& varianc
   });
 }
 
-void fine_wiener_out(const Tensor& basic, const Tensor& coarse, const Tensor& variance, double sigma,
-                     int64_t neighbors, Tensor out) {
+void fine_wiener_out(const Tensor& basic, const Tensor& coarse, const Tensor& variance, double sigma, int64_t neighbors,
+                     Tensor out) {
   const int channels = static_cast<int>(basic.size(0)), group = static_cast<int>(neighbors);
   const Plane plane{static_cast<int>(basic.size(1)), static_cast<int>(basic.size(2))};
   const int64_t area = static_cast<int64_t>(plane.height) * plane.width;

@@ -17,15 +17,14 @@ using namespace vnls;
 
 template <typename T>
 void run(const SearchArgs<T>& a) {
-  torch::stable::parallel_for(0, a.count, 64, [&](int64_t begin, int64_t end) {
-    VNLS_DISPATCH_ISA(search_queries(a, begin, end));
-  });
+  torch::stable::parallel_for(0, a.count, 64,
+                              [&](int64_t begin, int64_t end) { VNLS_DISPATCH_ISA(search_queries(a, begin, end)); });
 }
 
 void search_out(std::vector<Tensor> guide, const Tensor& queries, const Tensor& centres, int64_t frame, int64_t patch,
                 int64_t side, int64_t side_other, Tensor distances, Tensor offsets) {
-  for (const Tensor* tensor : {&queries, &centres, &static_cast<const Tensor&>(distances),
-                               &static_cast<const Tensor&>(offsets)})
+  for (const Tensor* tensor :
+       {&queries, &centres, &static_cast<const Tensor&>(distances), &static_cast<const Tensor&>(offsets)})
     check_contiguous(*tensor, "search");
   dispatch_floating(guide[0], "search", [&](auto zero) {
     using T = decltype(zero);

@@ -1,4 +1,5 @@
-// What both group kernels share: where a block's patches lie, gathering them, the DCT of patch means, adding to the sums.
+// What both group kernels share: where a block's patches lie, gathering them, the DCT of patch means, adding to the
+// sums.
 #pragma once
 
 #include "cuda/tensor_core.cuh"
@@ -8,7 +9,9 @@ namespace vnls {
 
 constexpr float kLargestHalf = 60000.f;
 
-__host__ __device__ constexpr int square_stride(int k) { return k + 8; }          // halves; keeps ldmatrix free of bank conflicts
+__host__ __device__ constexpr int square_stride(int k) {
+  return k + 8;
+}  // halves; keeps ldmatrix free of bank conflicts
 __host__ __device__ constexpr int padded_pixels(int patch) { return (patch * patch + 15) / 16 * 16; }
 __host__ __device__ constexpr int group_stride(int patch) { return padded_pixels(patch) + 8; }  // halves
 
@@ -27,10 +30,10 @@ struct SharedLayout {
 
 // Where a group's patches lie.
 struct Places {
-  int* frame;             // [K]
-  long long* start;       // [K] offset of the top left pixel in a plane
-  int* pixel;             // [padded] offset of a patch's pixel from its top left, -1 in the padding
-  float* dct;             // [patch, patch]
+  int* frame;        // [K]
+  long long* start;  // [K] offset of the top left pixel in a plane
+  int* pixel;        // [padded] offset of a patch's pixel from its top left, -1 in the padding
+  float* dct;        // [patch, patch]
 
   __host__ __device__ Places(SharedLayout& s, int K, int patch)
       : frame(s.take<int>(K)),
@@ -45,7 +48,8 @@ struct Places {
       frame[k] = place.frame;
       start[k] = place.start;
     }
-    for (int x = threadIdx.x; x < padded_pixels(p); x += blockDim.x) pixel[x] = x < p * p ? x / p * a.width + x % p : -1;
+    for (int x = threadIdx.x; x < padded_pixels(p); x += blockDim.x)
+      pixel[x] = x < p * p ? x / p * a.width + x % p : -1;
     for (int i = threadIdx.x; i < p * p; i += blockDim.x) {
       const int k = i / p, x = i % p;
       dct[i] = cospif((x + 0.5f) * k / p) * sqrtf((k == 0 ? 1.f : 2.f) / p);

@@ -55,8 +55,8 @@ void resample(const Tensor& video, int64_t axis, Tensor out, const char* name) {
   dispatch_floating(video, name, [&](auto zero) {
     using T = decltype(zero);
     launch_on(video, [&](cudaStream_t stream) {
-      resample_kernel<T, kDouble><<<blocks_for(total, 256), 256, 0, stream>>>(video.const_data_ptr<T>(),
-                                                                               out.mutable_data_ptr<T>(), a, total);
+      resample_kernel<T, kDouble>
+          <<<blocks_for(total, 256), 256, 0, stream>>>(video.const_data_ptr<T>(), out.mutable_data_ptr<T>(), a, total);
     });
   });
 }

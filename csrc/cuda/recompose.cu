@@ -1,7 +1,6 @@
 // Search image, local variance, recomposition and fine-band Wiener filter: what joins a level with the coarser one.
-#include "recompose.h"
-
 #include "cuda/launch.h"
+#include "recompose.h"
 #include "taps.h"
 
 namespace {
@@ -17,8 +16,8 @@ constexpr int kThreads = 256;
 template <typename T, int kWindow, int kQuantities, typename Value>
 __device__ void window_sums(int height, int width, int top, int left, T* shared, T* sums, Value&& value) {
   constexpr int kRadius = kWindow / 2, kOuter = kSide + 2 * kRadius;
-  T* pixels = shared;                                  // [kQuantities, kOuter, kOuter]
-  T* rows = shared + kQuantities * kOuter * kOuter;    // [kQuantities, kOuter, kSide]
+  T* pixels = shared;                                // [kQuantities, kOuter, kOuter]
+  T* rows = shared + kQuantities * kOuter * kOuter;  // [kQuantities, kOuter, kSide]
   for (int i = threadIdx.x; i < kOuter * kOuter; i += kThreads) {
     const int y = whole_sample_mirror(top + i / kOuter - kRadius, height);
     const int x = whole_sample_mirror(left + i % kOuter - kRadius, width);
@@ -170,8 +169,8 @@ void recompose_out(const Tensor& basic, const Tensor& low, const Tensor& varianc
   });
 }
 
-void fine_wiener_out(const Tensor& basic, const Tensor& coarse, const Tensor& variance, double sigma,
-                     int64_t neighbors, Tensor out) {
+void fine_wiener_out(const Tensor& basic, const Tensor& coarse, const Tensor& variance, double sigma, int64_t neighbors,
+                     Tensor out) {
   if (basic.numel() == 0) return;
   dispatch_floating(basic, "fine_wiener", [&](auto zero) {
     using T = decltype(zero);

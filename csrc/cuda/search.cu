@@ -1,10 +1,9 @@
 // Shifted non-local search with the top-k fused in: one warp a query, its lanes over candidates, the list of nearest
 // patches in registers, sorted across the lanes.
-#include "search.h"
-
 #include <math_constants.h>
 
 #include "cuda/launch.h"
+#include "search.h"
 #include "window.h"
 
 namespace {
@@ -99,8 +98,7 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
   for (int f = 0; f < a.guide.count; ++f) {
     const int* centre = a.centres + (n * a.guide.count + f) * 2;
     const bool is_own = f == a.own;
-    const Window window =
-        place_window({centre[0], centre[1]}, is_own ? a.side : a.side_other, p, a.height, a.width);
+    const Window window = place_window({centre[0], centre[1]}, is_own ? a.side : a.side_other, p, a.height, a.width);
     const int rows = window.height + p - 1, columns = window.width + p - 1, stride = tile_stride(window.width);
     const float* from = a.guide.data[f] + int64_t(window.y) * a.width + window.x;
     __syncwarp();
@@ -167,8 +165,7 @@ void launch_search(const SearchArgs<float>& a, cudaStream_t stream) {
     STD_CUDA_CHECK(cudaFuncSetAttribute(search_kernel<kSlots, kPatch>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                         warps * bytes));
   }
-  search_kernel<kSlots, kPatch>
-      <<<blocks_for(a.count, warps), warps * kLanes, warps * bytes, stream>>>(a, warp_floats);
+  search_kernel<kSlots, kPatch><<<blocks_for(a.count, warps), warps * kLanes, warps * bytes, stream>>>(a, warp_floats);
 }
 
 template <int kSlots>

@@ -28,10 +28,9 @@ __device__ inline void load_matrix_transposed(Fragment& f, const __half* p) {
 }
 
 __device__ inline void multiply(float (&c)[4], const Fragment& a, uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 __device__ inline uint32_t pack(float low, float high) {
@@ -159,8 +158,8 @@ __device__ inline void add_outer(Slab<K>& slab, const __half* a, const __half* b
 
 // Columns n .. n+15 of left * m, m a row-major matrix of K rows: out[0] at n, out[1] at n + 8.
 template <int K>
-__device__ inline void multiply_columns(float (&out)[2][4], const LeftSlab<K>& left, const __half* m, int stride,
-                                        int n, int lane) {
+__device__ inline void multiply_columns(float (&out)[2][4], const LeftSlab<K>& left, const __half* m, int stride, int n,
+                                        int lane) {
 #pragma unroll
   for (int i = 0; i < 4; ++i) out[0][i] = out[1][i] = 0;
 #pragma unroll

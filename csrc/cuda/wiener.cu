@@ -16,10 +16,10 @@ struct Shared {
   Places places;
   __half *noisy, *basic, *white;  // [channels, K, group stride]: centred patches; W replaces nothing, it is a third
   float *noisy_mean, *basic_mean, *noisy_spectrum, *basic_spectrum, *between;  // [channels, padded]
-  float *gram, *published, *pivots;  // [K, K + 4], [2, K], [K]
-  float* scratch;                    // one a warp
-  float* mean_gain;                  // [3] energy of the mean's gains / K
-  __half *square[2], *left;          // [K, square stride]
+  float *gram, *published, *pivots;                                            // [K, K + 4], [2, K], [K]
+  float* scratch;                                                              // one a warp
+  float* mean_gain;                                                            // [3] energy of the mean's gains / K
+  __half *square[2], *left;                                                    // [K, square stride]
 
   __host__ __device__ Shared(SharedLayout& s, int patch, int channels)
       : places(s, K, patch),
@@ -170,9 +170,8 @@ __global__ void __launch_bounds__(2 * K)
     }
     __syncthreads();
     // P = (U + 0.1 H) Q, into the place of w.
-    u.for_each(first_row, lane, [](float& v, int row, int column) {
-      v = (1 - kWienerRest) * v + (row == column ? kWienerRest : 0.f);
-    });
+    u.for_each(first_row, lane,
+               [](float& v, int row, int column) { v = (1 - kWienerRest) * v + (row == column ? kWienerRest : 0.f); });
     multiply_symmetric<K>(work, LeftSlab<K>(u), s.square[0], kStride, lane);
     work.store(s.square[1], kStride, first_row, lane);
     __syncthreads();

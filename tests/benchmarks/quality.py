@@ -122,7 +122,9 @@ def main() -> None:
             for preset in options.preset.split(","):
                 figures = measure(clean, noisy, sigma, preset, options.device)
                 results[key][preset] = figures
-                line += f" | {preset} {figures['psnr']:6.3f} dB ssim {figures['ssim']:.4f} flicker {figures['flicker']:.3f}"
+                line += (
+                    f" | {preset} {figures['psnr']:6.3f} dB ssim {figures['ssim']:.4f} flicker {figures['flicker']:.3f}"
+                )
                 line += f" {figures['cpu_seconds_per_frame']:.2f} CPU-s"
                 for method in ("vnlb", f"classic_{preset}"):
                     if method in peers.get(key, {}):
@@ -137,7 +139,9 @@ def summarise(results: dict[str, dict[str, Any]], presets: list[str], peers: dic
     for sigma in sorted({int(key.split("/")[1]) for key in results}):
         keys = [key for key in results if key.endswith(f"/{sigma}")]
         for preset in presets:
-            mean = {name: float(np.mean([results[k][preset][name] for k in keys])) for name in ("psnr", "ssim", "flicker")}
+            mean = {
+                name: float(np.mean([results[k][preset][name] for k in keys])) for name in ("psnr", "ssim", "flicker")
+            }
             line = f"mean sigma {sigma:3} {preset:10} {mean['psnr']:6.3f} dB ssim {mean['ssim']:.4f} flicker {mean['flicker']:.3f}"
             for method in ("vnlb", f"classic_{preset}"):
                 gains = [(results[k][preset]["psnr"] - peers[k][method], k) for k in keys if method in peers.get(k, {})]

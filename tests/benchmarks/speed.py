@@ -160,8 +160,15 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     device = options.device
     name = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
-    report: dict[str, Any] = {"device": name, "torch": torch.__version__, "threads": torch.get_num_threads(), "sizes": {}}
-    print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads, vnlsdenoise from {vnlsdenoise.__name__}")
+    report: dict[str, Any] = {
+        "device": name,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "sizes": {},
+    }
+    print(
+        f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads, vnlsdenoise from {vnlsdenoise.__name__}"
+    )
     for size in options.sizes.split(","):
         height, width = SIZES[size]
         entry: dict[str, Any] = {}

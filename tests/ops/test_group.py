@@ -138,9 +138,7 @@ def test_opcheck(device):
     _, noisy = scene(2, 1, 20, 20, 1.0, device)
     queries, offsets = groups(noisy, 8, 16, 6, 0)
     sums = [ops.new_sums(n) for n in noisy]
-    torch.library.opcheck(
-        torch.ops.vnlsdenoise.shrink_groups.default, (noisy, queries, offsets, 0, 8, 1.0, 2.7, sums)
-    )
+    torch.library.opcheck(torch.ops.vnlsdenoise.shrink_groups.default, (noisy, queries, offsets, 0, 8, 1.0, 2.7, sums))
     torch.library.opcheck(
         torch.ops.vnlsdenoise.wiener_groups.default, (noisy, noisy, queries, offsets, 0, 8, 1.0, 0.8, 0.3, 0.5, sums)
     )
@@ -157,7 +155,11 @@ def test_wrong_input_is_named():
         (TypeError, "noisy must be float32, got float64", {"noisy": [n.double() for n in noisy]}),
         (ValueError, "noisy must have 1 or 3 channels, got 2", {"noisy": [n.expand(2, -1, -1) for n in noisy]}),
         (ValueError, "sums must hold 2 frames, got 1", {"sums": sums[:1]}),
-        (ValueError, r"sums\[0\] must have shape \[1, 20, 20\], got \[1, 20, 19\]", {"sums": [s[..., :19] for s in sums]}),
+        (
+            ValueError,
+            r"sums\[0\] must have shape \[1, 20, 20\], got \[1, 20, 19\]",
+            {"sums": [s[..., :19] for s in sums]},
+        ),
         (ValueError, r"sums\[0\] must be contiguous", {"sums": [s.transpose(1, 2) for s in sums]}),
         (ValueError, "patch must be from 1 to 16, got 17", {"patch": 17}),
         (ValueError, "sigma must be greater than 0, got 0", {"sigma": 0.0}),

@@ -29,7 +29,10 @@ def test_non_contiguous_input_gives_the_same(device):
 
 def test_constants_are_kept_and_white_noise_halves(device):
     torch.testing.assert_close(
-        ops.pyramid_down(torch.full((1, 33, 47), 5.0, device=device)), torch.full((1, 17, 24), 5.0, device=device), atol=1e-4, rtol=0
+        ops.pyramid_down(torch.full((1, 33, 47), 5.0, device=device)),
+        torch.full((1, 17, 24), 5.0, device=device),
+        atol=1e-4,
+        rtol=0,
     )
     noise = ops.pyramid_down(torch.randn(1, 512, 512, device=device))
     assert abs(float(noise.std()) - 0.5) < 0.01

@@ -159,7 +159,11 @@ def test_wrong_input_is_named():
     good = {"frame": 0, "patch": 4, "neighbors": 16, "side": 3, "side_other": 3}
     cases = [
         (ValueError, "non-empty list", {"guide": []}),
-        (ValueError, r"guide\[1\] must have the shape of the first, \[20, 20\], got \[20, 21\]", {"guide": [guide[0], torch.zeros(20, 21)]}),
+        (
+            ValueError,
+            r"guide\[1\] must have the shape of the first, \[20, 20\], got \[20, 21\]",
+            {"guide": [guide[0], torch.zeros(20, 21)]},
+        ),
         (TypeError, "queries must be int32, got float32", {"queries": torch.zeros(3, 2)}),
         (ValueError, r"centres must have shape \[N, 2, 2\], got \[3, 1, 2\]", {"centres": centres[:, :1]}),
         (ValueError, "centres must hold 3 queries, got 2", {"centres": centres[:2]}),
@@ -172,8 +176,6 @@ def test_wrong_input_is_named():
     for error, message, change in cases:
         arguments = {"guide": guide, "queries": queries, "centres": centres, **good, **change}
         with pytest.raises(error, match=message):
-            ops.search(
-                arguments.pop("guide"), arguments.pop("queries"), arguments.pop("centres"), **arguments
-            )
+            ops.search(arguments.pop("guide"), arguments.pop("queries"), arguments.pop("centres"), **arguments)
     with pytest.raises(ValueError, match="forward and backward must hold the same number"):
         ops.chain_flow(flows(2, 5, 5, "cpu"), flows(3, 5, 5, "cpu"), queries, frame=0, size=(20, 20))

@@ -20,9 +20,7 @@ def mirrored(index: int, n: int) -> int:
 def halve(video: Tensor) -> Tensor:
     n = video.shape[-1]
     h = taps()
-    columns = [
-        sum(h[k] * video[..., mirrored(2 * i + k - 7, n)] for k in range(16)) for i in range((n + 1) // 2)
-    ]
+    columns = [sum(h[k] * video[..., mirrored(2 * i + k - 7, n)] for k in range(16)) for i in range((n + 1) // 2)]
     return torch.stack(columns, -1)
 
 
@@ -32,6 +30,8 @@ def double(video: Tensor, size: int) -> Tensor:
     columns = []
     for x in range(size):
         # Every i for which the tap index x - 2 i + 7 lies in 0..15.
-        terms = [2 * h[x - 2 * i + 7] * video[..., mirrored(i, n)] for i in range(-20, n + 20) if 0 <= x - 2 * i + 7 < 16]
+        terms = [
+            2 * h[x - 2 * i + 7] * video[..., mirrored(i, n)] for i in range(-20, n + 20) if 0 <= x - 2 * i + 7 < 16
+        ]
         columns.append(sum(terms))
     return torch.stack(columns, -1)

@@ -25,9 +25,7 @@ def guide(base: Tensor, band: Tensor, weight: float) -> Tensor:
     height, width = band.shape
     padded = mirrored(band, 1)
     kernel = (1, 2, 1)
-    blurred = sum(
-        kernel[y] * kernel[x] * padded[y : y + height, x : x + width] for y in range(3) for x in range(3)
-    )
+    blurred = sum(kernel[y] * kernel[x] * padded[y : y + height, x : x + width] for y in range(3) for x in range(3))
     return base + weight * blurred / 16
 
 

@@ -131,9 +131,7 @@ class LevelDenoiser:
         low = ops.pyramid_down(difference)
         low = ops.pyramid_up(ops.pyramid_up(low, *difference.shape[-2:]), *basic.shape[-2:])
         basic = ops.recompose(basic, low, variance, sigma=self._sigma)
-        return ops.fine_wiener(
-            basic, enlarged, variance, sigma=self._sigma, neighbors=self._level.shrink.neighbors
-        )
+        return ops.fine_wiener(basic, enlarged, variance, sigma=self._sigma, neighbors=self._level.shrink.neighbors)
 
     # --- step 2
 

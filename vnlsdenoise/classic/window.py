@@ -16,9 +16,7 @@ class SlidingWindow(Generic[Item, Result]):
     came, or at `flush`, after which a new clip may begin.
     """
 
-    def __init__(
-        self, radius: int, work: Callable[[list[Item], int], None], finish: Callable[[Item], Result]
-    ) -> None:
+    def __init__(self, radius: int, work: Callable[[list[Item], int], None], finish: Callable[[Item], Result]) -> None:
         self._radius = radius
         self._work = work
         self._finish = finish

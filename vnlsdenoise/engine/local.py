@@ -17,7 +17,7 @@ from vnlsdenoise.video.frame import Frame, PlaneFormat
 
 
 def resolve_device(name: str) -> str:
-    """"auto", "cpu", "cuda" or "cuda:N" -> the device to work on, "cpu" or "cuda:N".
+    """ "auto", "cpu", "cuda" or "cuda:N" -> the device to work on, "cpu" or "cuda:N".
 
     Raises:
         DeviceError: the device is not there, or the installed build has no kernels for it.
@@ -57,9 +57,7 @@ def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: Denoi
     if settings.preset not in PRESETS:
         raise UsageError(f"no such preset: {settings.preset!r}; there are: {', '.join(PRESETS)}")
     device = resolve_device(settings.device)
-    denoiser = PlanarDenoiser(
-        format, settings.sigma, PRESETS[settings.preset], peak=format.peak, batch=DEFAULT_BATCH
-    )
+    denoiser = PlanarDenoiser(format, settings.sigma, PRESETS[settings.preset], peak=format.peak, batch=DEFAULT_BATCH)
     waiting: deque[Frame] = deque()
 
     def finished(results: Iterator[list[torch.Tensor]]) -> Iterator[Frame]:

@@ -157,7 +157,9 @@ def wiener_groups(
     _check_groups(noisy, queries, offsets, sums, frame, patch, sigma)
     check_frames("basic", basic, "C H W", queries)
     if len(basic) != len(noisy) or basic[0].shape != noisy[0].shape or basic[0].dtype != torch.float32:
-        raise ValueError(f"basic must be float32 frames of the number and shape of noisy, got {len(basic)} of {list(basic[0].shape)}")
+        raise ValueError(
+            f"basic must be float32 frames of the number and shape of noisy, got {len(basic)} of {list(basic[0].shape)}"
+        )
     check_positive(tau=tau, flat=flat)
     _wiener_groups(list(noisy), list(basic), queries, offsets, frame, patch, sigma, tau, flat, mean_bias, list(sums))
 

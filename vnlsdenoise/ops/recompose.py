@@ -36,9 +36,7 @@ def _recompose_fake(basic: Tensor, low: Tensor, variance: Tensor, sigma: float, 
 @operator("recompose", _recompose_fake)
 def _recompose(basic: Tensor, low: Tensor, variance: Tensor, sigma: float, fade: float) -> Tensor:
     out = _recompose_fake(basic, low, variance, sigma, fade)
-    torch.ops.vnlsdenoise.recompose_out(
-        basic.contiguous(), low.contiguous(), variance.contiguous(), sigma, fade, out
-    )
+    torch.ops.vnlsdenoise.recompose_out(basic.contiguous(), low.contiguous(), variance.contiguous(), sigma, fade, out)
     return out
 
 

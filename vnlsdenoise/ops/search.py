@@ -10,7 +10,14 @@ MAX_NEIGHBORS = 128  # what one warp keeps in registers
 
 
 def _lists(
-    guide: list[Tensor], queries: Tensor, centres: Tensor, frame: int, patch: int, side: int, side_other: int, neighbors: int
+    guide: list[Tensor],
+    queries: Tensor,
+    centres: Tensor,
+    frame: int,
+    patch: int,
+    side: int,
+    side_other: int,
+    neighbors: int,
 ) -> tuple[Tensor, Tensor]:
     count = queries.shape[0]
     return guide[0].new_empty((count, neighbors)), queries.new_empty((count, neighbors, 3))
@@ -18,7 +25,14 @@ def _lists(
 
 @operator("search", _lists)
 def _search(
-    guide: list[Tensor], queries: Tensor, centres: Tensor, frame: int, patch: int, side: int, side_other: int, neighbors: int
+    guide: list[Tensor],
+    queries: Tensor,
+    centres: Tensor,
+    frame: int,
+    patch: int,
+    side: int,
+    side_other: int,
+    neighbors: int,
 ) -> tuple[Tensor, Tensor]:
     distances, offsets = _lists(guide, queries, centres, frame, patch, side, side_other, neighbors)
     torch.ops.vnlsdenoise.search_out(
