@@ -2,6 +2,9 @@
 
 import os
 
+# Threads that spin while they wait slow every test down on a machine with other work.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import pytest
 import torch
 
