@@ -8,15 +8,26 @@
 
 namespace vnls {
 
-// What the solver is told; times mean fixed counts, so that nothing is ever read back to decide how to go on.
+// What the solver is told. All counts are fixed: nothing is read back to decide whether to go on.
 template <typename T>
 struct FlowSettings {
   T threshold;  // attachment * tightness: how far one thresholding step may move along the gradient, per unit of it
   T tightness;
-  T step;  // time step of the dual update over tightness
-  int levels, warps, iterations;
+  T step;                                       // time step of the dual update over tightness
+  int levels, warps, coarse_warps, iterations;  // warps: of the finest level; iterations: of each warp
 };
 
+template <typename T>
+FlowSettings<T> flow_settings(double attachment, double tightness, double step, int64_t levels, int64_t warps,
+                              int64_t coarse_warps, int64_t iterations) {
+  return {static_cast<T>(attachment * tightness),
+          static_cast<T>(tightness),
+          static_cast<T>(step / tightness),
+          static_cast<int>(levels),
+          static_cast<int>(warps),
+          static_cast<int>(coarse_warps),
+          static_cast<int>(iterations)};
+}
 
 constexpr int kMaxFlowLevels = 16;
 
@@ -47,7 +58,8 @@ C10_HOST_DEVICE inline T binomial(T a, T b, T c, T d) {
   return ((a + d) + 3 * (b + c)) / 8;
 }
 
-// Sample x of a fine level lies at (x - 1/2) / 2 of the coarser one: between low and low + 1, both clamped to the image.
+// Sample x of a fine level lies at (x - 1/2) / 2 of the coarser one: between low and low + 1, both clamped to the
+// image.
 template <typename T>
 struct Between {
   int low, high;
@@ -85,9 +97,9 @@ C10_HOST_DEVICE inline T median_of_nine(T a, T b, T c, T d, T e, T f, T g, T h, 
   order(b, c), order(a, b), order(b, c);
   order(e, f), order(d, e), order(e, f);
   order(h, i), order(g, h), order(h, i);
-  order(a, d), order(d, g);  // g: largest of the lows
+  order(a, d), order(d, g);               // g: largest of the lows
   order(b, e), order(e, h), order(b, e);  // e: middle of the middles
-  order(f, i), order(c, f);  // c: smallest of the highs
+  order(f, i), order(c, f);               // c: smallest of the highs
   order(e, g), order(c, e), order(e, g);
   return e;
 }
@@ -117,11 +129,9 @@ C10_HOST_DEVICE inline Linear<T> linearised(const T* target, int height, int wid
   const T down_slope[4] = {(T(-1.5) * t + 2) * t - T(.5), (T(4.5) * t - 5) * t, (T(-4.5) * t + 4) * t + T(.5),
                            (T(1.5) * t - 1) * t};
   T value = 0, gx = 0, gy = 0;
-#pragma GCC unroll 4
   for (int j = 0; j < 4; ++j) {
     const int row = clamped(top + j - 1, 0, height - 1) * width;
     T line = 0, slope = 0;
-#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       const T sample = target[row + clamped(left + i - 1, 0, width - 1)];
       line += across[i] * sample;

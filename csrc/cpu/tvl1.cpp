@@ -198,14 +198,15 @@ void solve(Image<T> source, Image<T> target, T* memory, T* out, const FlowSettin
       const Image<T> coarse = sources[level + 1];
       for_rows(height, [&](int y) {
         for (int channel = 0; channel < 2; ++channel) {
-          double_row(flow + int64_t(channel) * coarse.height * coarse.width, other + channel * size + int64_t(y) * width,
-                     y, coarse.height, coarse.width, width);
+          double_row(flow + int64_t(channel) * coarse.height * coarse.width,
+                     other + channel * size + int64_t(y) * width, y, coarse.height, coarse.width, width);
         }
       });
       std::swap(flow, other);
     }
     std::fill(dual, dual + 4 * size, T(0));
-    for (int warp = 0; warp < settings.warps; ++warp) {
+    const int warps = level > 0 ? settings.coarse_warps : settings.warps;
+    for (int warp = 0; warp < warps; ++warp) {
       for_rows(height, [&](int y) { linearise_row(targets[level], sources[level].data, flow, linear, y); });
       const Planes<T> planes{flow, dual, linear};
       if (alone) {
@@ -213,7 +214,7 @@ void solve(Image<T> source, Image<T> target, T* memory, T* out, const FlowSettin
       } else {
         iterate_in_one_thread(planes, height, width, settings);
       }
-      const bool last = level == 0 && warp == settings.warps - 1;
+      const bool last = level == 0 && warp == warps - 1;
       median(flow, last ? out : other, height, width);
       std::swap(flow, other);
     }
@@ -222,9 +223,11 @@ void solve(Image<T> source, Image<T> target, T* memory, T* out, const FlowSettin
 
 // workspace: [slots, elements], one slot a thread that solves pairs of its own.
 void tvl1_flow_out(const Tensor& source, const Tensor& target, double attachment, double tightness, double step,
-                   int64_t levels, int64_t warps, int64_t iterations, Tensor workspace, Tensor flow) {
+                   int64_t levels, int64_t warps, int64_t coarse_warps, int64_t iterations, Tensor workspace,
+                   Tensor flow) {
   const char* name = "tvl1_flow";
-  for (const Tensor* tensor : {&source, &target, static_cast<const Tensor*>(&workspace), static_cast<const Tensor*>(&flow)}) {
+  for (const Tensor* tensor :
+       {&source, &target, static_cast<const Tensor*>(&workspace), static_cast<const Tensor*>(&flow)}) {
     check_contiguous(*tensor, name);
   }
   STD_TORCH_CHECK(levels >= 1 && levels <= kMaxFlowLevels, name, ": expected 1 to ", kMaxFlowLevels, " levels");
@@ -232,12 +235,11 @@ void tvl1_flow_out(const Tensor& source, const Tensor& target, double attachment
   const int64_t pairs = source.size(0), slots = workspace.size(0), elements = workspace.size(1);
   const int height = static_cast<int>(source.size(1)), width = static_cast<int>(source.size(2));
   const int64_t plane = source.size(1) * source.size(2);
-  STD_TORCH_CHECK(elements >= flow_elements(height, width, static_cast<int>(levels), kPlanes), name, ": workspace is too small");
+  STD_TORCH_CHECK(elements >= flow_elements(height, width, static_cast<int>(levels), kPlanes), name,
+                  ": workspace is too small");
   dispatch_floating(source, name, [&](auto zero) {
     using T = decltype(zero);
-    const FlowSettings<T> settings{static_cast<T>(attachment * tightness), static_cast<T>(tightness),
-                                   static_cast<T>(step / tightness),       static_cast<int>(levels),
-                                   static_cast<int>(warps),                static_cast<int>(iterations)};
+    const auto settings = flow_settings<T>(attachment, tightness, step, levels, warps, coarse_warps, iterations);
     const T *from = source.const_data_ptr<T>(), *to = target.const_data_ptr<T>();
     T *memory = workspace.mutable_data_ptr<T>(), *out = flow.mutable_data_ptr<T>();
     const auto solve_pair = [&](int64_t pair, int64_t slot, bool alone) {
