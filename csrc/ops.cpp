@@ -25,4 +25,8 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def(
       "fine_wiener_out(Tensor basic, Tensor coarse, Tensor variance, float sigma, int neighbors, Tensor(a!) out) -> "
       "()");
+  m.def(
+      "tvl1_flow_out(Tensor source, Tensor target, float attachment, float tightness, float step, int levels, int "
+      "warps, "
+      "int coarse_warps, int iterations, Tensor(a!) workspace, Tensor(b!) flow) -> ()");
 }

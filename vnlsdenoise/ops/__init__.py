@@ -6,11 +6,14 @@ from vnlsdenoise.ops.group import shrink_groups, wiener_groups
 from vnlsdenoise.ops.pyramid import double, halve, pyramid_down, pyramid_up
 from vnlsdenoise.ops.recompose import fine_wiener, guide, local_variance, recompose
 from vnlsdenoise.ops.search import search
+from vnlsdenoise.ops.tvl1 import flow_image, flow_levels, tvl1_flow
 
 __all__ = [
     "chain_flow",
     "double",
     "fine_wiener",
+    "flow_image",
+    "flow_levels",
     "guide",
     "halve",
     "local_variance",
@@ -21,5 +24,6 @@ __all__ = [
     "recompose",
     "search",
     "shrink_groups",
+    "tvl1_flow",
     "wiener_groups",
 ]
