@@ -32,7 +32,7 @@ _X265_LEAST_SIDE = 16
 class Encoding:
     """What the user asks of the encoder; None and empty mean: choose.
 
-    codec: "h264", "hevc", "vp9", "av1", "prores", "ffv1" or the name of one of FFmpeg's encoders. crf: its quality scale.
+    codec: "h264", "hevc", "vp9", "av1", "prores", "ffv1" or one of FFmpeg's encoders. crf: its quality scale.
     options: further private options of the encoder. pix_fmt: FFmpeg's name of the output's pixel format.
     """
 
@@ -70,7 +70,7 @@ def container_of(path: Path) -> str:
 def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
     """The encoder for `path` that keeps the depth and chroma of `info`; raises UsageError where wishes contradict.
 
-    8 bits go to H.264, more to HEVC, .webm to VP9, lossless to FFV1. Whatever changes the samples is said in `warnings`.
+    8 bits go to H.264, more to HEVC, .webm to VP9, lossless to FFV1. What changes the samples is in `warnings`.
     """
     container = container_of(path)
     warnings: list[str] = []
@@ -81,13 +81,19 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
         layout = layout_of(wish.pix_fmt)
         if supported and wish.pix_fmt not in [known.name for known in supported]:
             names = ", ".join(known.name for known in supported)
-            raise UsageError(f"--pix-fmt {wish.pix_fmt} does not fit encoder {encoder}; it takes {names}; choose one of these")
+            raise UsageError(
+                f"--pix-fmt {wish.pix_fmt} does not fit encoder {encoder}; it takes {names}; choose one of these"
+            )
         if _refuses_size(encoder, layout, info):
-            raise UsageError(_odd_size(encoder, layout, info) + "; choose a 4:4:4 pixel format, or --codec vp9, av1 or ffv1")
+            raise UsageError(
+                _odd_size(encoder, layout, info) + "; choose a 4:4:4 pixel format, or --codec vp9, av1 or ffv1"
+            )
     else:
         fitting = [known for known in supported if not _refuses_size(encoder, known, info)]
         if not fitting:
-            raise UsageError(f"{encoder} takes no frames of {info.format.width}x{info.format.height}; choose --codec ffv1 or vp9")
+            raise UsageError(
+                f"{encoder} takes no frames of {info.format.width}x{info.format.height}; choose --codec ffv1 or vp9"
+            )
         layout = min(fitting, key=lambda known: _cost(known, info))
         if _refuses_size(encoder, min(supported, key=lambda known: _cost(known, info)), info):
             warnings.append(
@@ -99,7 +105,9 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
         raise UsageError(f"--lossless is not possible: {warnings[0]}; choose FFV1 in .mkv, or leave --lossless out")
     options = _options(encoder, info, wish)
     exact = wish.lossless or encoder == "ffv1"
-    return EncoderChoice(container, encoder, layout, options, _color(layout, info), exact and not warnings, tuple(warnings))
+    return EncoderChoice(
+        container, encoder, layout, options, _color(layout, info), exact and not warnings, tuple(warnings)
+    )
 
 
 def _encoder_name(container: str, info: VideoInfo, wish: Encoding) -> str:
@@ -121,7 +129,9 @@ def _codec(encoder: str) -> list[str]:
         codec = av.Codec(encoder, "w")
     except ValueError as error:
         known = ", ".join(sorted(set(_ENCODERS) - {"x264", "x265", "h265"}))
-        raise UsageError(f"--codec {encoder} is not an encoder of this FFmpeg; expected {known} or an FFmpeg encoder") from error
+        raise UsageError(
+            f"--codec {encoder} is not an encoder of this FFmpeg; expected {known} or an FFmpeg encoder"
+        ) from error
     if codec.type != "video":
         raise UsageError(f"--codec {encoder} encodes {codec.type}, not video; choose a video encoder")
     return [known.name for known in codec.video_formats or []]
@@ -178,7 +188,9 @@ def _losses(layout: Layout, info: VideoInfo, encoder: str) -> list[str]:
     if source.family == "yuv" and (layout.chroma_x > source.chroma_x or layout.chroma_y > source.chroma_y):
         found.append(f"chroma is reduced: {layout.name} holds less than {info.pix_fmt}")
     if layout.depth < source.depth:
-        found.append(f"{source.depth}-bit samples are rounded to {layout.depth} bits for {encoder}; give --lossless to keep them")
+        found.append(
+            f"{source.depth}-bit samples are rounded to {layout.depth} bits for {encoder}; give --lossless to keep them"
+        )
     if info.alpha and not layout.alpha:
         found.append(f"the alpha channel is dropped: {layout.name} has none; give --lossless to keep it")
     return found
@@ -206,7 +218,9 @@ def _options(encoder: str, info: VideoInfo, wish: Encoding) -> dict[str, str]:
         options |= {"qp": "0"} if encoder == "libx264" else {"lossless": "1"}
         options.pop("crf")
     elif wish.lossless and encoder != "ffv1":
-        raise UsageError(f"--lossless is not possible with {encoder}; choose --codec ffv1, h264, hevc or vp9, or leave --codec out")
+        raise UsageError(
+            f"--lossless is not possible with {encoder}; choose --codec ffv1, h264, hevc or vp9, or leave --codec out"
+        )
     return options | {key: value for key, value in wish.options.items() if key != "x265-params"}
 
 

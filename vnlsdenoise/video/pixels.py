@@ -60,7 +60,7 @@ class Layout:
 
 
 def layout_of(name: str) -> Layout:
-    """The layout of a pixel format; raises InputError for formats that hold no 1- to 16-bit integer Y, YUV or RGB samples."""
+    """The layout of a pixel format; raises InputError for all but 1- to 16-bit integer Y, YUV and RGB samples."""
     try:
         described = VideoFormat(name)
     except ValueError as error:
@@ -81,8 +81,10 @@ def layout_of(name: str) -> Layout:
         chroma_x = (64 // described.chroma_width(64)).bit_length() - 1
         chroma_y = (64 // described.chroma_height(64)).bit_length() - 1
         if (chroma_x, chroma_y) not in _SUBSAMPLING:
-            raise InputError(f"pixel format {name} is not supported: its chroma subsampling has no planar twin; convert the file")
-    depth = max(8, *(part.bits for part in components)) if not is_gray else max(8, components[0].bits)
+            raise InputError(
+                f"pixel format {name} is not supported: its chroma subsampling has no planar twin; convert the file"
+            )
+    depth = max(8, max(part.bits for part in components))
     stem = name.removesuffix("le").removesuffix("be")
     channels = _PACKED.get(stem, "")
     planes = [part.plane for part in described.components]
@@ -129,7 +131,7 @@ def unpack(frame: VideoFrame) -> tuple[tuple[Plane, ...], Plane | None]:
 
 
 def pack(planes: tuple[Plane, ...], alpha: Plane | None, layout: Layout, width: int, height: int) -> VideoFrame:
-    """A new frame of an exact `layout` that holds `planes`; a missing alpha is opaque. Samples must fit the layout's depth."""
+    """A new frame of an exact `layout` that holds `planes`; a missing alpha is opaque. Samples must fit the depth."""
     frame = VideoFrame(width, height, layout.name)
     peak = (1 << layout.depth) - 1
     if layout.alpha and alpha is None:
@@ -193,10 +195,10 @@ def _to_depth(plane: Plane, source: int, target: int) -> Plane:
     if source == target:
         return plane
     if target > source:
-        return plane.astype(np.uint16) << (target - source)
+        return np.left_shift(plane, target - source, dtype=np.uint16)
     drop = source - target
     rounded = np.minimum((plane.astype(np.uint32) + (1 << (drop - 1))) >> drop, (1 << target) - 1)
-    return rounded.astype(np.uint8 if target == 8 else np.uint16)
+    return rounded.astype(np.uint8) if target == 8 else rounded.astype(np.uint16)
 
 
 def to_video_frame(planes: tuple[Plane, ...], alpha: Plane | None, source: PlaneFormat, target: Layout) -> VideoFrame:

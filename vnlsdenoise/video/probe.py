@@ -24,12 +24,24 @@ MAX_PIXELS = 1 << 28
 MAX_STREAMS = 64
 _PROGRESSIVE_ORDERS = (0, 1)
 # Playlists and device-like inputs reach for other files or addresses; a film does neither.
-_REFUSED_FORMATS = {"concat", "hls", "dash", "applehttp", "image2", "tty", "lavfi", "sdp", "rtsp", "imf", "webm_dash_manifest"}
+_REFUSED_FORMATS = {
+    "concat",
+    "hls",
+    "dash",
+    "applehttp",
+    "image2",
+    "tty",
+    "lavfi",
+    "sdp",
+    "rtsp",
+    "imf",
+    "webm_dash_manifest",
+}
 
 
 @dataclass(frozen=True)
 class ColorTags:
-    """The colour description of a stream, as the code points of ISO/IEC 23091-2; range: 0 unknown, 1 limited, 2 full."""
+    """The colour of a stream in the code points of ISO/IEC 23091-2; range: 0 unknown, 1 limited, 2 full."""
 
     primaries: int = 2
     transfer: int = 2
@@ -53,7 +65,7 @@ class VideoInfo:
 
     rate: average frames a second, None where unknown. time_base: seconds a tick of the time stamps.
     display_matrix: the 9 numbers of the container's display matrix, None for an upright picture; rotation in degrees,
-    counter-clockwise. frames: an estimate, None where the container tells nothing. duration: seconds of the video stream.
+    counter-clockwise. frames: an estimate, None where the container tells nothing. duration: seconds of video.
     hdr_x265: mastering display and content light level in x265's notation, empty for none.
     """
 
@@ -110,7 +122,9 @@ def open_input(path: Path) -> InputContainer:
         if not path.exists():
             raise InputError(f"input {path} does not exist; nothing to read; check the name")
         if path.is_dir():
-            raise InputError(f"input {path} is a folder; a file was expected; for images give the folder that holds them")
+            raise InputError(
+                f"input {path} is a folder; a file was expected; for images give the folder that holds them"
+            )
         if path.stat().st_size == 0:
             raise InputError(f"input {path} is empty (0 bytes); nothing to decode; copy or record it again")
         # "file:" keeps names with ":" or a leading "-" from being read as addresses or options.
@@ -131,7 +145,9 @@ def open_input(path: Path) -> InputContainer:
         raise InputError(f"cannot open {path}; it is {container.format.name}, not a video file; give the video itself")
     if len(container.streams) > MAX_STREAMS:
         container.close()
-        raise InputError(f"cannot open {path}; it has {len(container.streams)} streams, the limit is {MAX_STREAMS}; remux it")
+        raise InputError(
+            f"cannot open {path}; it has {len(container.streams)} streams, the limit is {MAX_STREAMS}; remux it"
+        )
     return container
 
 
@@ -168,15 +184,19 @@ def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> 
             pass
         tried += 1
     name = stream.codec_context.name
-    raise InputError(f"no frame of {path} could be decoded; its {name} stream is damaged or empty; recover the file first")
+    raise InputError(
+        f"no frame of {path} could be decoded; its {name} stream is damaged or empty; recover the file first"
+    )
 
 
 def describe(path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
-    """The facts of an open container whose first decoded frame is `first`; raises InputError for unsupported formats."""
+    """The facts of an open container whose first decoded frame is `first`; raises InputError for odd formats."""
     layout = layout_of(first.format.name)
     context = stream.codec_context
     if first.width * first.height > MAX_PIXELS:
-        raise InputError(f"{path} has frames of {first.width}x{first.height}; the limit is {MAX_PIXELS} pixels; scale it first")
+        raise InputError(
+            f"{path} has frames of {first.width}x{first.height}; the limit is {MAX_PIXELS} pixels; scale it first"
+        )
     time_base = stream.time_base or Fraction(1, 1000)
     rate = stream.average_rate or stream.guessed_rate or None
     duration = stream_duration(container, stream)
@@ -209,7 +229,9 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         duration=duration,
         chapters=len(container.chapters()),
         streams=tuple(
-            StreamInfo(other.index, other.type, other.codec_context.name if other.codec_context else "", other.language or "")
+            StreamInfo(
+                other.index, other.type, other.codec_context.name if other.codec_context else "", other.language or ""
+            )
             for other in container.streams
         ),
         hdr_x265=_hdr(first),
@@ -237,27 +259,32 @@ def stream_duration(container: InputContainer, stream: VideoStream) -> float | N
 
 
 def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
-    if data is None or len(bytes(data)) < 36:
-        return None
-    return struct.unpack("=9i", bytes(data)[:36])
+    data = _side_data(frame, SideDataType.DISPLAYMATRIX)
+    return struct.unpack("=9i", data[:36]) if len(data) >= 36 else None
+
+
+def _side_data(frame: VideoFrame, kind: SideDataType) -> bytes:
+    """The bytes of one kind of side data, empty where the frame has none."""
+    return next((bytes(data) for data in frame.side_data.values() if data.type == kind), b"")
 
 
 def _hdr(frame: VideoFrame) -> tuple[tuple[str, str], ...]:
     """Mastering display (chromaticities in 1/50000, luminance in 1/10000 cd/m2) and light levels, as x265 options."""
     found: list[tuple[str, str]] = []
-    mastering = frame.side_data.get(SideDataType.MASTERING_DISPLAY_METADATA)
-    if mastering is not None and len(bytes(mastering)) >= 88:
-        numbers = struct.unpack("=22i", bytes(mastering)[:88])
-        values = [top / bottom if bottom else math.nan for top, bottom in zip(numbers[0:20:2], numbers[1:20:2], strict=True)]
+    mastering = _side_data(frame, SideDataType.MASTERING_DISPLAY_METADATA)
+    if len(mastering) >= 88:
+        numbers = struct.unpack("=22i", mastering[:88])
+        values = [
+            top / bottom if bottom else math.nan for top, bottom in zip(numbers[0:20:2], numbers[1:20:2], strict=True)
+        ]
         if numbers[20] and numbers[21]:
             xy = [round(value * 50000) for value in values[:8]]
             low, high = (round(value * 10000) for value in values[8:])
             red, green, blue, white = (f"({x},{y})" for x, y in zip(xy[0::2], xy[1::2], strict=True))
             found.append(("master-display", f"G{green}B{blue}R{red}WP{white}L({high},{low})"))
-    light = frame.side_data.get(SideDataType.CONTENT_LIGHT_LEVEL)
-    if light is not None and len(bytes(light)) >= 8:
-        most, average = struct.unpack("=2I", bytes(light)[:8])
+    light = _side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
+    if len(light) >= 8:
+        most, average = struct.unpack("=2I", light[:8])
         found.append(("max-cll", f"{most},{average}"))
     return tuple(found)
 

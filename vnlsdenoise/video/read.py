@@ -53,7 +53,7 @@ class VideoReader:
     """Iterate once over the frames of a video file, in display order and with strictly increasing pts.
 
     interlaced: "error" raises InputError at the first interlaced frame, "ignore" takes frames as they are.
-    on_damage: "conceal" repeats the last good frame for a damaged one and counts it in `damage`; "fail" raises InputError.
+    on_damage: "conceal" repeats the last good frame for a damaged one and counts it in `damage`; "fail" raises.
     `warnings` fills while iterating. Alpha travels in `Frame.extra["alpha"]` as a plane of the luma's shape.
     """
 
@@ -93,7 +93,9 @@ class VideoReader:
                     frame = good = self._frame(decoded)
                 yield clock.stamp(frame)
             if good is None:
-                raise InputError(f"no frame of {self.path} could be decoded; the video stream is damaged; recover the file first")
+                raise InputError(
+                    f"no frame of {self.path} could be decoded; the video stream is damaged; recover the file first"
+                )
 
     def _frame(self, decoded: VideoFrame) -> Frame:
         if decoded.interlaced_frame:
@@ -110,7 +112,9 @@ class VideoReader:
 
     def _fail_on_damage(self, what: str) -> None:
         if self.on_damage == "fail":
-            raise InputError(f"{self.path} is damaged: {what}; stopped by --on-damage fail; give --on-damage conceal to go on")
+            raise InputError(
+                f"{self.path} is damaged: {what}; stopped by --on-damage fail; give --on-damage conceal to go on"
+            )
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[VideoFrame | None, int | None]]:
         """Decoded frames with their pts; (None, pts) stands where a refused packet should have given a frame."""
@@ -153,7 +157,7 @@ class VideoReader:
             self._fail_on_damage(f"it ends {self.damage.short_by:.2f} s before its container says")
 
     def sample(self, count: int) -> list[Frame]:
-        """About `count` frames spread over the file, at most `count`; long files are sought, short ones read through."""
+        """At most `count` frames spread over the file; long files are sought, short ones read through."""
         total = self.info.frames
         if total is None or total <= _LINEAR_LIMIT or self.info.duration is None:
             return self._sample_linear(count, min(total or _LINEAR_LIMIT, _LINEAR_LIMIT))
@@ -220,7 +224,9 @@ class _Clock:
             self._warn("the input lacks time stamps; they were made up from its frame rate")
         elif last is not None and frame.pts <= last:
             frame.pts = last + 1
-            self._warn("time stamps of the input repeat or run backwards; those frames were put one tick after the one before")
+            self._warn(
+                "time stamps of the input repeat or run backwards; those frames were put one tick after the one before"
+            )
         self._last = frame.pts
         return frame
 

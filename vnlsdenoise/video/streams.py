@@ -1,4 +1,4 @@
-"""Copy what stands beside the video (sound, subtitles, chapters, attachments, tags) packet by packet into the output."""
+"""Copy what stands beside the video (sound, subtitles, chapters, attachments, tags) packet by packet."""
 
 import io
 import zlib
@@ -35,8 +35,8 @@ class CopiedStream:
 class StreamCopier:
     """Copies every stream but the denoised one from `source` to `output`, in step with the video.
 
-    Construct it after the video stream was added to `output` and before its first packet. Streams that the container does
-    not take are left out and named in `warnings`. Memory is constant: packets pass one by one.
+    Construct it after the video stream was added to `output` and before its first packet. Streams that the container
+    does not take are left out and named in `warnings`. Memory is constant: packets pass one by one.
     """
 
     def __init__(self, source: Path, output: OutputContainer, video: Stream, container: str) -> None:
@@ -65,9 +65,11 @@ class StreamCopier:
                     self.copied[stream.index] = CopiedStream(target.index)
             else:
                 codec = stream.codec_context.name if stream.codec_context else "unknown codec"
-                self.warnings.append(f"{stream.type} stream {stream.index} ({codec}) is left out: {container} does not take it")
+                self.warnings.append(
+                    f"{stream.type} stream {stream.index} ({codec}) is left out: {container} does not take it"
+                )
         self._packets = self._demux()
-        self._held: "Packet[Stream] | None" = None
+        self._held: Packet[Stream] | None = None
 
     def _demux(self) -> "Iterator[Packet[Stream]]":
         streams = [self._input.streams[index] for index in self.copied]

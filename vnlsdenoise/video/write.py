@@ -27,7 +27,7 @@ _TIMESCALE_LIMIT = 1 << 31
 
 @dataclass
 class Written:
-    """What a finished file must hold: one pts a frame in ticks of `time_base`, and the tallies of the copied streams."""
+    """What a finished file must hold: one pts a frame in ticks of `time_base`, and tallies of the copied streams."""
 
     time_base: Fraction
     pts: "array[int]" = field(default_factory=lambda: array("q"))
@@ -38,7 +38,7 @@ class VideoWriter:
     """Write frames of `info.format` to `path` as `choice` says; use it in a `with` block.
 
     streams: "copy" takes along everything beside the video of `info.path`, "video" only the video. Nothing is complete
-    before `close`. Raises OutputError where the file cannot be written, UsageError where the encoder refuses its options.
+    before `close`. Raises OutputError where the file cannot be written, UsageError where the encoder refuses.
     """
 
     def __init__(self, path: Path, info: VideoInfo, choice: EncoderChoice, streams: str = "copy") -> None:
@@ -48,10 +48,16 @@ class VideoWriter:
         self._copier: StreamCopier | None = None
         self._closed = False
         options = {}
-        if choice.container in ("mp4", "mov") and info.time_base.numerator == 1 and info.time_base.denominator < _TIMESCALE_LIMIT:
+        if (
+            choice.container in ("mp4", "mov")
+            and info.time_base.numerator == 1
+            and info.time_base.denominator < _TIMESCALE_LIMIT
+        ):
             options["video_track_timescale"] = str(info.time_base.denominator)
         try:
-            self._output: OutputContainer = av.open(str(path.absolute()), "w", format=choice.container, container_options=options)
+            self._output: OutputContainer = av.open(
+                str(path.absolute()), "w", format=choice.container, container_options=options
+            )
             self._stream = self._add_video()
             if streams == "copy":
                 self._copier = StreamCopier(info.path, self._output, self._stream, choice.container)
@@ -68,7 +74,9 @@ class VideoWriter:
         try:
             stream = self._output.add_stream(choice.encoder, rate=info.rate or 25, options=choice.options)
         except ValueError as error:
-            raise UsageError(f"{self.path.suffix} does not take {choice.encoder}; {error}; choose another --codec or ending") from error
+            raise UsageError(
+                f"{self.path.suffix} does not take {choice.encoder}; {error}; choose another --codec or ending"
+            ) from error
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.width, context.height = info.format.width, info.format.height
@@ -95,7 +103,9 @@ class VideoWriter:
             ) from error
         ignored = sorted(set(asked) & set(self._stream.codec_context.options))
         if ignored:
-            self.warnings.append(f"encoder {self.choice.encoder} does not know the option(s) {', '.join(ignored)}; ignored")
+            self.warnings.append(
+                f"encoder {self.choice.encoder} does not know the option(s) {', '.join(ignored)}; ignored"
+            )
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; its pts, in ticks of the input, must be later than the one before."""
@@ -152,7 +162,9 @@ class VideoWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         elif not self._closed:
