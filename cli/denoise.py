@@ -210,5 +210,6 @@ def _carry_out(plan: Any, style: Literal["auto", "bar", "lines", "json", "none"]
     talk.note(f"{report.frames} frames written to {report.output}", least=1)
     if report.damage:
         raise DamagedInputError(
-            f"{report.output} is complete for what the input held, but the input is damaged: {report.damage}; check the input"
+            f"{report.output} is complete for what the input held, but the input is damaged: {report.damage}; "
+            "check the input"
         )

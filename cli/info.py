@@ -22,5 +22,5 @@ def info(input: Path, as_json: bool) -> None:
         click.echo(f"{name.replace('_', ' ') + ':':20}{'unknown' if value is None else value}")
     for stream in streams:
         click.echo(
-            f"{'stream ' + str(stream['index']) + ':':20}{stream['kind']} {stream['codec']} {stream['language']}".rstrip()
+            f"stream {stream['index']}:           {stream['kind']} {stream['codec']} {stream['language']}".rstrip()
         )

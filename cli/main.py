@@ -78,11 +78,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         click.echo(error.format_message(), err=True)
         return error.exit_code
     except click.ClickException as error:
-        hint = (
-            f"see {error.ctx.command_path} --help"
-            if isinstance(error, click.UsageError) and error.ctx
-            else ""
-        )
+        hint = f"see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
         return _fail(f"{error.format_message()} {hint}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted; nothing was published; run it again", _INTERRUPTED)
@@ -90,13 +86,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail("terminated; nothing was published; run it again", _TERMINATED)
     except BrokenPipeError:
         # Nobody reads stdout any more; Python would complain once more when flushing it at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return _INTERNAL
     except MemoryError:
         return _fail("out of memory; the frames do not fit; close other programs or lower --max-memory", _OUT_OF_MEMORY)
     except Exception as error:
         return _fail(
-            f"internal error: {type(error).__name__}: {error}; this is a fault of vnlsdenoise; run with -vv and report it",
+            f"internal error: {type(error).__name__}: {error}; a fault of vnlsdenoise; run with -vv and report it",
             _INTERNAL,
         )
     return result if isinstance(result, int) else 0

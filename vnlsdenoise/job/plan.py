@@ -77,7 +77,8 @@ class Plan:
         info, shape = self.info, self.info.format
         frames = f"about {info.frames} frames" if info.frames else "unknown number of frames"
         lines = [
-            f"input:    {info.path} ({info.container}, {info.codec}, {shape.width}x{shape.height} {info.pix_fmt}, {frames})"
+            f"input:    {info.path} ({info.container}, {info.codec}, {shape.width}x{shape.height} "
+            f"{info.pix_fmt}, {frames})"
         ]
         if self.settings is None:
             lines.append("denoise:  nothing (strength 0): frames pass through unchanged")
@@ -109,8 +110,8 @@ def make_plan(request: Request) -> Plan:
         encoder = choose(request.output, reader.info, request.encoding)
     elif request.output is not None and reader.info.format.family == "yuv":
         raise UsageError(
-            f"output {request.output} is images, which hold gray or RGB, and the input is YUV; a conversion would change it; "
-            "write a video, .mkv with --lossless for exact samples"
+            f"output {request.output} is images, which hold gray or RGB, and the input is YUV; "
+            "a conversion would change it; write a video, .mkv with --lossless for exact samples"
         )
     settings = _settings(request, reader)
     status = _image_or_file(request.input).stat()

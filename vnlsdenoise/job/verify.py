@@ -29,8 +29,8 @@ def verify_file(path: Path, final: Path, source: VideoInfo, choice: EncoderChoic
         shift = read - seconds if index == 0 else shift
         if abs(read - seconds - shift) > time_base * 1.01:
             raise VerificationError(
-                f"frame {index} of {final} stands at {read - shift:.6f} s, expected {seconds:.6f} s; nothing was published; "
-                "try another container"
+                f"frame {index} of {final} stands at {read - shift:.6f} s, expected {seconds:.6f} s; "
+                "nothing was published; try another container"
             )
     shape, back = source.format, found.format
     _check(final, "size", f"{shape.width}x{shape.height}", f"{back.width}x{back.height}")

@@ -62,7 +62,8 @@ def container_of(path: Path) -> str:
         return CONTAINERS[path.suffix.lower()]
     except KeyError:
         raise UsageError(
-            f"output {path.name} has no known ending; expected one of {', '.join(CONTAINERS)}, or a folder or pattern of .png or .tif; "
+            f"output {path.name} has no known ending; expected one of {', '.join(CONTAINERS)}, "
+            "or a folder or pattern of .png or .tif; "
             "rename it"
         ) from None
 
@@ -97,8 +98,9 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
         layout = min(fitting, key=lambda known: _cost(known, info))
         if _refuses_size(encoder, min(supported, key=lambda known: _cost(known, info)), info):
             warnings.append(
-                f"{info.format.width}x{info.format.height} cannot be written with subsampled chroma by {encoder}; the chroma is repeated "
-                f"to full size ({layout.name}); give --codec vp9, av1 or ffv1 to keep the subsampling"
+                f"{info.format.width}x{info.format.height} cannot be written with subsampled chroma by {encoder}; "
+                f"the chroma is repeated to full size ({layout.name}); "
+                "give --codec vp9, av1 or ffv1 to keep the subsampling"
             )
     warnings += _losses(layout, info, encoder)
     if wish.lossless and warnings:

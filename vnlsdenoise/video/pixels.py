@@ -195,7 +195,7 @@ def _to_depth(plane: Plane, source: int, target: int) -> Plane:
     if source == target:
         return plane
     if target > source:
-        return np.left_shift(plane, target - source, dtype=np.uint16)
+        return (plane.astype(np.uint16) << (target - source)).astype(np.uint16, copy=False)
     drop = source - target
     rounded = np.minimum((plane.astype(np.uint32) + (1 << (drop - 1))) >> drop, (1 << target) - 1)
     return rounded.astype(np.uint8) if target == 8 else rounded.astype(np.uint16)

@@ -3,14 +3,16 @@
 import math
 import os
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 from av.container import InputContainer
+from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -265,7 +267,7 @@ def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
 
 def _side_data(frame: VideoFrame, kind: SideDataType) -> bytes:
     """The bytes of one kind of side data, empty where the frame has none."""
-    return next((bytes(data) for data in frame.side_data.values() if data.type == kind), b"")
+    return next((bytes(data) for data in cast("Iterator[SideData]", iter(frame.side_data)) if data.type == kind), b"")
 
 
 def _hdr(frame: VideoFrame) -> tuple[tuple[str, str], ...]:
@@ -294,7 +296,7 @@ def _cause(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         head = file.read(4096)
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip"):
-        return "its index (moov atom) is missing: the recording or copy was cut off; copy it again or recover it with untrunc"
+        return "its index (moov atom) is missing: it was cut off; copy it again or recover it with untrunc"
     printable = sum(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head)
     if head and printable > 0.95 * len(head):
         return "it holds text, not video; check that this is the right file"

@@ -103,8 +103,9 @@ class VideoReader:
         shape = self.info.format
         if (decoded.width, decoded.height) != (shape.width, shape.height) or decoded.format.name != self.info.pix_fmt:
             raise InputError(
-                f"{self.path} changes from {shape.width}x{shape.height} {self.info.pix_fmt} to {decoded.width}x{decoded.height} "
-                f"{decoded.format.name} at {decoded.time} s; one output cannot hold both; split the file there first"
+                f"{self.path} changes from {shape.width}x{shape.height} {self.info.pix_fmt} "
+                f"to {decoded.width}x{decoded.height} {decoded.format.name} at {decoded.time} s; "
+                "one output cannot hold both; split the file there first"
             )
         planes, alpha = unpack(decoded)
         extra = {} if alpha is None else {"alpha": alpha}
@@ -137,8 +138,8 @@ class VideoReader:
                 self._fail_on_damage(f"the packet at {_seconds(packet.pts, stream)} does not decode")
                 if in_a_row > MAX_FAILURES_IN_A_ROW:
                     raise InputError(
-                        f"{self.path} cannot be decoded on from {_seconds(packet.pts, stream)}; {in_a_row} packets in a row failed; "
-                        "recover the file first"
+                        f"{self.path} cannot be decoded on from {_seconds(packet.pts, stream)}; "
+                        f"{in_a_row} packets in a row failed; recover the file first"
                     ) from error
                 continue
             for frame in frames:

@@ -103,7 +103,8 @@ def read_image(path: Path) -> npt.NDArray[Any]:
     channels = image.shape[2] if image.ndim == 3 else 1
     if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or channels not in (1, 2, 3, 4):
         raise InputError(
-            f"image {path} is {image.dtype} of shape {image.shape}; expected 8- or 16-bit gray or RGB, with or without alpha; convert it"
+            f"image {path} is {image.dtype} of shape {image.shape}; "
+            "expected 8- or 16-bit gray or RGB, with or without alpha; convert it"
         )
     return image
 
@@ -124,9 +125,11 @@ def write_image(path: Path, image: npt.NDArray[Any]) -> None:
         else:
             import tifffile
 
-            has_alpha = image.ndim == 3 and image.shape[2] in (2, 4)
+            alpha = ["unassalpha"] if image.ndim == 3 and image.shape[2] in (2, 4) else None
             is_rgb = image.ndim == 3 and image.shape[2] >= 3
-            tifffile.imwrite(path, image, photometric="rgb" if is_rgb else "minisblack", compression="zlib", **extra)
+            tifffile.imwrite(
+                path, image, photometric="rgb" if is_rgb else "minisblack", compression="zlib", extrasamples=alpha
+            )
     except (OSError, ValueError) as error:
         raise OutputError(f"cannot write image {path}; {error}; free space or choose another place") from error
 
@@ -178,7 +181,8 @@ class SequenceReader:
         fits = tuple(plane.shape for plane in planes) == shape.plane_shapes and depth == shape.depth
         if not fits or (alpha is not None) != self.info.alpha:
             raise InputError(
-                f"image {path} has {len(planes)} colour plane(s) of {planes[0].shape[1]}x{planes[0].shape[0]}, {depth} bits; the first image "
+                f"image {path} has {len(planes)} colour plane(s) of {planes[0].shape[1]}x{planes[0].shape[0]}, "
+                f"{depth} bits; the first image "
                 f"has {len(shape.plane_shapes)} of {shape.width}x{shape.height}, {shape.depth} bits; all must be alike"
             )
         return Frame(planes, index, 1, {} if alpha is None else {"alpha": alpha})

@@ -98,8 +98,9 @@ class VideoWriter:
             self._stream.codec_context.open()
         except av.FFmpegError as error:
             raise UsageError(
-                f"encoder {self.choice.encoder} refused {self.info.format.width}x{self.info.format.height} {self.choice.layout.name} "
-                f"with options {asked} ({error.strerror}); change --encoder-opt, --pix-fmt or --codec"
+                f"encoder {self.choice.encoder} refused {self.info.format.width}x{self.info.format.height} "
+                f"{self.choice.layout.name} with options {asked} ({error.strerror}); "
+                "change --encoder-opt, --pix-fmt or --codec"
             ) from error
         ignored = sorted(set(asked) & set(self._stream.codec_context.options))
         if ignored:
