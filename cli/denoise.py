@@ -103,7 +103,7 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     "--encoder-opt", multiple=True, metavar="K=V", callback=_options, help="An option of the encoder; repeatable."
 )
 @click.option("--pix-fmt", help="FFmpeg's pixel format of the output.")
-@click.option("--lossless", is_flag=True, help="Keep every sample: FFV1 in .mkv or .mov.")
+@click.option("--lossless", is_flag=True, help="Keep every sample: FFV1 in .mkv.")
 @click.option(
     "--streams",
     type=click.Choice(["copy", "video"]),

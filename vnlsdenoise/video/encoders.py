@@ -24,8 +24,9 @@ _ENCODERS = {
 }
 _DEFAULT_CRF = {"libx264": 16.0, "libx265": 16.0, "libvpx-vp9": 20.0, "libsvtav1": 18.0}
 _SLOWEST_USEFUL = {"libsvtav1": {"preset": "6"}, "libvpx-vp9": {"row-mt": "1", "b": "0"}}
-_LOSSLESS_CONTAINERS = ("matroska", "mov")
 _X265_LEAST_SIDE = 16
+# The others leave the shape of pixels to the container, and PyAV cannot tell it to Matroska.
+_CARRIES_ASPECT = ("libx264", "libx265", "ffv1")
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,13 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
                 "give --codec vp9, av1 or ffv1 to keep the subsampling"
             )
     warnings += _losses(layout, info, encoder)
+    if container in ("matroska", "webm") and encoder not in _CARRIES_ASPECT and info.sample_aspect not in (None, 1):
+        warnings.append(
+            f"the pixel aspect ratio {info.sample_aspect} is lost: {encoder} in {path.suffix} does not carry it"
+        )
     if wish.lossless and warnings:
         raise UsageError(f"--lossless is not possible: {warnings[0]}; choose FFV1 in .mkv, or leave --lossless out")
-    options = _options(encoder, info, wish)
+    options = _options(encoder, layout, info, wish)
     exact = wish.lossless or encoder == "ffv1"
     return EncoderChoice(
         container, encoder, layout, options, _color(layout, info), exact and not warnings, tuple(warnings)
@@ -116,8 +121,8 @@ def _encoder_name(container: str, info: VideoInfo, wish: Encoding) -> str:
     if wish.codec is not None:
         return _ENCODERS.get(wish.codec.lower(), wish.codec)
     if wish.lossless:
-        if container not in _LOSSLESS_CONTAINERS:
-            raise UsageError(f"--lossless writes FFV1, which {container} does not take; name the output .mkv or .mov")
+        if container != "matroska":
+            raise UsageError(f"--lossless writes FFV1, which {container} does not take; name the output .mkv")
         return "ffv1"
     if container == "webm":
         return "libvpx-vp9" if info.format.depth == 8 else "libsvtav1"
@@ -198,10 +203,11 @@ def _losses(layout: Layout, info: VideoInfo, encoder: str) -> list[str]:
     return found
 
 
-def _options(encoder: str, info: VideoInfo, wish: Encoding) -> dict[str, str]:
+def _options(encoder: str, layout: Layout, info: VideoInfo, wish: Encoding) -> dict[str, str]:
     options = dict(_SLOWEST_USEFUL.get(encoder, {}))
     if encoder == "ffv1":
-        options |= {"level": "3", "g": "1", "slicecrc": "1"}
+        # Slices of FFV1 lose the last column of chroma four times coarser, unless the width is a multiple of four.
+        options |= {"level": "1"} if layout.chroma_x > 1 else {"level": "3", "g": "1", "slicecrc": "1"}
     crf = wish.crf if wish.crf is not None else _DEFAULT_CRF.get(encoder)
     if wish.crf is not None and encoder not in _DEFAULT_CRF:
         raise UsageError(f"--crf has no meaning for {encoder}; it has no such quality scale; leave it out")

@@ -159,7 +159,8 @@ def main_video(container: InputContainer, path: Path) -> VideoStream:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             if stream.codec_context is None:
                 raise InputError(f"{path} has video of an unknown codec; no decoder for it; convert the file first")
-            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            # Without the detection asked for, decoders pass damaged frames on unflagged.
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "bitstream+buffer"}
             return stream
     kinds = ", ".join(stream.type for stream in container.streams) or "no streams"
     raise InputError(f"{path} holds no video; found only {kinds}; give a file with a video stream")
