@@ -26,7 +26,7 @@ _DEFAULT_CRF = {"libx264": 16.0, "libx265": 16.0, "libvpx-vp9": 20.0, "libsvtav1
 _SLOWEST_USEFUL = {"libsvtav1": {"preset": "6"}, "libvpx-vp9": {"row-mt": "1", "b": "0"}}
 _X265_LEAST_SIDE = 16
 # The others leave the shape of pixels to the container, and PyAV cannot tell it to Matroska.
-_CARRIES_ASPECT = ("libx264", "libx265", "ffv1")
+_CARRIES_ASPECT = ("libx264", "libx265")
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,6 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
                 "give --codec vp9, av1 or ffv1 to keep the subsampling"
             )
     warnings += _losses(layout, info, encoder)
-    if container in ("matroska", "webm") and encoder not in _CARRIES_ASPECT and info.sample_aspect not in (None, 1):
-        warnings.append(
-            f"the pixel aspect ratio {info.sample_aspect} is lost: {encoder} in {path.suffix} does not carry it"
-        )
     if wish.lossless and warnings:
         raise UsageError(f"--lossless is not possible: {warnings[0]}; choose FFV1 in .mkv, or leave --lossless out")
     options = _options(encoder, layout, info, wish)

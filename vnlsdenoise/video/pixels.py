@@ -194,11 +194,13 @@ def adapt(
 def _to_depth(plane: Plane, source: int, target: int) -> Plane:
     if source == target:
         return plane
+    wide: npt.NDArray[np.uint32] = plane.astype(np.uint32)
     if target > source:
-        return (plane.astype(np.uint16) << (target - source)).astype(np.uint16, copy=False)
-    drop = source - target
-    rounded = np.minimum((plane.astype(np.uint32) + (1 << (drop - 1))) >> drop, (1 << target) - 1)
-    return rounded.astype(np.uint8) if target == 8 else rounded.astype(np.uint16)
+        wide = wide << (target - source)
+    else:
+        drop = source - target
+        wide = np.minimum((wide + (1 << (drop - 1))) >> drop, (1 << target) - 1)
+    return wide.astype(np.uint8) if target == 8 else wide.astype(np.uint16)
 
 
 def to_video_frame(planes: tuple[Plane, ...], alpha: Plane | None, source: PlaneFormat, target: Layout) -> VideoFrame:

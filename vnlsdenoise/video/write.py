@@ -12,9 +12,7 @@ from typing import Self
 import av
 from av.codec.context import Flags
 from av.container import OutputContainer
-from av.filter import Graph
 from av.packet import Packet
-from av.video.format import VideoFormat
 from av.video.stream import VideoStream
 
 from vnlsdenoise.errors import OutputError, UsageError
@@ -61,7 +59,6 @@ class VideoWriter:
                 str(path.absolute()), "w", format=choice.container, container_options=options
             )
             self._stream = self._add_video()
-            self._aspect = self._aspect_filter()
             if streams == "copy":
                 self._copier = StreamCopier(info.path, self._output, self._stream, choice.container)
                 self.warnings += self._copier.warnings
@@ -95,17 +92,6 @@ class VideoWriter:
             stream.set_display_matrix(info.display_matrix)
         return stream
 
-    def _aspect_filter(self) -> Graph | None:
-        """FFV1 takes the pixel aspect from every frame, which only a filter can set; the others from the encoder."""
-        aspect, shape = self.info.sample_aspect, self.info.format
-        if self.choice.encoder != "ffv1" or aspect in (None, 1):
-            return None
-        graph = Graph()
-        format = VideoFormat(self.choice.layout.name)
-        source = graph.add_buffer(None, shape.width, shape.height, format, time_base=self.info.time_base)
-        graph.link_nodes(source, graph.add("setsar", str(aspect)), graph.add("buffersink")).configure()
-        return graph
-
     def _open_encoder(self) -> None:
         asked = dict(self.choice.options)
         try:
@@ -128,9 +114,6 @@ class VideoWriter:
             raise ValueError("a frame to write needs a pts, got None")
         try:
             encoded = to_video_frame(frame.planes, frame.extra.get("alpha"), self.info.format, self.choice.layout)
-            if self._aspect is not None:
-                self._aspect.vpush(encoded)
-                encoded = self._aspect.vpull()
             encoded.pts = frame.pts
             encoded.time_base = self.info.time_base
             encoded.duration = frame.duration or 0
