@@ -107,10 +107,18 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
     if wish.lossless and warnings:
         raise UsageError(f"--lossless is not possible: {warnings[0]}; choose FFV1 in .mkv, or leave --lossless out")
     options = _options(encoder, layout, info, wish)
-    exact = wish.lossless or encoder == "ffv1"
-    return EncoderChoice(
-        container, encoder, layout, options, _color(layout, info), exact and not warnings, tuple(warnings)
-    )
+    exact = (wish.lossless or encoder == "ffv1") and not warnings
+    if (
+        container in ("matroska", "webm")
+        and encoder not in _CARRIES_ASPECT
+        and info.sample_aspect is not None
+        and info.sample_aspect != 1
+    ):
+        warnings.append(
+            f"the pixel aspect ratio {info.sample_aspect} is lost: {encoder} in {path.suffix} does not carry it; "
+            "--codec h264 or hevc does"
+        )
+    return EncoderChoice(container, encoder, layout, options, _color(layout, info), exact, tuple(warnings))
 
 
 def _encoder_name(container: str, info: VideoInfo, wish: Encoding) -> str:

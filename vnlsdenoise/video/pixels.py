@@ -194,7 +194,7 @@ def adapt(
 def _to_depth(plane: Plane, source: int, target: int) -> Plane:
     if source == target:
         return plane
-    wide: npt.NDArray[np.uint32] = plane.astype(np.uint32)
+    wide: npt.NDArray[Any] = plane.astype(np.uint32)
     if target > source:
         wide = wide << (target - source)
     else:
