@@ -39,6 +39,14 @@ def test_strength_zero_changes_no_sample(pix_fmt: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.mkv"]
 
 
+def test_long_sound_is_verified_to_its_last_packet(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", encoder="libx264", count=800, sound=Sound("aac"), options={"preset": "ultrafast"})
+    for ending in ("mp4", "mov", "mkv"):
+        encoding = Encoding(options={"preset": "ultrafast"})
+        report = run(make_plan(Request(tmp_path / "in.mkv", tmp_path / f"out.{ending}", strength=0, encoding=encoding)))
+        assert report.frames == 800
+
+
 def lagging(frames: Iterable[Frame], *_: Any) -> Iterator[Frame]:
     """An engine that holds frames back, as the real one does."""
     held = list[Frame]()

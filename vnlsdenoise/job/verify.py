@@ -49,7 +49,8 @@ def verify_file(path: Path, final: Path, source: VideoInfo, choice: EncoderChoic
 
 
 def _read_back(path: Path, written: Written) -> tuple[list[int], dict[int, CopiedStream], float]:
-    with open_input(path) as container:
+    # Edit lists are rounded to milliseconds, which may hide the last packet of a stream that is all there.
+    with open_input(path, whole=True) as container:
         video = main_video(container, path)
         tallies = {tally.index: CopiedStream(tally.index) for tally in written.copied.values()}
         pts: list[int] = []

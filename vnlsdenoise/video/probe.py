@@ -118,8 +118,11 @@ class VideoInfo:
         }
 
 
-def open_input(path: Path) -> InputContainer:
-    """Open a container for reading, bounded against bombs; raises InputError with the cause."""
+def open_input(path: Path, whole: bool = False) -> InputContainer:
+    """Open a container for reading, bounded against bombs; raises InputError with the cause.
+
+    whole: also give the packets that an edit list of MP4 and MOV cuts off at the ends.
+    """
     try:
         if not path.exists():
             raise InputError(f"input {path} does not exist; nothing to read; check the name")
@@ -129,12 +132,15 @@ def open_input(path: Path) -> InputContainer:
             )
         if path.stat().st_size == 0:
             raise InputError(f"input {path} is empty (0 bytes); nothing to decode; copy or record it again")
+        options = {"max_streams": str(MAX_STREAMS), "protocol_whitelist": "file"}
+        if whole:
+            options["advanced_editlist"] = "0"
         # "file:" keeps names with ":" or a leading "-" from being read as addresses or options.
         container = av.open(
             f"file:{os.path.abspath(path)}",
             "r",
             options={"max_pixels": str(MAX_PIXELS)},
-            container_options={"max_streams": str(MAX_STREAMS), "protocol_whitelist": "file"},
+            container_options=options,
             metadata_errors="replace",
         )
     except InputError:
