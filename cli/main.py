@@ -1,0 +1,105 @@
+"""The entry point: the group of commands, and the one place where errors become exit codes."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+from click_default_group import DefaultGroup
+from vnlsdenoise.cli.completion import completion
+from vnlsdenoise.cli.denoise import denoise
+from vnlsdenoise.cli.estimate import estimate
+from vnlsdenoise.cli.info import info
+from vnlsdenoise.cli.talk import talk
+
+from vnlsdenoise.errors import VnlsError
+
+PREFIX = "VNLSDENOISE"
+_INTERRUPTED, _TERMINATED, _INTERNAL, _OUT_OF_MEMORY = 130, 143, 1, 6
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived; unwinds like Ctrl-C, so that temporary files go."""
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(f"vnlsdenoise {metadata.version('vnlsdenoise')}")
+        context.exit()
+
+
+@click.group(
+    cls=DefaultGroup,
+    default="denoise",
+    default_if_no_args=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version and exit."
+)
+def commands() -> None:
+    """Denoise video: vnlsdenoise INPUT -o OUTPUT.
+
+    `denoise` is the default command; see `vnlsdenoise denoise --help` for its options. Every option can be set by an
+    environment variable such as VNLSDENOISE_DENOISE_PRESET. A file named like a command is given as ./name.
+
+    Exit codes: 0 done, 1 internal error, 2 usage, 3 input missing or unreadable, 4 output not writable or disk full,
+    5 no usable device, 6 out of memory, 7 finished but the input was damaged or short, 8 verification failed,
+    130 interrupted, 143 terminated.
+    """
+
+
+for command in (denoise, info, estimate, completion):
+    commands.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave the process with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run(arguments))
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        result: Any = commands.main(
+            arguments, prog_name="vnlsdenoise", standalone_mode=False, auto_envvar_prefix=PREFIX
+        )
+    except VnlsError as error:
+        return _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        hint = f"see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
+        return _fail(f"{error.format_message()} {hint}", error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted; nothing was published; run it again", _INTERRUPTED)
+    except _Terminated:
+        return _fail("terminated; nothing was published; run it again", _TERMINATED)
+    except BrokenPipeError:
+        # Nobody reads stdout any more; Python would complain once more when flushing it at exit.
+        sys.stdout = None
+        return _INTERNAL
+    except MemoryError:
+        return _fail("out of memory; the frames do not fit; close other programs or lower --max-memory", _OUT_OF_MEMORY)
+    except Exception as error:
+        return _fail(
+            f"internal error: {type(error).__name__}: {error}; a fault of vnlsdenoise; run with -vv and report it",
+            _INTERNAL,
+        )
+    return result if isinstance(result, int) else 0
+
+
+def _fail(text: str, code: int) -> int:
+    if talk.verbosity >= 2:
+        traceback.print_exc()
+    talk.error(text)
+    return code

@@ -1,0 +1,251 @@
+"""The command line as a user meets it: a process, its exit code, its stdout and its stderr."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import write_clip
+
+from vnlsdenoise.video.read import VideoReader
+
+COMMAND = [sys.executable, "-c", "from vnlsdenoise.cli.main import main; main()"]
+
+
+def call(
+    *arguments: object, folder: Path | None = None, before: Callable[[], None] | None = None, **variables: str
+) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of one call."""
+    done = subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        preexec_fn=before,
+        env={**os.environ, **variables},
+        timeout=120,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def assert_error(result: tuple[int, str, str], code: int, *words: str) -> None:
+    """One line on stderr that holds `words`, nothing on stdout."""
+    status, out, err = result
+    assert status == code, err
+    assert out == ""
+    [line] = [line for line in err.splitlines() if line.startswith("vnlsdenoise: error: ")]
+    assert "Traceback" not in err
+    assert all(word in line for word in words), line
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """A short lossless clip in a folder of its own."""
+    write_clip(tmp_path / "in.mkv", count=8)
+    return tmp_path / "in.mkv"
+
+
+def test_importing_the_command_line_loads_neither_torch_nor_av() -> None:
+    code = "import sys, vnlsdenoise.cli.main; print({'torch', 'av', 'numpy', 'cv2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_help_and_version() -> None:
+    for arguments in (["--help"], ["-h"], ["denoise", "--help"], ["info", "--help"], ["estimate", "-h"]):
+        code, out, err = call(*arguments)
+        assert (code, err) == (0, "") and "Usage" in out
+    code, out, _ = call("--version")
+    assert code == 0 and out.startswith("vnlsdenoise ") and out.count("\n") == 1
+    code, out, err = call()
+    assert code == 2 and out == "" and "Usage" in err
+
+
+def test_denoise_is_the_default_and_strength_zero_is_exact(clip: Path) -> None:
+    output = clip.with_name("out.mkv")
+    assert call(clip, "-o", output, "--strength", 0, "--lossless", "--progress", "none") == (0, "", "")
+    for got, want in zip(VideoReader(output), VideoReader(clip), strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(got.planes, want.planes, strict=True))
+        assert got.pts == want.pts
+
+
+def test_strength_zero_does_not_load_torch(clip: Path) -> None:
+    code = (
+        "import sys\nfrom vnlsdenoise.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    assert 'torch' not in sys.modules\n"
+    )
+    arguments = [str(clip), "-o", str(clip.with_name("out.mkv")), "--strength", "0"]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
+
+
+def test_denoising_end_to_end(clip: Path) -> None:
+    output = clip.with_name("out.mp4")
+    code, out, err = call(
+        clip, "-o", output, "--sigma", "5", "--device", "cpu", "--preset", "fast", "--json", "--progress", "json"
+    )
+    assert code == 0, err
+    summary = json.loads(out)
+    assert summary["frames"] == 8 and summary["settings"]["sigma"] == [5, 5, 5]
+    events = [json.loads(line)["event"] for line in err.splitlines() if line.startswith("{")]
+    assert events[0] == "start" and events[-1] == "done"
+    assert len(list(VideoReader(output))) == 8
+
+
+def test_options_before_the_input_and_from_the_environment(clip: Path) -> None:
+    output = clip.with_name("out.mkv")
+    code, out, err = call("--strength", 0, "-o", output, clip, "--dry-run", VNLSDENOISE_DENOISE_CODEC="ffv1")
+    assert code == 0 and "ffv1" in out and err == ""
+    assert not output.exists()
+
+
+def test_existing_output(clip: Path) -> None:
+    output = clip.with_name("out.mkv")
+    output.write_text("precious")
+    assert_error(call(clip, "-o", output, "--strength", 0), 2, "exists", "-y")
+    code, _, err = call(clip, "-o", output, "--strength", 0, "-n")
+    assert code == 0 and "kept" in err and output.read_text() == "precious"
+    assert call(clip, "-o", output, "--strength", 0, "-y")[0] == 0
+    assert len(list(VideoReader(output))) == 8
+
+
+def test_usage_errors(clip: Path) -> None:
+    output = clip.with_name("out.mkv")
+    clip.with_name("link.mkv").symlink_to(clip)
+    assert_error(call(clip), 2, "-o OUTPUT")
+    assert_error(call(clip, "-o", clip, "-y"), 2, "input itself")
+    assert_error(call(clip, "-o", clip.with_name("link.mkv"), "-y"), 2, "input itself")
+    assert_error(call(clip, "-o", output, "--no-such-option"), 2, "--no-such-option")
+    assert_error(call(clip, "-o", output, "--sigma", "much"), 2, "auto")
+    assert_error(call(clip, "-o", output, "--sigma", "nan"), 2, "auto")
+    assert_error(call(clip, "-o", output, "--max-memory", "lots"), 2, "4GiB")
+    assert_error(call(clip, "-o", output, "--encoder-opt", "x"), 2, "KEY=VALUE")
+    assert_error(call(clip, "-o", output, "--codec", "nope"), 2, "nope")
+    assert_error(call(clip, "-o", clip.with_name("out.xyz"), "--strength", 0), 2, ".mkv")
+    assert sorted(path.name for path in clip.parent.iterdir()) == ["in.mkv", "link.mkv"]
+
+
+def test_input_errors(clip: Path) -> None:
+    output = clip.with_name("out.mkv")
+    folder = clip.parent
+    (folder / "empty.mp4").touch()
+    (folder / "text.mp4").write_text("Dear all,\nthis is a text.\n" * 100)
+    write_clip(folder / "cut.mp4", encoder="libx264", count=30)
+    data = (folder / "cut.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
+    assert_error(call(folder / "none.mp4", "-o", output), 3, "does not exist")
+    assert_error(call(folder / "empty.mp4", "-o", output), 3, "empty")
+    assert_error(call(folder / "text.mp4", "-o", output), 3, "text")
+    assert_error(call(folder / "cut.mp4", "-o", output), 3, "moov")
+    assert_error(call("info", folder / "cut.mp4"), 3, "moov")
+    assert not output.exists()
+
+
+def test_output_errors(clip: Path) -> None:
+    (clip.parent / "file").touch()
+    assert_error(call(clip, "-o", clip.parent / "missing" / "out.mkv", "--strength", 0), 4, "does not exist")
+    assert_error(call(clip, "-o", clip.parent / "file" / "out.mkv", "--strength", 0), 4, "not a folder")
+    assert_error(call(clip, "-o", "/proc/out.mkv", "--strength", 0), 4, "cannot write")
+
+
+def test_a_full_disk_ends_with_4_and_leaves_nothing(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", size=(128, 96), count=40)
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    for name in ("out.mkv", "out.mp4"):
+        wish = ["--lossless"] if name == "out.mkv" else ["--crf", "1"]
+        result = call(
+            tmp_path / "in.mkv", "-o", tmp_path / name, "--strength", 0, *wish, "--progress", "none", before=limit
+        )
+        assert_error(result, 4, "cannot write")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_no_such_device_ends_with_5(clip: Path) -> None:
+    result = call(clip, "-o", clip.with_name("out.mkv"), "--device", "cuda:99", "--sigma", 5)
+    assert_error(result, 5, "cuda:99")
+
+
+def test_short_input_ends_with_7_and_a_complete_output(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", encoder="libx264", count=60)
+    data = (tmp_path / "in.mkv").read_bytes()
+    (tmp_path / "in.mkv").write_bytes(data[: len(data) // 2])
+    output = tmp_path / "out.mkv"
+    assert_error(call(tmp_path / "in.mkv", "-o", output, "--strength", 0, "--progress", "none"), 7, "missing")
+    assert len(list(VideoReader(output))) == len(list(VideoReader(tmp_path / "in.mkv")))
+    output.unlink()
+    result = call(tmp_path / "in.mkv", "-o", output, "--strength", 0, "--on-damage", "fail", "--progress", "none")
+    assert_error(result, 3, "damaged")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_leave_nothing(sent: signal.Signals, code: int, tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", size=(256, 192), count=400, encoder="libx264", options={"preset": "ultrafast"})
+    arguments = [
+        str(tmp_path / "in.mkv"),
+        "-o",
+        str(tmp_path / "out.mkv"),
+        "--strength",
+        "0",
+        "--encoder-opt",
+        "preset=placebo",
+    ]
+    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + 60
+        while not any(path.name.endswith(".part") for path in tmp_path.iterdir()) and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code, err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize("name", ["with space.mkv", "100%.mkv", "пример.mkv", "-dash.mkv", "a\nb.mkv"])
+def test_any_file_name_works(name: str, tmp_path: Path) -> None:
+    write_clip(tmp_path / name)
+    (tmp_path / "out").mkdir()
+    code, _, err = call("--strength", 0, "-o", f"out/{name}", "--", name, folder=tmp_path)
+    assert code == 0, err
+    assert len(list(VideoReader(tmp_path / "out" / name))) == 6
+
+
+def test_info_and_estimate_print_json(clip: Path) -> None:
+    code, out, _ = call("info", clip, "--json")
+    facts = json.loads(out)
+    assert code == 0 and facts["width"] == 32 and facts["frames"] == 8
+    assert "32" in call("info", clip)[1]
+    code, out, err = call("estimate", clip, "--json", "--device", "cpu")
+    assert code == 0, err
+    assert set(json.loads(out)["sigma"]) == {"Y", "U", "V"}
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_prints_a_script(shell: str) -> None:
+    code, out, _ = call("completion", shell)
+    assert code == 0 and "_VNLSDENOISE_COMPLETE" in out
+
+
+def test_an_internal_error_is_one_line_and_1(clip: Path) -> None:
+    code = (
+        "import vnlsdenoise.job.run, sys\nfrom vnlsdenoise.cli.main import main\n"
+        "vnlsdenoise.job.run.run = None\nmain(sys.argv[1:])\n"
+    )
+    arguments = [str(clip), "-o", str(clip.with_name("out.mkv")), "--strength", "0"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "internal error" in done.stderr and "Traceback" not in done.stderr
+    loud = subprocess.run([sys.executable, "-c", code, *arguments, "-vv"], capture_output=True, text=True)
+    assert loud.returncode == 1 and "Traceback" in loud.stderr

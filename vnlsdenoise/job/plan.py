@@ -1,0 +1,175 @@
+"""Decide everything about a run before it starts: what is read, what is written, with which settings."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.errors import OutputError, UsageError
+from vnlsdenoise.video.encoders import EncoderChoice, Encoding, choose
+from vnlsdenoise.video.frame import PlaneFormat
+from vnlsdenoise.video.open import Reader, open_reader
+from vnlsdenoise.video.probe import VideoInfo
+from vnlsdenoise.video.sequences import IMAGE_ENDINGS, image_names, is_sequence
+
+SAMPLED_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class Request:
+    """One input and what to do with it.
+
+    sigma: noise deviation in 8-bit code values, one number or one a plane, None to estimate it. strength multiplies it;
+    luma and chroma multiply further (RGB: luma all planes). output None: only plan.
+    """
+
+    input: Path
+    output: Path | None
+    sigma: tuple[float, ...] | None = None
+    strength: float = 1.0
+    luma: float = 1.0
+    chroma: float = 1.0
+    method: str = "classic"
+    preset: str = "balanced"
+    device: str = "auto"
+    max_memory: int | None = None
+    encoding: Encoding = field(default_factory=Encoding)
+    streams: Literal["copy", "video"] = "copy"
+    interlaced: Literal["error", "ignore"] = "error"
+    on_damage: Literal["conceal", "fail"] = "conceal"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request with every choice made. settings is None where the frames pass through unchanged (strength 0).
+
+    identity: (bytes, modification time in ns) of the input file, the folder's where the input is a sequence.
+    encoder is None for an image sequence as output, and where there is no output.
+    """
+
+    request: Request
+    info: VideoInfo
+    identity: tuple[int, int]
+    settings: DenoiseSettings | None
+    encoder: EncoderChoice | None
+    warnings: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON."""
+        settings, encoder = self.settings, self.encoder
+        return {
+            "input": self.info.as_dict(),
+            "output": str(self.request.output) if self.request.output else None,
+            "settings": vars(settings) if settings else None,
+            "encoder": encoder
+            and {
+                "name": encoder.encoder,
+                "pixel_format": encoder.layout.name,
+                "options": encoder.options,
+                "exact": encoder.exact,
+            },
+            "warnings": list(self.warnings),
+        }
+
+    def lines(self) -> list[str]:
+        """The plan for a reader, one fact a line."""
+        info, shape = self.info, self.info.format
+        frames = f"about {info.frames} frames" if info.frames else "unknown number of frames"
+        lines = [
+            f"input:    {info.path} ({info.container}, {info.codec}, {shape.width}x{shape.height} "
+            f"{info.pix_fmt}, {frames})"
+        ]
+        if self.settings is None:
+            lines.append("denoise:  nothing (strength 0): frames pass through unchanged")
+        else:
+            sigma = ", ".join(f"{value:.2f}" for value in self.settings.sigma)
+            source = "estimated" if self.request.sigma is None else "given"
+            lines.append(f"denoise:  {self.settings.method}, {self.settings.preset}, on {self.settings.device}")
+            lines.append(f"sigma:    {sigma} in code values of {shape.depth} bits ({source}, times strength)")
+        if self.encoder is not None:
+            options = " ".join(f"{key}={value}" for key, value in self.encoder.options.items())
+            lines.append(
+                f"output:   {self.request.output} ({self.encoder.encoder} {self.encoder.layout.name} {options})"
+            )
+        elif self.request.output is not None:
+            lines.append(f"output:   {self.request.output} (images)")
+        return lines + [f"warning:  {text}" for text in self.warnings]
+
+
+def make_plan(request: Request) -> Plan:
+    """Read what is needed of the input and choose; writes nothing.
+
+    Raises UsageError (output is the input, options contradict), InputError, OutputError (missing folder), DeviceError.
+    """
+    if request.output is not None:
+        check_output(request.input, request.output)
+    reader = open_reader(request.input, request.interlaced, request.on_damage)
+    encoder = None
+    if request.output is not None and not writes_images(request.output):
+        encoder = choose(request.output, reader.info, request.encoding)
+    elif request.output is not None and reader.info.format.family == "yuv":
+        raise UsageError(
+            f"output {request.output} is images, which hold gray or RGB, and the input is YUV; "
+            "a conversion would change it; write a video, .mkv with --lossless for exact samples"
+        )
+    settings = _settings(request, reader)
+    status = _image_or_file(request.input).stat()
+    warnings = (*(encoder.warnings if encoder else ()), *reader.warnings)
+    return Plan(request, reader.info, (status.st_size, status.st_mtime_ns), settings, encoder, warnings)
+
+
+def writes_images(output: Path) -> bool:
+    """Whether an output name means an image sequence: PNG or TIFF, a folder, or a name without an ending."""
+    return is_sequence(output) or not output.suffix
+
+
+def check_output(source: Path, output: Path) -> None:
+    """Raise UsageError where `output` is the input itself, OutputError where its folder cannot hold it."""
+    if output.exists() and source.exists() and os.path.samefile(source, output):
+        raise UsageError(f"output {output} is the input itself; it would be lost; give another output name")
+    folder = output.parent
+    if not folder.is_dir():
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise OutputError(f"cannot write {output}; {folder} {what}; create it or choose another place")
+
+
+def existing_output(output: Path) -> Path | None:
+    """What already stands where `output` would go: the file, or the first image; None for nothing."""
+    if not writes_images(output):
+        return output if output.exists() or output.is_symlink() else None
+    names, first = image_names(output)
+    folder = output.parent if output.suffix.lower() in IMAGE_ENDINGS else output
+    image = folder / (names % first)
+    return image if image.exists() else None
+
+
+def _image_or_file(path: Path) -> Path:
+    return path if path.exists() else path.parent
+
+
+def _settings(request: Request, reader: Reader) -> DenoiseSettings | None:
+    if request.strength == 0:
+        return None
+    # The engine loads torch, which nothing before this point needs.
+    from vnlsdenoise.engine import local
+
+    format = reader.info.format
+    device = local.resolve_device(request.device)
+    native = native_sigma(request.sigma, format)
+    if native is None:
+        native = local.estimate_sigma(reader.sample(SAMPLED_FRAMES), format, device)
+    weights = [request.luma] + [request.luma if format.family == "rgb" else request.chroma] * (len(native) - 1)
+    sigma = tuple(float(value * request.strength * weight) for value, weight in zip(native, weights, strict=True))
+    return DenoiseSettings(sigma, request.method, request.preset, device, request.max_memory)
+
+
+def native_sigma(sigma: tuple[float, ...] | None, format: PlaneFormat) -> tuple[float, ...] | None:
+    """A deviation given in 8-bit code values, one number or one a plane, in native code values of every plane."""
+    if sigma is None:
+        return None
+    count = len(format.plane_shapes)
+    if len(sigma) not in (1, count):
+        raise UsageError(f"--sigma has {len(sigma)} values, the input has {count} plane(s); give one value or {count}")
+    scale = float(1 << (format.depth - 8))
+    return tuple(value * scale for value in (sigma * count if len(sigma) == 1 else sigma))

@@ -1,0 +1,96 @@
+"""Make a result appear under its final name only when it is complete."""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vnlsdenoise.errors import OutputError
+
+_RESERVE = 1 << 20
+
+
+@contextmanager
+def publish_file(final: Path) -> Iterator[Path]:
+    """Give a temporary name beside `final`; on a clean exit sync it and rename it to `final`, else delete it.
+
+    Raises OutputError where the folder is missing or not writable, or the disk is full.
+    """
+    temporary = _beside(final)
+    try:
+        _claim(temporary, final)
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, final)
+        _sync(final.parent)
+    except OSError as error:
+        raise _failure(final, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def publish_folder(final: Path) -> Iterator[Path]:
+    """The same for the images of a folder: all are moved into `final`, which may exist, once the last is complete."""
+    temporary = _beside(final)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for image in temporary.iterdir():
+            _sync(image)
+        if final.exists():
+            for image in sorted(temporary.iterdir()):
+                os.replace(image, final / image.name)
+        else:
+            os.replace(temporary, final)
+        _sync(final.parent)
+    except OSError as error:
+        raise _failure(final, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_space(final: Path, needed: int) -> None:
+    """Raise OutputError where the disk of `final` has less than `needed` bytes left."""
+    folder = final.parent
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {final}; folder {folder} does not exist; create it first")
+    free = shutil.disk_usage(folder).free
+    if free < needed + _RESERVE:
+        raise OutputError(
+            f"cannot write {final}; about {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free; "
+            "free space or choose another place"
+        )
+
+
+def _beside(final: Path) -> Path:
+    # Cut by bytes: with the decoration the name must stay within the 255 that file systems allow.
+    stem = final.name.encode()[:200].decode(errors="ignore")
+    return final.with_name(f".{stem}.{secrets.token_hex(4)}.part")
+
+
+def _claim(temporary: Path, final: Path) -> None:
+    if final.is_dir():
+        raise OutputError(f"cannot write {final}; it is a folder; give a file name")
+    temporary.touch(exist_ok=False)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some file systems cannot sync a folder; the file itself has been synced.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _failure(final: Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"cannot write {final}; {reason}; check that the folder exists, is writable and has space")

@@ -1,0 +1,189 @@
+"""Carry out a plan: decode, denoise and encode at the same time, verify, and only then publish."""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vnlsdenoise.errors import VerificationError
+from vnlsdenoise.job.plan import Plan, writes_images
+from vnlsdenoise.job.publish import check_space, publish_file, publish_folder
+from vnlsdenoise.job.verify import verify_file
+from vnlsdenoise.video.frame import Frame
+from vnlsdenoise.video.open import open_reader
+from vnlsdenoise.video.read import Damage
+from vnlsdenoise.video.sequences import IMAGE_ENDINGS, SequenceWriter, image_names, list_images
+from vnlsdenoise.video.write import VideoWriter
+
+QUEUED_FRAMES = 8
+_POLL_SECONDS = 0.1
+# The result is never foreseen exactly; these shares of the raw or the input's size are what it takes at the very least.
+_LEAST_EXACT_SHARE, _LEAST_LOSSY_SHARE = 0.2, 0.05
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished run did."""
+
+    output: Path
+    frames: int
+    damage: Damage
+    warnings: tuple[str, ...]
+
+
+def run(plan: Plan, progress: Callable[[int], None] | None = None) -> Report:
+    """Denoise as planned; calls `progress(frames written)` from the encoding thread.
+
+    The output is complete under its name when this returns. Damage of the input is in the report, not raised. Raises
+    the errors of reading, denoising and writing, and VerificationError; then nothing stands under the final name.
+    """
+    output = plan.request.output
+    if output is None:
+        raise ValueError("a plan without an output cannot be run")
+    check_space(output, _least_bytes(plan))
+    if writes_images(output):
+        return _run_images(plan, output, progress)
+    with publish_file(output) as temporary:
+        assert plan.encoder is not None
+        writer = VideoWriter(
+            temporary, plan.info, plan.encoder, "video" if _is_sequence_input(plan) else plan.request.streams
+        )
+        report = _pump(plan, output, writer, progress)
+        verify_file(temporary, output, plan.info, plan.encoder, writer.written)
+    return report
+
+
+def _run_images(plan: Plan, output: Path, progress: Callable[[int], None] | None) -> Report:
+    names, first = image_names(output)
+    folder = output.parent if output.suffix.lower() in IMAGE_ENDINGS else output
+    with publish_folder(folder) as temporary:
+        writer = SequenceWriter(temporary, names, plan.info, first)
+        report = _pump(plan, output, writer, progress)
+        found = len(list_images(temporary)) if report.frames else 0
+        if found != report.frames:
+            raise VerificationError(
+                f"{found} images of {output} were written, expected {report.frames}; nothing was published"
+            )
+    return report
+
+
+def _is_sequence_input(plan: Plan) -> bool:
+    return plan.info.container == "image sequence"
+
+
+def _least_bytes(plan: Plan) -> int:
+    if plan.encoder is not None and not plan.encoder.exact:
+        return int(_LEAST_LOSSY_SHARE * plan.identity[0])
+    samples = sum(height * width for height, width in plan.info.format.plane_shapes)
+    return int(_LEAST_EXACT_SHARE * samples * (1 if plan.info.format.depth == 8 else 2) * (plan.info.frames or 0))
+
+
+class _Belt:
+    """A bounded queue between two threads that lets go on both sides when the run stops."""
+
+    _END = object()
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._items: queue.Queue[Any] = queue.Queue(QUEUED_FRAMES)
+        self._stop = stop
+
+    def put(self, item: Any) -> None:
+        while not self._stop.is_set():
+            try:
+                self._items.put(item, timeout=_POLL_SECONDS)
+                return
+            except queue.Full:
+                continue
+
+    def end(self) -> None:
+        self.put(self._END)
+
+    def __iter__(self) -> Iterator[Frame]:
+        while not self._stop.is_set():
+            try:
+                item = self._items.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if item is self._END:
+                return
+            yield item
+
+
+def _pump(
+    plan: Plan, output: Path, writer: VideoWriter | SequenceWriter, progress: Callable[[int], None] | None
+) -> Report:
+    """Decode in one thread, denoise in this one, encode in a third; the first error of any stops all and is raised."""
+    reader = open_reader(plan.request.input, plan.request.interlaced, plan.request.on_damage)
+    stop = threading.Event()
+    decoded, finished = _Belt(stop), _Belt(stop)
+    errors: list[BaseException] = []
+    counts = {"read": 0, "written": 0}
+
+    def guard(work: Callable[[], None]) -> Callable[[], None]:
+        def guarded() -> None:
+            try:
+                work()
+            except BaseException as error:
+                errors.append(error)
+                stop.set()
+
+        return guarded
+
+    def decode() -> None:
+        for frame in reader:
+            counts["read"] += 1
+            decoded.put(frame)
+            if stop.is_set():
+                return
+        decoded.end()
+
+    def encode() -> None:
+        for frame in finished:
+            writer.write(frame)
+            counts["written"] += 1
+            if progress is not None:
+                progress(counts["written"])
+
+    threads = [threading.Thread(target=guard(work), name=work.__name__, daemon=True) for work in (decode, encode)]
+    # The writer is left last: it must not be closed under a thread that still writes.
+    with writer, _stopping(stop, threads):
+        for thread in threads:
+            thread.start()
+        for frame in _denoised(decoded, plan):
+            finished.put(frame)
+            if stop.is_set():
+                break
+        finished.end()
+        threads[1].join()
+        if errors:
+            raise errors[0]
+    if counts["read"] != counts["written"]:
+        raise VerificationError(
+            f"{counts['written']} frames were written of {counts['read']} read; nothing was published"
+        )
+    return Report(output, counts["written"], reader.damage, (*reader.warnings, *writer.warnings))
+
+
+class _stopping(AbstractContextManager[None]):
+    """Whatever happens inside, the threads have ended when the block is left."""
+
+    def __init__(self, stop: threading.Event, threads: list[threading.Thread]) -> None:
+        self._stop, self._threads = stop, threads
+
+    def __exit__(self, *details: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+
+
+def _denoised(frames: Iterable[Frame], plan: Plan) -> Iterable[Frame]:
+    if plan.settings is None:
+        return frames
+    # The engine loads torch, which a run that changes nothing does not need.
+    from vnlsdenoise.engine import local
+
+    return local.denoise_frames(frames, plan.info.format, plan.settings)

@@ -1,0 +1,72 @@
+"""Read a written file back and compare it with what went in."""
+
+from pathlib import Path
+
+from vnlsdenoise.errors import InputError, VerificationError
+from vnlsdenoise.video.encoders import EncoderChoice
+from vnlsdenoise.video.probe import VideoInfo, main_video, open_input, probe
+from vnlsdenoise.video.streams import CopiedStream
+from vnlsdenoise.video.write import Written
+
+
+def verify_file(path: Path, final: Path, source: VideoInfo, choice: EncoderChoice, written: Written) -> None:
+    """Compare frame count, time stamps, size, tags and copied packets of `path`; raises VerificationError.
+
+    Only the first frame is decoded. Time stamps may be rounded to the container's ticks and shifted by one constant,
+    which containers without negative time stamps do to all streams alike.
+    """
+    try:
+        found = probe(path)
+        pts, copied, time_base = _read_back(path, written)
+    except InputError as error:
+        raise VerificationError(
+            f"the file written for {final} does not open again; {error}; nothing was published"
+        ) from error
+    _check(final, "frames", len(written.pts), len(pts))
+    shift = 0.0
+    for index, (want, got) in enumerate(zip(written.pts, sorted(pts), strict=True)):
+        seconds, read = float(want * written.time_base), got * time_base
+        shift = read - seconds if index == 0 else shift
+        if abs(read - seconds - shift) > time_base * 1.01:
+            raise VerificationError(
+                f"frame {index} of {final} stands at {read - shift:.6f} s, expected {seconds:.6f} s; "
+                "nothing was published; try another container"
+            )
+    shape, back = source.format, found.format
+    _check(final, "size", f"{shape.width}x{shape.height}", f"{back.width}x{back.height}")
+    _check(final, "depth", choice.layout.depth, back.depth)
+    _check(final, "colour matrix", choice.color.matrix, found.color.matrix, unknown=(2,))
+    _check(final, "colour primaries", choice.color.primaries, found.color.primaries, unknown=(2,))
+    _check(final, "transfer function", choice.color.transfer, found.color.transfer, unknown=(2,))
+    _check(final, "colour range", choice.color.range, found.color.range, unknown=(0,))
+    _check(final, "rotation", source.rotation, found.rotation)
+    # Elementary streams out of broadcast containers are legitimately repacked by the muxer.
+    if "mpeg" not in source.container:
+        for tally in written.copied.values():
+            if tally.packets:
+                _check(final, f"packets of stream {tally.index}", tally.packets, copied[tally.index].packets)
+                _check(final, f"checksum of stream {tally.index}", f"{tally.crc:08x}", f"{copied[tally.index].crc:08x}")
+
+
+def _read_back(path: Path, written: Written) -> tuple[list[int], dict[int, CopiedStream], float]:
+    # Edit lists are rounded to milliseconds, which may hide the last packet of a stream that is all there.
+    with open_input(path, whole=True) as container:
+        video = main_video(container, path)
+        tallies = {tally.index: CopiedStream(tally.index) for tally in written.copied.values()}
+        pts: list[int] = []
+        for packet in container.demux():
+            if not packet.size:
+                continue
+            if packet.stream_index == video.index:
+                if packet.pts is not None:
+                    pts.append(packet.pts)
+            elif packet.stream_index in tallies:
+                tallies[packet.stream_index].add(packet)
+        return pts, tallies, float(video.time_base or 1)
+
+
+def _check(final: Path, what: str, want: object, got: object, unknown: tuple[object, ...] = ()) -> None:
+    if want != got and want not in unknown:
+        raise VerificationError(
+            f"{what} of {final}: {got}, expected {want}; nothing was published; try another codec or container"
+        )
