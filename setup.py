@@ -26,9 +26,7 @@ def sources(folder: str, suffix: str) -> list[str]:
 def find_cuda_toolkit() -> str | None:
     """The first folder that holds both the compiler and the runtime header (a lone nvcc wrapper script does not count)."""
     for candidate in (os.environ.get("CUDA_HOME"), "/usr/local/cuda", cpp_extension.CUDA_HOME):
-        if candidate and all(
-            os.path.exists(os.path.join(candidate, part)) for part in ("bin/nvcc", "include/cuda_runtime.h")
-        ):
+        if candidate and all(os.path.exists(os.path.join(candidate, part)) for part in ("bin/nvcc", "include/cuda_runtime.h")):
             return candidate
     return None
 
@@ -47,17 +45,7 @@ headers += [str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.cuh
 depends = headers + sources("cuda", ".cu")
 # Loops with square roots and selections vectorise only where errno and the order of floating-point traps do not matter;
 # results are the same.
-host_flags = [
-    *COMMON,
-    "-fno-math-errno",
-    "-fno-trapping-math",
-    "-g0",
-    "-Wall",
-    "-Wextra",
-    "-Wno-psabi",
-    "-fvisibility=hidden",
-    f"-ffile-prefix-map={ROOT}/=",
-]
+host_flags = [*COMMON, "-fno-math-errno", "-fno-trapping-math", "-g0", "-Wall", "-Wextra", "-Wno-psabi", "-fvisibility=hidden", f"-ffile-prefix-map={ROOT}/="]
 # Debian's gcc passes --as-needed, which would drop libtorch.so from the needed libraries.
 link_flags = ["-Wl,--no-as-needed", "-ltorch", "-ltorch_cpu"]
 
@@ -84,10 +72,7 @@ if wants_cuda(toolkit):
             include_dirs=[str(ROOT / "csrc"), f"{toolkit}/include"],
             library_dirs=[f"{toolkit}/lib64"],
             depends=depends,
-            extra_compile_args={
-                "cxx": [*COMMON, "-DUSE_CUDA"],
-                "nvcc": [*COMMON, "-lineinfo", "-DUSE_CUDA", "-Xcompiler", "-fvisibility=hidden,-g0"],
-            },
+            extra_compile_args={"cxx": [*COMMON, "-DUSE_CUDA"], "nvcc": [*COMMON, "-lineinfo", "-DUSE_CUDA", "-Xcompiler", "-fvisibility=hidden,-g0"]},
             extra_link_args=[*link_flags, "-lcudart_static", "-ldl", "-lrt", "-lpthread"],
             py_limited_api=True,
         )

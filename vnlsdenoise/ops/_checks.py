@@ -40,9 +40,7 @@ def check_frames(name: str, frames: list[Tensor], dims: str, like: Tensor | None
     for index, frame in enumerate(frames):
         check_tensor(f"{name}[{index}]", frame, dims, (frames[0].dtype,) if index else FLOATING, frames[0])
         if frame.shape != frames[0].shape:
-            raise ValueError(
-                f"{name}[{index}] must have the shape of the first, {list(frames[0].shape)}, got {list(frame.shape)}"
-            )
+            raise ValueError(f"{name}[{index}] must have the shape of the first, {list(frames[0].shape)}, got {list(frame.shape)}")
     if like is not None and frames[0].device != like.device:
         raise ValueError(f"{name} must be on {like.device}, got {frames[0].device}")
 
