@@ -11,7 +11,7 @@ _SIDE = 8
 _MID_TONES = (35 / 255, 220 / 255)  # of the peak: means of blocks whose noise is hardly clipped, at any usual sigma
 # Sums u + v of the frequencies that tell texture from quiet, and of those that measure the noise. The two are disjoint,
 # and independent where the noise is white: choosing quiet blocks does not choose blocks of little noise.
-_TEXTURE, _NOISE = (2, 7), 9
+_TEXTURE, _NOISE = (2, 9), 10
 _QUIETEST = 0.02  # share of the blocks of a frame
 _FEWEST = 64  # blocks to measure on, while there are as many
 _BLOCKS_A_FRAME = 65536  # at most about; a denser grid adds work, hardly certainty
@@ -25,16 +25,16 @@ def estimate_sigma(planes: Tensor, *, peak: float) -> float:
     are kept, and sigma is the median magnitude of their high frequencies over 0.6745; then the median over the frames
     (after Ponomarenko et al., "An automatic approach to lossy compression of AVIRIS images", IGARSS 2007, and Colom,
     Buades, "Analysis and extension of the Ponomarenko et al. method", IPOL 2013). Blocks that are very dark or very
-    bright, where clipping has taken away noise, and blocks of a single value, such as borders, count only where there
-    are not enough others.
+    bright, where clipping has taken away noise, and blocks that reach into a flat graphic or border count only where
+    there are not enough others.
 
     Args:
         planes: [T, H, W], float32 or float64, one plane of each frame, on any device; frames under 8x8 are mirrored.
         peak: white in the scale of `planes` (255 for 8-bit codes, 255 sqrt(3) for (R + G + B) / sqrt(3) of them).
 
     Returns:
-        sigma in the scale of `planes`. Fine texture and the source's own noise count as noise: on a clean 8-bit video it
-        says 0 to 1.5 of 255.
+        sigma in the scale of `planes`. Fine texture and the source's own noise count as noise: on a clean 8-bit video
+        it says 0 to 1.5 of 255.
 
     Raises:
         ValueError, TypeError: shape, dtype or peak are not as above, or there is no pixel.
@@ -64,11 +64,12 @@ def _sigma_of_frame(frame: Tensor, peak: float) -> Tensor:
 def _worth_measuring(blocks: Tensor, peak: float) -> Tensor:
     """The best set of blocks that is large enough: of middle brightness, else free of clipped pixels, else all."""
     mean = blocks.mean(1)
-    low, high = blocks.amin(1), blocks.amax(1)
-    varied = low < high
     mid_tones = (mean >= _MID_TONES[0] * peak) & (mean <= _MID_TONES[1] * peak)
-    unclipped = (low > 0) & (high < peak)
-    for chosen in (varied & mid_tones, varied & unclipped, varied):
+    unclipped = (blocks.amin(1) > 0) & (blocks.amax(1) < peak)
+    square = blocks.view(-1, _SIDE, _SIDE)
+    # A line of one value is no camera's noise; a block that lies partly in a flat graphic would pass for a quiet one.
+    noisy = ~((square.amin(1) == square.amax(1)).any(1) | (square.amin(2) == square.amax(2)).any(1))
+    for chosen in (noisy & mid_tones, noisy & unclipped, noisy):
         if chosen.sum() >= _FEWEST:
             return blocks[chosen]
     return blocks
