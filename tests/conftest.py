@@ -1,6 +1,7 @@
 """What all tests share: the device they run on, and random numbers that repeat."""
 
 import os
+from collections.abc import Iterator
 
 # Threads that spin while they wait slow every test down on a machine with other work.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -16,8 +17,10 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _same_random_numbers() -> None:
-    torch.manual_seed(20)
+def _same_random_numbers() -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(20)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

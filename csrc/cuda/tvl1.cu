@@ -112,6 +112,8 @@ struct Tile {
   static constexpr int kWidth = sizeof(T) == sizeof(float) ? 64 : 32;
   static constexpr int kHeight = 32;
   static constexpr int kRows = 4;  // of a thread, one below the other
+  static constexpr int kThreads = kWidth * kHeight / kRows;
+  static constexpr int kBlocks = sizeof(T) == sizeof(float) ? 2 : 1;  // of a multiprocessor: one computes, one waits
 };
 
 struct Tiling {
@@ -120,7 +122,7 @@ struct Tiling {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(Tile<T>::kWidth* Tile<T>::kHeight / Tile<T>::kRows)
+__global__ void __launch_bounds__(Tile<T>::kThreads, Tile<T>::kBlocks)
     iterate_kernel(Stack<const T> flow_in, Stack<const T> dual_in, Stack<const T> linear, Stack<T> flow_out,
                    Stack<T> dual_out, Size size, Tiling tiling, T threshold, T tightness, T step, bool dual_is_zero) {
   constexpr int kWidth = Tile<T>::kWidth, kHeight = Tile<T>::kHeight, kRows = Tile<T>::kRows;

@@ -4,9 +4,9 @@ The flow (u, v) of a pair minimises, over the pixels x of the source,
 
     sum |grad u| + |grad v| + attachment |target(x + (u, v)) - source(x)|
 
-(Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007; discretised as described by
-Sanchez, Meinhardt-Llopis, Facciolo, "TV-L1 optical flow estimation", IPOL 2013), coarse to fine. At each level the target
-is warped several times; after each warp the linearised problem is solved by a fixed number of iterations of
+(Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007; discretised as described
+by Sanchez, Meinhardt-Llopis, Facciolo, "TV-L1 optical flow estimation", IPOL 2013), coarse to fine. At each level the
+target is warped several times; after each warp the linearised problem is solved by a fixed number of iterations of
 
     primal:  u <- u + threshold(residual) gx + tightness div p
     dual:    p <- (p + step / tightness grad u) / (1 + step / tightness |grad u|)
@@ -92,8 +92,8 @@ def tvl1_flow(
 ) -> Tensor:
     """Optical flow of each pair: target(x + flow(x)) is close to source(x).
 
-    The defaults are for noisy images that `flow_image` has prepared; they stop well before convergence, as suits a
-    search that looks two pixels around where the flow points. `warps=10, coarse_warps=10` converges.
+    The defaults are for noisy images that `flow_image` has prepared; they stop short of convergence, as suits a search
+    that looks two pixels around where the flow points. `warps=10, coarse_warps=10` gets most of the rest.
 
     Args:
         source: [N, H, W], float32 or float64, intensities from 0 to 255 (the scale that `attachment` is in).
@@ -116,7 +116,7 @@ def tvl1_flow(
     check_tensor("target", target, "N H W", (source.dtype,), source)
     if source.shape != target.shape:
         raise ValueError(f"target must have the shape of source, {list(source.shape)}, got {list(target.shape)}")
-    pairs, height, width = source.shape
+    height, width = source.shape[1:]
     if height == 0 or width == 0 or height * width >= 2**31:
         raise ValueError(f"source must hold images of 1 to 2^31 - 1 pixels, got {height} x {width}")
     check_positive(

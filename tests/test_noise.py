@@ -1,0 +1,103 @@
+"""The noise estimate, on content made here: gradients, textures, edges, and what the estimate must not be fooled by."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from vnlsdenoise.noise import estimate_sigma
+
+PEAK = 255.0
+
+
+def gradient(height: int = 160, width: int = 240) -> Tensor:
+    """Slow slopes over most of the scale."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    return 60 + 100 * x + 40 * y
+
+
+def textured(height: int = 160, width: int = 240) -> Tensor:
+    """Three quarters of the picture in strong fine texture and edges, the rest smooth."""
+    image = gradient(height, width)
+    fine = functional.interpolate(torch.rand(1, 1, height // 2, width // 2), (height, width), mode="bicubic")[0, 0]
+    stripes = ((torch.arange(width) // 5) % 2) * 60.0 - 30
+    busy = torch.arange(width) < 3 * width // 4
+    return torch.where(busy, image + 120 * (fine - 0.5) + stripes, image)
+
+
+def noisy(image: Tensor, sigma: float, frames: int = 5) -> Tensor:
+    return image + sigma * torch.randn(frames, *image.shape)
+
+
+@pytest.mark.parametrize("content", [gradient, textured])
+@pytest.mark.parametrize("sigma", [2.0, 5.0, 10.0, 20.0, 30.0, 50.0])
+def test_white_noise_within_three_percent(device, content, sigma):
+    planes = noisy(content(), sigma).to(device)
+    assert estimate_sigma(planes, peak=PEAK) == pytest.approx(sigma, rel=0.03)
+
+
+def test_no_noise_is_little_noise(device):
+    assert estimate_sigma(gradient()[None].to(device), peak=PEAK) < 0.01
+    assert estimate_sigma(textured()[None].to(device), peak=PEAK) < 0.1
+
+
+def test_scale_of_the_data_is_free(device):
+    planes = noisy(textured(), 12.0).to(device)
+    sigma = estimate_sigma(planes, peak=PEAK)
+    assert estimate_sigma(planes.double() * 4 + 0.0, peak=PEAK * 4) == pytest.approx(4 * sigma, rel=1e-4)
+    assert estimate_sigma(planes / PEAK, peak=1.0) == pytest.approx(sigma / PEAK, rel=1e-4)
+
+
+def test_clipped_shadows_and_highlights_do_not_lower_it(device):
+    image = torch.where(torch.arange(240) < 120, 2.0, 120.0).expand(160, 240)
+    planes = noisy(image, 20.0).clamp(0, PEAK).to(device)
+    assert estimate_sigma(planes, peak=PEAK) == pytest.approx(20, rel=0.03)
+
+
+def test_black_borders_and_flat_graphics_do_not_lower_it(device):
+    planes = noisy(gradient(), 10.0)
+    planes[:, :20] = 0
+    planes[:, 60:100, 60:140] = 128
+    assert estimate_sigma(planes.to(device), peak=PEAK) == pytest.approx(10, rel=0.03)
+
+
+def test_dark_video_is_measured_on_what_there_is(device):
+    planes = noisy(torch.full((160, 240), 20.0), 4.0).to(device)
+    assert estimate_sigma(planes, peak=PEAK) == pytest.approx(4, rel=0.03)
+
+
+def test_one_odd_frame_does_not_matter(device):
+    planes = noisy(gradient(), 10.0)
+    planes[2] = 0
+    assert estimate_sigma(planes.to(device), peak=PEAK) == pytest.approx(10, rel=0.03)
+
+
+def test_large_frames_are_sampled_more_sparsely(device):
+    planes = noisy(gradient(900, 1600), 15.0, frames=1).to(device)
+    assert estimate_sigma(planes, peak=PEAK) == pytest.approx(15, rel=0.03)
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 9), (2, 3), (7, 20), (8, 8), (13, 9)])
+def test_small_frames(device, height, width):
+    sigma = estimate_sigma(torch.rand(1, height, width, device=device) * PEAK, peak=PEAK)
+    assert math.isfinite(sigma) and 0 <= sigma < PEAK
+
+
+def test_constant_video_has_no_noise(device):
+    assert estimate_sigma(torch.full((2, 40, 40), 128.0, device=device), peak=PEAK) < 1e-4
+
+
+@pytest.mark.parametrize(
+    "planes, peak, error, message",
+    [
+        (torch.zeros(8, 8), 1.0, ValueError, r"planes must have shape \[T, H, W\], got \[8, 8\]"),
+        (torch.zeros(1, 8, 8, dtype=torch.uint8), 1.0, TypeError, "planes must be float32 or float64, got uint8"),
+        (torch.zeros(1, 8, 8), 0.0, ValueError, "peak must be greater than 0, got 0.0"),
+        (torch.zeros(0, 8, 8), 1.0, ValueError, r"at least one pixel, got shape \[0, 8, 8\]"),
+    ],
+)
+def test_wrong_arguments(planes, peak, error, message):
+    with pytest.raises(error, match=message):
+        estimate_sigma(planes, peak=peak)
