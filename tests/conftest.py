@@ -19,7 +19,7 @@ def device(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def _same_random_numbers() -> Iterator[None]:
     with torch.random.fork_rng():
-        torch.manual_seed(20)
+        torch.manual_seed(0)
         yield
 
 

@@ -32,7 +32,7 @@ def resolve_device(name: str) -> str:
         raise DeviceError(f"no such device: {name!r}; use auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
         built = "a CPU build" if torch.version.cuda is None else "a CUDA build, but it finds no GPU"
-        raise DeviceError(f"no CUDA device: the installed torch is {built}; use --device cpu")
+        raise DeviceError(f"no device {name}: the installed torch is {built}; use --device cpu")
     if not _library.has_cuda_kernels:
         raise DeviceError("this vnlsdenoise was built without CUDA kernels: rebuild it with VNLSDENOISE_CUDA=1")
     if int(index or 0) >= torch.cuda.device_count():

@@ -87,8 +87,8 @@ def tvl1_flow(
     step: float = 0.25,
     levels: int | None = None,
     warps: int = 2,
-    coarse_warps: int = 5,
-    iterations: int = 30,
+    coarse_warps: int = 30,
+    iterations: int = 10,
 ) -> Tensor:
     """Optical flow of each pair: target(x + flow(x)) is close to source(x).
 
