@@ -13,7 +13,7 @@ _MID_TONES = (35 / 255, 220 / 255)  # of the peak: means of blocks whose noise i
 # and independent where the noise is white: choosing quiet blocks does not choose blocks of little noise.
 _TEXTURE, _NOISE = (2, 9), 10
 _QUIETEST = 0.02  # share of the blocks of a frame
-_FEWEST = 64  # blocks to measure on, while there are as many
+_FEWEST = 512  # blocks to measure on, while there are as many: overlapping, they say as much as a quarter of that apart
 _BLOCKS_A_FRAME = 65536  # at most about; a denser grid adds work, hardly certainty
 _GAUSSIAN_MAD = 0.6744897501960817  # median of |x| for x ~ N(0, 1)
 
