@@ -24,7 +24,7 @@ def sources(folder: str, suffix: str) -> list[str]:
 
 
 def find_cuda_toolkit() -> str | None:
-    """The first folder that holds both the compiler and the runtime header (a lone nvcc wrapper script does not count)."""
+    """The first folder with both the compiler and the runtime header (a lone nvcc wrapper script does not count)."""
     for candidate in (os.environ.get("CUDA_HOME"), "/usr/local/cuda", cpp_extension.CUDA_HOME):
         if candidate and all(
             os.path.exists(os.path.join(candidate, part)) for part in ("bin/nvcc", "include/cuda_runtime.h")

@@ -2,8 +2,8 @@
 
     python tests/demo.py demo
 
-writes clean.mp4, noisy.mp4 (lossless H.264, 4:2:0), has `vnlsdenoise` restore the noisy one into denoised.mp4, prints the
-PSNR before and after and writes a frame of both side by side to before_after.png. The photographs come with
+writes clean.mp4, noisy.mp4 (lossless H.264, 4:2:0), has `vnlsdenoise` restore the noisy one into denoised.mp4, prints
+the PSNR before and after and writes a frame of both side by side to before_after.png. The photographs come with
 scikit-image (astronaut: NASA, public domain; coffee: Rachel Michetti, public domain).
 """
 

@@ -17,7 +17,7 @@ def _load(name: str) -> None:
             "build it with `pip install --no-build-isolation .` (or `make build` in a checkout)"
         )
     try:
-        torch.ops.load_library(path)
+        torch.ops.load_library(path)  # type: ignore[no-untyped-call]
     except OSError as error:
         raise ExtensionError(
             f"the compiled library {path.name} does not load into torch {torch.__version__}: {error}; "

@@ -3,10 +3,10 @@
     python tests/benchmarks/quality.py DIR --sigma 10,30,50 --preset fast,balanced --json quality.json
     python tests/benchmarks/quality.py DIR --crop 224x160 --frames 8 --peer peer.json
 
-Protocol: clips are decoded to 8-bit RGB; noise is drawn once a clip, unclipped, from a seed made of its name and sigma
-(`numpy.random.RandomState(crc32(f"{clip}{sigma}") % 2**31)`, frame after frame, H x W x 3 in the order B, G, R); sigma is
-given to the denoiser; PSNR is the mean over frames of each frame's RGB PSNR, the output clipped to 0..255 and not rounded.
-SSIM: mean over frames, scikit-image, data range 255. Temporal: mean absolute difference between the error (output minus
+Protocol: clips are decoded to 8-bit RGB; noise is drawn once a clip, unclipped, from a seed of its name and sigma
+(`numpy.random.RandomState(crc32(f"{clip}{sigma}") % 2**31)`, frame after frame, H x W x 3 in the order B, G, R); sigma
+is given to the denoiser; PSNR is the mean over frames of each frame's RGB PSNR, the output clipped to 0..255, not
+rounded. SSIM: mean over frames, scikit-image, data range 255. Temporal: mean absolute difference between the error (output minus
 clean) of neighbouring frames, in code values: what flickers.
 
 `--peer` names a JSON file {"psnr": {"CLIP/SIGMA": {"METHOD": dB}}}; its methods are printed beside the results.

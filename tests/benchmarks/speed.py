@@ -2,8 +2,8 @@
 
     python tests/benchmarks/speed.py --device cuda --sizes 540p,1080p,4k --presets fast,balanced --json speed.json
 
-Footage: a moving pattern of smooth texture and flat areas with white noise of deviation 20 (8-bit scale), 4:2:0, made on
-the device. Operators are timed on one frame of the finest level of preset `fast`; the denoiser in its steady state.
+Footage: a moving pattern of smooth texture and flat areas with white noise of deviation 20 (8-bit scale), 4:2:0, made
+on the device. Operators are timed on one frame of the finest level of preset `fast`; the denoiser in its steady state.
 """
 
 import argparse

@@ -163,7 +163,7 @@ class LevelDenoiser:
         height, width = own.guide.shape
         phase = 2 * own.frame.number % step.stride
         grid = _query_grid(height, width, step.patch, step.stride, phase, own.guide.device)
-        for queries in grid.split(self._batch):
+        for queries in torch.split(grid, self._batch):
             centres = _chained(window, index, queries)
             _, offsets = ops.search(
                 [item.guide for item in window],

@@ -11,7 +11,7 @@ def check_tensor(
 ) -> None:
     """Raise unless `tensor` has the shape that `dims` spells, one of `dtypes`, and the device (and dtype) of `like`.
 
-    dims: names or numbers separated by spaces, a leading `...` for any number of dimensions before: `"... H W"`, `"N 2"`.
+    dims: names or numbers separated by spaces, a leading `...` for any number of dimensions before: `"... H W"`.
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")

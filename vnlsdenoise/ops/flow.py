@@ -43,8 +43,8 @@ def chain_flow(
     """Follow queries from frame to frame along the flow, rounding at each hop.
 
     Args:
-        forward: one flow field [2, h, w] a frame of the window, channel 0 = x, in pixels of the field: frame f -> f + 1.
-            The last is never read.
+        forward: one flow field [2, h, w] a frame of the window, channel 0 = x, in pixels of the field: frame f to
+            f + 1. The last is never read.
         backward: the same for f -> f - 1. The first is never read.
         queries: int32 [N, 2], (y, x) in the full frame.
         frame: the queries' frame, an index into the window.
@@ -70,4 +70,4 @@ def chain_flow(
         raise ValueError(f"frame must be from 0 to {len(forward) - 1}, got {frame}")
     height, width = size
     check_positive(scale=scale, height=height, width=width)
-    return _chain_flow(list(forward), list(backward), queries, frame, scale, height, width)
+    return _chain_flow(list(forward), list(backward), queries, frame, scale, height, width)  # type: ignore[no-any-return]

@@ -106,7 +106,8 @@ def shrink_groups(
     """Step 1: shrink the singular values of each centred group, threshold its mean, add the result to the sums.
 
     The first channel is filtered alone, the other two with one common matrix. Gain of an eigenvalue of the group's Gram
-    matrix: close to Gavish and Donoho's optimal shrinkage (IEEE Trans. Inf. Theory 63, 2017), by products and one inverse.
+    matrix: close to Gavish and Donoho's optimal shrinkage (IEEE Trans. Inf. Theory 63, 2017), by products and one
+    inverse.
 
     Args:
         noisy: one frame [C, H, W] of each time of the window, float32, C = 1 (luma) or 3; noise of deviation `sigma`.
@@ -140,10 +141,10 @@ def wiener_groups(
 ) -> None:
     """Step 2: two-sided Wiener filter of each group with the basic estimate as oracle, added to the sums.
 
-    Right side: gains l^2 / (l^2 + tau^2) on the eigenvalues l of the basic group's covariance. Left side, from the first
-    channel alone: gains of the patches' Gram matrix against the noise that the right side leaves. The mean: Wiener gains
-    of its DCT against the basic's; its DC is the basic's where the group is flat. Every patch of a group has the weight
-    1 / (its remaining noise).
+    Right side: gains l^2 / (l^2 + tau^2) on the eigenvalues l of the basic group's covariance. Left side, from the
+    first channel alone: gains of the patches' Gram matrix against the noise that the right side leaves. The mean:
+    Wiener gains of its DCT against the basic's; its DC is the basic's where the group is flat. Every patch of a group
+    has the weight 1 / (its remaining noise).
 
     Args:
         noisy, queries, offsets, sums, frame, patch, sigma: as in `shrink_groups`.

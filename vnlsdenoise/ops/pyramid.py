@@ -53,7 +53,7 @@ def halve(video: Tensor, axis: int = -1) -> Tensor:
         ValueError, TypeError: shape, axis or dtype are not as above.
     """
     check_tensor("video", video, "... H W")
-    return _halve(video, _axis(video, axis))
+    return _halve(video, _axis(video, axis))  # type: ignore[no-any-return]
 
 
 def double(video: Tensor, size: int, axis: int = -1) -> Tensor:
@@ -71,7 +71,7 @@ def double(video: Tensor, size: int, axis: int = -1) -> Tensor:
     axis = _axis(video, axis)
     if (size + 1) // 2 != video.shape[axis]:
         raise ValueError(f"size must be {2 * video.shape[axis]} or one less, got {size}")
-    return _double(video, axis, size)
+    return _double(video, axis, size)  # type: ignore[no-any-return]
 
 
 def pyramid_down(video: Tensor) -> Tensor:

@@ -62,9 +62,10 @@ def search(
 ) -> tuple[Tensor, Tensor]:
     """Find each query's nearest patches, by summed squared difference, in a window of every frame.
 
-    Patches are named by their top left pixel. A window is a square of candidates around its centre, moved inward at the
-    borders so that every patch lies inside the frame. The query itself is always first, with distance 0; ties are broken
-    by (t, y, x). If there are fewer candidates than `neighbors` the list is repeated from its start.
+    Patches are named by their top left pixel. A window is a square of candidates around its centre, moved inward at
+    the borders so that every patch lies inside the frame. The query itself is first, with distance 0 (if the window of
+    its own frame holds it, as `chain_flow` places it); ties are broken by (t, y, x). If there are fewer candidates than
+    `neighbors` the list is repeated from its start.
 
     Args:
         guide: one search image [H, W] a frame of the window, in order of time; float32 (or float64 on the CPU).
