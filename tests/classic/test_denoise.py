@@ -1,0 +1,173 @@
+"""The whole denoiser through its Python front door."""
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+import vnlsdenoise
+from vnlsdenoise.classic.planar import PlanarDenoiser
+from vnlsdenoise.classic.presets import PRESETS, Level, Pass
+from vnlsdenoise.errors import UsageError
+from vnlsdenoise.video.frame import PlaneFormat
+
+
+def clip(frames: int = 6, height: int = 96, width: int = 112) -> torch.Tensor:
+    """A photograph under a moving camera: [T, 3, H, W], 0..255."""
+    photo = torch.from_numpy(skimage.data.coffee().astype(np.float32)).permute(2, 0, 1)
+    return torch.stack([photo[:, 80 + t : 80 + t + height, 150 + 2 * t : 150 + 2 * t + width] for t in range(frames)])
+
+
+def psnr(video: torch.Tensor, clean: torch.Tensor) -> float:
+    return float(10 * torch.log10(255**2 / ((video - clean) ** 2).mean((1, 2, 3))).mean())
+
+
+@pytest.mark.parametrize(("preset", "gain"), [("fast", 9.0), ("balanced", 9.3), ("best", 9.5)])
+def test_presets_denoise(device, preset, gain):
+    clean = clip()
+    noisy = clean + 25 * torch.randn_like(clean)
+    out = vnlsdenoise.denoise(noisy.to(device), 25.0, preset=preset).cpu()
+    assert out.shape == noisy.shape
+    assert psnr(out, clean) - psnr(noisy, clean) > gain
+
+
+def test_presets_are_ordered_by_quality():
+    clean = clip(8)
+    noisy = clean + 30 * torch.randn_like(clean)
+    fast, balanced, best = (
+        psnr(vnlsdenoise.denoise(noisy, 30.0, preset=p), clean) for p in ("fast", "balanced", "best")
+    )
+    assert fast < balanced < best + 0.05
+
+
+def test_motion_is_followed(device):
+    """A camera that moves 9 pixels a frame: without flow the windows would miss."""
+    photo = torch.from_numpy(skimage.data.coffee().astype(np.float32)).permute(2, 0, 1)
+    clean = torch.stack([photo[:, 60:156, 40 + 9 * t : 168 + 9 * t] for t in range(7)])
+    noisy = clean + 30 * torch.randn_like(clean)
+    together = vnlsdenoise.denoise(noisy.to(device), 30.0, preset="fast").cpu()
+    alone = torch.cat([vnlsdenoise.denoise(frame[None].to(device), 30.0, preset="fast").cpu() for frame in noisy])
+    assert psnr(together, clean) > psnr(alone, clean) + 1.0
+
+
+def test_sigma_is_estimated(device):
+    clean = clip()
+    noisy = clean + 20 * torch.randn_like(clean)
+    known = vnlsdenoise.denoise(noisy.to(device), 20.0, preset="fast").cpu()
+    blind = vnlsdenoise.denoise(noisy.to(device), preset="fast").cpu()
+    assert psnr(blind, clean) > psnr(known, clean) - 0.15
+
+
+@pytest.mark.parametrize(
+    ("frames", "channels", "height", "width"),
+    [(1, 3, 64, 64), (1, 1, 1, 1), (2, 3, 5, 7), (3, 1, 17, 31), (2, 3, 33, 129), (12, 1, 40, 40), (4, 3, 7, 200)],
+)
+def test_any_size_works(device, frames, channels, height, width):
+    video = 100 + 10 * torch.randn(frames, channels, height, width, device=device)
+    out = vnlsdenoise.denoise(video, 10.0, preset="fast")
+    assert out.shape == video.shape
+    assert bool(out.isfinite().all())
+    assert float((out - 100).square().mean()) <= float((video - 100).square().mean()) * 1.001
+
+
+@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+def test_the_batch_does_not_change_a_bit(device, preset):
+    noisy = (clip(3, 70, 90) + 20 * torch.randn(3, 3, 70, 90)).to(device)
+    whole = vnlsdenoise.denoise(noisy, 20.0, preset=preset)
+    for batch in (1, 37):
+        assert torch.equal(vnlsdenoise.denoise(noisy, 20.0, preset=preset, batch=batch), whole)
+
+
+def test_repeats_and_thread_counts_do_not_change_a_bit(device):
+    noisy = (clip(10) + 20 * torch.randn(10, 3, 96, 112)).to(device)
+    first = vnlsdenoise.denoise(noisy, 20.0, preset="fast")
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        second = vnlsdenoise.denoise(noisy, 20.0, preset="fast")
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(first, second)
+
+
+def test_the_scale_of_the_data_does_not_matter(device):
+    noisy = (clip() + 20 * torch.randn(6, 3, 96, 112)).to(device)
+    bytes_scale = vnlsdenoise.denoise(noisy, 20.0, preset="fast")
+    unit_scale = vnlsdenoise.denoise(noisy / 255, 20.0 / 255, preset="fast")
+    error = (unit_scale * 255 - bytes_scale).abs()
+    assert float(error.mean()) < 0.02
+
+
+def test_no_noise_gives_the_input_back(device):
+    video = clip(3).to(device)
+    assert torch.equal(vnlsdenoise.denoise(video, 0.0), video)
+    out = vnlsdenoise.denoise(video + 5 * torch.randn_like(video), (0.0, 5.0, 5.0), preset="fast")
+    assert out.shape == video.shape
+
+
+def test_a_channel_without_noise_is_untouched(device):
+    noisy = clip(3).to(device)
+    noisy[:, 1:] += 10 * torch.randn_like(noisy[:, 1:])
+    out = vnlsdenoise.denoise(noisy, (0.0, 10.0, 10.0), preset="fast")
+    assert torch.equal(out[:, 0], noisy[:, 0])
+    assert not torch.equal(out[:, 1], noisy[:, 1])
+
+
+def test_half_precision_and_double_come_back_as_they_went(device):
+    noisy = (clip(2, 40, 40) + 20 * torch.randn(2, 3, 40, 40)).to(device)
+    for dtype in (torch.float16, torch.float64):
+        assert vnlsdenoise.denoise(noisy.to(dtype), 20.0, preset="fast").dtype == dtype
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+def test_cuda_equals_the_cpu_within_rounding(preset):
+    clean = clip(10)
+    noisy = clean + 20 * torch.randn_like(clean)
+    on_cpu = vnlsdenoise.denoise(noisy, 20.0, preset=preset)
+    on_cuda = vnlsdenoise.denoise(noisy, 20.0, preset=preset, device="cuda").cpu()
+    # Half-precision rounding, and now and then another choice between two patches as good.
+    assert float((on_cpu - on_cuda).square().mean().sqrt()) < 1e-3 * 255
+    assert abs(psnr(on_cpu, clean) - psnr(on_cuda, clean)) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("family", "chroma_x", "chroma_y"),
+    [("gray", 0, 0), ("yuv", 0, 0), ("yuv", 1, 1), ("yuv", 1, 0), ("yuv", 0, 1), ("rgb", 0, 0)],
+)
+@pytest.mark.parametrize(("height", "width"), [(71, 93), (18, 20)])
+def test_planes_of_every_layout_keep_their_shapes_and_lose_noise(device, family, chroma_x, chroma_y, height, width):
+    layout = PlaneFormat(family, width, height, 8, chroma_x, chroma_y)
+    sigma = (20.0, 5.0, 10.0)[: len(layout.plane_shapes)]
+    denoiser = PlanarDenoiser(layout, sigma, PRESETS["fast"], peak=255)
+    clean = [torch.full(shape, 90.0 + 20 * i, device=device) for i, shape in enumerate(layout.plane_shapes)]
+    out = []
+    for _ in range(5):
+        noisy = [plane + s * torch.randn_like(plane) for plane, s in zip(clean, sigma, strict=True)]
+        out.extend(denoiser.push(noisy))
+    out.extend(denoiser.flush())
+    assert len(out) == 5
+    for planes in out:
+        for plane, wanted, s in zip(planes, clean, sigma, strict=True):
+            assert plane.shape == wanted.shape
+            assert float((plane - wanted).std()) < s / 4
+
+
+def test_wrong_input_is_named():
+    video = torch.zeros(2, 3, 8, 8)
+    cases = [
+        (TypeError, "video must be a floating-point torch.Tensor, got torch.uint8", (video.byte(), 1.0), {}),
+        (ValueError, r"video must have shape \[T, 1 or 3, H, W\], got \[2, 2, 8, 8\]", (video[:, :2], 1.0), {}),
+        (ValueError, "video must have shape", (video[:0], 1.0), {}),
+        (ValueError, "sigma must be one or 3 finite values of at least 0", (video, (1.0, 2.0)), {}),
+        (ValueError, "sigma must be one or 3", (video, -1.0), {}),
+        (ValueError, "sigma must be one or 3", (video, float("nan")), {}),
+        (UsageError, "no such preset: 'slow'; there are: fast, balanced, best", (video, 1.0), {"preset": "slow"}),
+        (UsageError, "no such method: 'magic'", (video, 1.0), {"method": "magic"}),
+        (ValueError, "batch must be at least 1, got 0", (video, 1.0), {"batch": 0}),
+    ]
+    for error, message, arguments, options in cases:
+        with pytest.raises(error, match=message):
+            vnlsdenoise.denoise(*arguments, **options)
+    with pytest.raises(ValueError, match="mix must have 2 weights, got 1"):
+        Level(Pass(8, 32, 8, 9, 5), (Pass(8, 32, 8, 15, 7),), (1.0,))

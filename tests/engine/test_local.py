@@ -1,0 +1,89 @@
+"""Frames through the local engine: native planes in, native planes out."""
+
+import numpy as np
+import pytest
+import torch
+
+from vnlsdenoise.engine.local import denoise_frames, estimate_sigma, resolve_device
+from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
+from vnlsdenoise.video.frame import Frame, PlaneFormat
+
+TEN_BIT = PlaneFormat("yuv", 90, 70, 10, 1, 1)
+
+
+def frames(layout: PlaneFormat, count: int, sigma: float) -> list[Frame]:
+    random = np.random.default_rng(3)
+    dtype = np.uint8 if layout.depth == 8 else np.uint16
+    made = []
+    for number in range(count):
+        planes = [
+            (layout.peak * 0.4 + sigma * random.standard_normal(shape)).round().clip(0, layout.peak).astype(dtype)
+            for shape in layout.plane_shapes
+        ]
+        made.append(Frame(tuple(planes), pts=1000 + 7 * number, duration=7, extra={"number": number}))
+    return made
+
+
+@pytest.mark.parametrize("layout", [TEN_BIT, PlaneFormat("rgb", 40, 33, 16), PlaneFormat("gray", 50, 40, 8)])
+def test_frames_keep_their_order_stamps_and_kind(device, layout):
+    sigma = 0.02 * layout.peak
+    noisy = frames(layout, 12, sigma)
+    settings = DenoiseSettings((sigma,) * len(layout.plane_shapes), preset="fast", device=str(device))
+    out = list(denoise_frames(iter(noisy), layout, settings))
+    assert [(f.pts, f.duration, f.extra) for f in out] == [(f.pts, f.duration, f.extra) for f in noisy]
+    for frame in out:
+        for plane, shape in zip(frame.planes, layout.plane_shapes, strict=True):
+            assert plane.shape == shape
+            assert plane.dtype == (np.uint8 if layout.depth == 8 else np.uint16)
+            assert plane.astype(float).std() < sigma / 3
+
+
+def test_input_is_pulled_lazily():
+    pulled = 0
+
+    def source():
+        nonlocal pulled
+        for frame in frames(TEN_BIT, 200, 20.0):
+            pulled += 1
+            yield frame
+
+    out = denoise_frames(source(), TEN_BIT, DenoiseSettings((20.0,) * 3, preset="fast"))
+    next(out)
+    assert pulled < 80
+
+
+def test_noise_is_estimated_in_native_codes():
+    layout = PlaneFormat("yuv", 160, 120, 10, 1, 1)
+    found = estimate_sigma(frames(layout, 4, 40.0), layout, "cpu")
+    assert found == pytest.approx((40.0,) * 3, rel=0.03)
+
+
+def test_devices_are_resolved_or_refused():
+    assert resolve_device("cpu") == "cpu"
+    assert resolve_device("auto") in ("cpu", "cuda:0")
+    for wrong in ("tpu", "cuda:x", "cuda:99"):
+        with pytest.raises(DeviceError, match=wrong):
+            resolve_device(wrong)
+
+
+def test_unknown_method_and_preset_are_refused():
+    for settings, message in (
+        (DenoiseSettings((1.0,), method="magic"), "no such method: 'magic'"),
+        (DenoiseSettings((1.0,), preset="slow"), "no such preset: 'slow'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            list(denoise_frames([], PlaneFormat("gray", 8, 8, 8), settings))
+
+
+@pytest.mark.needs_cuda
+def test_a_full_device_is_reported_in_words():
+    layout = PlaneFormat("yuv", 3840, 2160, 8, 1, 1)
+    settings = DenoiseSettings((20.0,) * 3, preset="fast", device="cuda")
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.002)
+    try:
+        with pytest.raises(MemoryLimitError, match=r"out of memory at 3840x2160 with preset fast; use a faster preset"):
+            list(denoise_frames(frames(layout, 30, 20.0), layout, settings))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
