@@ -6,8 +6,8 @@
 Protocol: clips are decoded to 8-bit RGB; noise is drawn once a clip, unclipped, from a seed of its name and sigma
 (`numpy.random.RandomState(crc32(f"{clip}{sigma}") % 2**31)`, frame after frame, H x W x 3 in the order B, G, R); sigma
 is given to the denoiser; PSNR is the mean over frames of each frame's RGB PSNR, the output clipped to 0..255, not
-rounded. SSIM: mean over frames, scikit-image, data range 255. Temporal: mean absolute difference between the error (output minus
-clean) of neighbouring frames, in code values: what flickers.
+rounded. SSIM: mean over frames, scikit-image, data range 255. Flicker: mean absolute difference between the errors
+(output minus clean) of neighbouring frames, in code values.
 
 `--peer` names a JSON file {"psnr": {"CLIP/SIGMA": {"METHOD": dB}}}; its methods are printed beside the results.
 """
@@ -142,7 +142,8 @@ def summarise(results: dict[str, dict[str, Any]], presets: list[str], peers: dic
             mean = {
                 name: float(np.mean([results[k][preset][name] for k in keys])) for name in ("psnr", "ssim", "flicker")
             }
-            line = f"mean sigma {sigma:3} {preset:10} {mean['psnr']:6.3f} dB ssim {mean['ssim']:.4f} flicker {mean['flicker']:.3f}"
+            line = f"mean sigma {sigma:3} {preset:10} {mean['psnr']:6.3f} dB ssim {mean['ssim']:.4f}"
+            line += f" flicker {mean['flicker']:.3f}"
             for method in ("vnlb", f"classic_{preset}"):
                 gains = [(results[k][preset]["psnr"] - peers[k][method], k) for k in keys if method in peers.get(k, {})]
                 if gains:

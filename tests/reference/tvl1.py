@@ -10,12 +10,12 @@ def tvl1_flow(
     target: Tensor,
     *,
     attachment: float = 0.1,
-    tightness: float = 0.3,
+    tightness: float = 0.5,
     step: float = 0.25,
     levels: int,
     warps: int = 2,
-    coarse_warps: int = 5,
-    iterations: int = 30,
+    coarse_warps: int = 30,
+    iterations: int = 10,
 ) -> Tensor:
     pyramid = [(source, target)]
     for _ in range(levels - 1):

@@ -83,7 +83,7 @@ def tvl1_flow(
     target: Tensor,
     *,
     attachment: float = 0.1,
-    tightness: float = 0.3,
+    tightness: float = 0.5,
     step: float = 0.25,
     levels: int | None = None,
     warps: int = 2,
@@ -144,7 +144,7 @@ def flow_levels(height: int, width: int) -> int:
     return levels
 
 
-def flow_image(luma: Tensor, scale: float, *, blur: float = 0.8) -> Tensor:
+def flow_image(luma: Tensor, scale: float, *, blur: float = 1.2) -> Tensor:
     """The images to measure flow on: half the resolution, smoothed, on the scale from 0 to 255.
 
     A flow between them, times 2 and resampled, is one between the frames: pixel x of the result lies at 2 x + 1/2.
