@@ -55,7 +55,8 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     return parsed
 
 
-@click.command()
+# The default command's options are set by VNLSDENOISE_PRESET and so on, without its name in between.
+@click.command(context_settings={"auto_envvar_prefix": "VNLSDENOISE"})
 @click.argument("input", type=click.Path(path_type=Path))
 @click.option(
     "-o",

@@ -45,7 +45,7 @@ def commands() -> None:
     """Denoise video: vnlsdenoise INPUT -o OUTPUT.
 
     `denoise` is the default command; see `vnlsdenoise denoise --help` for its options. Every option can be set by an
-    environment variable such as VNLSDENOISE_DENOISE_PRESET. A file named like a command is given as ./name.
+    environment variable such as VNLSDENOISE_PRESET. A file named like a command is given as ./name.
 
     Exit codes: 0 done, 1 internal error, 2 usage, 3 input missing or unreadable, 4 output not writable or disk full,
     5 no usable device, 6 out of memory, 7 finished but the input was damaged or short, 8 verification failed,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vnlsdenoise.classic.denoiser import DEFAULT_BATCH
+from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import UsageError
@@ -21,7 +21,8 @@ def denoise(
     preset: str = "balanced",
     device: str | torch.device | None = None,
     peak: float | None = None,
-    batch: int = DEFAULT_BATCH,
+    max_memory: int | None = None,
+    batch: int | None = None,
 ) -> Tensor:
     """Remove white Gaussian noise from a video.
 
@@ -33,14 +34,15 @@ def denoise(
         device: where to work, e.g. "cuda"; None = where the video is.
         peak: the value of full white; None = 1 if the mean of the video's absolute values is at most 1.5, else 255. It
             scales the image that flow is measured on, and the estimate of sigma.
-        batch: most queries worked on at once: bounds memory, does not change the result.
+        max_memory: ceiling of device memory in bytes; None for none. It does not change the result.
+        batch: most queries worked on at once; None = what `max_memory` allows. It does not change the result either.
 
     Returns:
         [T, C, H, W], dtype and device of the input; not clipped.
 
     Raises:
         ValueError, TypeError: shapes, dtype or sigma are not as above.
-        UsageError: no such method or preset.
+        UsageError: no such method or preset. MemoryLimitError: the video cannot be worked on within `max_memory`.
     """
     if not isinstance(video, Tensor) or not video.is_floating_point():
         raise TypeError(
@@ -52,7 +54,7 @@ def denoise(
         raise UsageError(f"no such method: {method!r}; there is: classic")
     if preset not in PRESETS:
         raise UsageError(f"no such preset: {preset!r}; there are: {', '.join(PRESETS)}")
-    if batch < 1:
+    if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     peak = peak if peak is not None else _guess_peak(video)
     channels = video.shape[1]
@@ -65,6 +67,7 @@ def denoise(
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
     work = torch.device(device) if device is not None else video.device
+    batch = batch or plan_memory(layout, PRESETS[preset], max_memory).batch
     denoiser = PlanarDenoiser(layout, sigmas, PRESETS[preset], peak=peak, batch=batch)
     out = torch.empty_like(video, memory_format=torch.contiguous_format)
     done = 0

@@ -100,7 +100,7 @@ def test_denoising_end_to_end(clip: Path) -> None:
 
 def test_options_before_the_input_and_from_the_environment(clip: Path) -> None:
     output = clip.with_name("out.mkv")
-    code, out, err = call("--strength", 0, "-o", output, clip, "--dry-run", VNLSDENOISE_DENOISE_CODEC="ffv1")
+    code, out, err = call("--strength", 0, "-o", output, clip, "--dry-run", VNLSDENOISE_CODEC="ffv1")
     assert code == 0 and "ffv1" in out and err == ""
     assert not output.exists()
 
@@ -168,6 +168,12 @@ def test_a_full_disk_ends_with_4_and_leaves_nothing(tmp_path: Path) -> None:
         )
         assert_error(result, 4, "cannot write")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_a_ceiling_too_low_ends_with_6(clip: Path) -> None:
+    result = call(clip, "-o", clip.with_name("out.mkv"), "--max-memory", "1MiB", "--sigma", 5)
+    assert_error(result, 6, "1 MiB are allowed")
+    assert not clip.with_name("out.mkv").exists()
 
 
 def test_no_such_device_ends_with_5(clip: Path) -> None:

@@ -16,6 +16,15 @@ SMALLEST_LEVEL = 32  # a level whose shorter side would be less is left out
 DEFAULT_BATCH = 1 << 16
 
 
+def level_sizes(preset: Preset, height: int, width: int, subsampled_chroma: bool) -> list[tuple[int, int]]:
+    """(height, width) of every level, finest first: subsampled chroma needs a second one, however small."""
+    sizes = [(height, width)]
+    least = 2 if subsampled_chroma else 1
+    while len(sizes) < least or (len(sizes) < preset.levels and min(sizes[-1]) >= 2 * SMALLEST_LEVEL):
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+    return sizes
+
+
 class ClassicDenoiser:
     """Frames in, the same frames denoised out, in order, some tens of frames later; constant memory.
 
@@ -38,11 +47,7 @@ class ClassicDenoiser:
     ) -> None:
         self._motion = motion
         self._subsampled = subsampled_chroma
-        count = 1
-        while count < preset.levels and min(height, width) >= 2 * SMALLEST_LEVEL:
-            height, width = (height + 1) // 2, (width + 1) // 2
-            count += 1
-        count = max(count, 2 if subsampled_chroma else 1)
+        count = len(level_sizes(preset, height, width, subsampled_chroma))
         self._levels = [
             LevelDenoiser(preset.coarse if index else preset.finest, preset, 0.5**index, batch)
             for index in range(count)

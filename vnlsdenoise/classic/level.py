@@ -130,6 +130,7 @@ class LevelDenoiser:
         difference = coarse - ops.pyramid_down(basic)
         low = ops.pyramid_down(difference)
         low = ops.pyramid_up(ops.pyramid_up(low, *difference.shape[-2:]), *basic.shape[-2:])
+        item.frame.coarse = None  # not needed any more; the frame lives on through step 2
         basic = ops.recompose(basic, low, variance, sigma=self._sigma)
         return ops.fine_wiener(basic, enlarged, variance, sigma=self._sigma, neighbors=self._level.shrink.neighbors)
 

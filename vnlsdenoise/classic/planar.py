@@ -18,6 +18,11 @@ SMALLEST_SIDE = 32  # a smaller frame is padded by reflection, so that every pre
 SMALLEST_SIGMA = 1 / 4096
 
 
+def padded_size(height: int, width: int) -> tuple[int, int]:
+    """The size that a frame is worked on at."""
+    return max(height, SMALLEST_SIDE), max(width, SMALLEST_SIDE)
+
+
 class PlanarDenoiser:
     """Planes in, the same planes denoised out, in order, some tens of frames later; constant memory.
 
@@ -46,8 +51,8 @@ class PlanarDenoiser:
         floor = max(SMALLEST_SIGMA * peak, max(sigma) / 64)
         floored = tuple(max(s, floor) for s in sigma)
         self._sigma = opponent_sigma(floored) if layout.family == "rgb" else floored
-        self._originals: deque[list[Tensor]] = deque()
-        height, width = max(layout.height, SMALLEST_SIDE), max(layout.width, SMALLEST_SIDE)
+        self._originals: deque[list[Tensor | None]] = deque()  # the planes that are to be returned as they are
+        height, width = padded_size(layout.height, layout.width)
         # The opponent luma of equal channels is sqrt(3) times as large as they are.
         to_bytes = 255 / peak * self._sigma[0] / (3**0.5 if layout.family == "rgb" else 1.0)
         subsampling = (layout.chroma_y, layout.chroma_x)
@@ -58,8 +63,7 @@ class PlanarDenoiser:
         self._beside: ClassicDenoiser | None = None  # chroma subsampled along one axis
         self._size = (height, width)
         if layout.family == "yuv" and subsampling in ((0, 1), (1, 0)):
-            chroma_height, chroma_width = -(-height >> layout.chroma_y), -(-width >> layout.chroma_x)
-            self._chroma_size = (max(chroma_height, SMALLEST_SIDE), max(chroma_width, SMALLEST_SIDE))
+            self._chroma_size = padded_size(*layout.plane_shapes[1])
             self._beside = ClassicDenoiser(preset, *self._chroma_size, motion(to_bytes / 2**0.5), batch=batch)
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
@@ -69,7 +73,7 @@ class PlanarDenoiser:
     @torch.no_grad()
     def push(self, planes: list[Tensor]) -> Iterator[list[Tensor]]:
         """Add the next frame; yields finished frames."""
-        self._originals.append(planes)
+        self._originals.append([p if kept else None for p, kept in zip(planes, self._untouched, strict=True)])
         if self._layout.family == "rgb":
             planes = list(opponent_from_rgb(torch.stack(planes)))
         units = [plane / sigma for plane, sigma in zip(planes, self._sigma, strict=True)]
@@ -117,7 +121,4 @@ class PlanarDenoiser:
         if self._layout.family == "rgb":
             planes = list(rgb_from_opponent(torch.stack(planes)))
         originals = self._originals.popleft()
-        return [
-            original if untouched else plane
-            for plane, original, untouched in zip(planes, originals, self._untouched, strict=True)
-        ]
+        return [plane if original is None else original for plane, original in zip(planes, originals, strict=True)]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 
 from vnlsdenoise import _library
-from vnlsdenoise.classic.denoiser import DEFAULT_BATCH
+from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.engine.settings import DenoiseSettings
@@ -46,6 +46,15 @@ def estimate_sigma(frames: Sequence[Frame], format: PlaneFormat, device: str) ->
     return tuple(estimate_plane_sigma(torch.stack(stack), peak=format.peak) for stack in stacks)
 
 
+def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
+    """The peak of device memory, in bytes, that `denoise_frames` will need.
+
+    Raises:
+        MemoryLimitError: more than `settings.max_memory` even with the smallest batch.
+    """
+    return plan_memory(format, PRESETS[settings.preset], settings.max_memory).peak
+
+
 def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: DenoiseSettings) -> Iterator[Frame]:
     """Denoise a clip frame by frame: lazily, in order, in constant memory; output lags input by tens of frames.
 
@@ -57,7 +66,9 @@ def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: Denoi
     if settings.preset not in PRESETS:
         raise UsageError(f"no such preset: {settings.preset!r}; there are: {', '.join(PRESETS)}")
     device = resolve_device(settings.device)
-    denoiser = PlanarDenoiser(format, settings.sigma, PRESETS[settings.preset], peak=format.peak, batch=DEFAULT_BATCH)
+    preset = PRESETS[settings.preset]
+    memory = plan_memory(format, preset, settings.max_memory)
+    denoiser = PlanarDenoiser(format, settings.sigma, preset, peak=format.peak, batch=memory.batch)
     waiting: deque[Frame] = deque()
 
     def finished(results: Iterator[list[torch.Tensor]]) -> Iterator[Frame]:

@@ -45,6 +45,7 @@ class Plan:
     """A request with every choice made. settings is None where the frames pass through unchanged (strength 0).
 
     identity: (bytes, modification time in ns) of the input file, the folder's where the input is a sequence.
+    memory: predicted peak of device memory in bytes, None where nothing is denoised.
     encoder is None for an image sequence as output, and where there is no output.
     """
 
@@ -52,6 +53,7 @@ class Plan:
     info: VideoInfo
     identity: tuple[int, int]
     settings: DenoiseSettings | None
+    memory: int | None
     encoder: EncoderChoice | None
     warnings: tuple[str, ...] = ()
 
@@ -62,6 +64,7 @@ class Plan:
             "input": self.info.as_dict(),
             "output": str(self.request.output) if self.request.output else None,
             "settings": vars(settings) if settings else None,
+            "memory": self.memory,
             "encoder": encoder
             and {
                 "name": encoder.encoder,
@@ -86,6 +89,7 @@ class Plan:
             sigma = ", ".join(f"{value:.2f}" for value in self.settings.sigma)
             source = "estimated" if self.request.sigma is None else "given"
             lines.append(f"denoise:  {self.settings.method}, {self.settings.preset}, on {self.settings.device}")
+            lines.append(f"memory:   about {(self.memory or 0) / 2**20:.0f} MiB")
             lines.append(f"sigma:    {sigma} in code values of {shape.depth} bits ({source}, times strength)")
         if self.encoder is not None:
             options = " ".join(f"{key}={value}" for key, value in self.encoder.options.items())
@@ -100,7 +104,8 @@ class Plan:
 def make_plan(request: Request) -> Plan:
     """Read what is needed of the input and choose; writes nothing.
 
-    Raises UsageError (output is the input, options contradict), InputError, OutputError (missing folder), DeviceError.
+    Raises UsageError (output is the input, options contradict), InputError, OutputError (missing folder), DeviceError,
+    MemoryLimitError (more than max_memory would be needed).
     """
     if request.output is not None:
         check_output(request.input, request.output)
@@ -114,9 +119,10 @@ def make_plan(request: Request) -> Plan:
             "a conversion would change it; write a video, .mkv with --lossless for exact samples"
         )
     settings = _settings(request, reader)
+    memory = _memory(reader, settings)
     status = _image_or_file(request.input).stat()
     warnings = (*(encoder.warnings if encoder else ()), *reader.warnings)
-    return Plan(request, reader.info, (status.st_size, status.st_mtime_ns), settings, encoder, warnings)
+    return Plan(request, reader.info, (status.st_size, status.st_mtime_ns), settings, memory, encoder, warnings)
 
 
 def writes_images(output: Path) -> bool:
@@ -162,6 +168,14 @@ def _settings(request: Request, reader: Reader) -> DenoiseSettings | None:
     weights = [request.luma] + [request.luma if format.family == "rgb" else request.chroma] * (len(native) - 1)
     sigma = tuple(float(value * request.strength * weight) for value, weight in zip(native, weights, strict=True))
     return DenoiseSettings(sigma, request.method, request.preset, device, request.max_memory)
+
+
+def _memory(reader: Reader, settings: DenoiseSettings | None) -> int | None:
+    if settings is None:
+        return None
+    from vnlsdenoise.engine import local
+
+    return local.predict_memory(reader.info.format, settings)
 
 
 def native_sigma(sigma: tuple[float, ...] | None, format: PlaneFormat) -> tuple[float, ...] | None:
