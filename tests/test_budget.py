@@ -41,10 +41,10 @@ def test_the_measured_peak_stays_under_the_prediction(layout, preset):
     torch.cuda.reset_peak_memory_stats()
     sigma = (0.05 * layout.peak,) * len(layout.plane_shapes)
     denoiser = PlanarDenoiser(layout, sigma, PRESETS[preset], peak=layout.peak, batch=plan.batch)
-    for _ in range(90):
+    finished = 0
+    while finished < 3:  # the pipeline is full once frames come out
         planes = [layout.peak * torch.rand(shape, device="cuda") for shape in layout.plane_shapes]
-        for _done in denoiser.push(planes):
-            pass
+        finished += sum(1 for _ in denoiser.push(planes))
     measured = torch.cuda.max_memory_allocated() - before
     assert measured <= plan.peak
     assert measured > plan.peak / 2, "the prediction is far too cautious"

@@ -13,8 +13,8 @@ def tvl1_flow(
     tightness: float = 0.5,
     step: float = 0.25,
     levels: int,
-    warps: int = 2,
-    coarse_warps: int = 30,
+    warps: int = 1,
+    coarse_warps: int = 20,
     iterations: int = 10,
 ) -> Tensor:
     pyramid = [(source, target)]
