@@ -7,6 +7,7 @@ on the device. Operators are timed on one frame of the finest level of preset `f
 """
 
 import argparse
+import gc
 import json
 import platform
 import statistics
@@ -125,6 +126,7 @@ def denoiser(height: int, width: int, preset: str, device: str, frames: int) -> 
     source = footage(height, width, device)
     recorded = [next(source) for _ in range(8)]
     if device.startswith("cuda"):
+        gc.collect()  # what earlier cases left
         torch.cuda.reset_peak_memory_stats()
     pushed = 0
     while next(iter(list(work.push(recorded[pushed % 8]))), None) is None:  # fill the pipeline
