@@ -1,23 +1,11 @@
 // Halving and doubling of a plane along one axis with the half-band filter (taps.h).
-#include "stable.h"
+#include "pyramid.h"
+
 #include "taps.h"
 
 namespace {
 
 using namespace vnls;
-
-struct Axis {
-  int64_t outer, inner;  // tensor seen as [outer, n, inner]
-  int n, out;
-};
-
-Axis axis_of(const Tensor& video, const Tensor& out, int64_t axis) {
-  const int64_t dims = video.dim();
-  Axis a{1, 1, static_cast<int>(video.size(axis)), static_cast<int>(out.size(axis))};
-  for (int64_t d = 0; d < axis; ++d) a.outer *= video.size(d);
-  for (int64_t d = axis + 1; d < dims; ++d) a.inner *= video.size(d);
-  return a;
-}
 
 // One output row of `inner` elements as a weighted sum of mirrored input rows; the taps run over rows, so both axes
 // vectorise over whatever lies inside them.

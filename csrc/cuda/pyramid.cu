@@ -1,22 +1,11 @@
 // Halving and doubling of a plane along one axis with the half-band filter (taps.h): one thread an output sample.
 #include "cuda/launch.h"
+#include "pyramid.h"
 #include "taps.h"
 
 namespace {
 
 using namespace vnls;
-
-struct Axis {
-  int64_t outer, inner;  // tensor seen as [outer, n, inner]
-  int n, out;
-};
-
-Axis axis_of(const Tensor& video, const Tensor& out, int64_t axis) {
-  Axis a{1, 1, static_cast<int>(video.size(axis)), static_cast<int>(out.size(axis))};
-  for (int64_t d = 0; d < axis; ++d) a.outer *= video.size(d);
-  for (int64_t d = axis + 1; d < video.dim(); ++d) a.inner *= video.size(d);
-  return a;
-}
 
 template <typename T, bool kDouble>
 __global__ void resample_kernel(const T* __restrict__ in, T* __restrict__ out, Axis a, int64_t total) {

@@ -106,37 +106,30 @@ struct LeftSlab {
   }
 };
 
-// slab = left * m, m a symmetric K x K matrix.
-template <int K>
-__device__ inline void multiply_symmetric(Slab<K>& slab, const LeftSlab<K>& left, const __half* m, int stride,
-                                          int lane) {
+// slab = left * m, m a K x K matrix; a symmetric one is read by rows, without transposing.
+template <int K, bool kSymmetric>
+__device__ inline void multiply_matrix(Slab<K>& slab, const LeftSlab<K>& left, const __half* m, int stride, int lane) {
   slab.clear();
 #pragma unroll
   for (int n = 0; n < K / 16; ++n) {
 #pragma unroll
     for (int k = 0; k < K / 16; ++k) {
       Fragment right;
-      load_right_of_transpose(right, m, stride, 16 * k, 16 * n, lane);
+      if constexpr (kSymmetric) {
+        load_right_of_transpose(right, m, stride, 16 * k, 16 * n, lane);
+      } else {
+        load_right(right, m, stride, 16 * k, 16 * n, lane);
+      }
       multiply(slab.value[2 * n], left.tile[k], right[0], right[1]);
       multiply(slab.value[2 * n + 1], left.tile[k], right[2], right[3]);
     }
   }
 }
 
-// slab = left * m, m any K x K matrix.
 template <int K>
-__device__ inline void multiply_square(Slab<K>& slab, const LeftSlab<K>& left, const __half* m, int stride, int lane) {
-  slab.clear();
-#pragma unroll
-  for (int n = 0; n < K / 16; ++n) {
-#pragma unroll
-    for (int k = 0; k < K / 16; ++k) {
-      Fragment right;
-      load_right(right, m, stride, 16 * k, 16 * n, lane);
-      multiply(slab.value[2 * n], left.tile[k], right[0], right[1]);
-      multiply(slab.value[2 * n + 1], left.tile[k], right[2], right[3]);
-    }
-  }
+__device__ inline void multiply_symmetric(Slab<K>& slab, const LeftSlab<K>& left, const __half* m, int stride,
+                                          int lane) {
+  multiply_matrix<K, true>(slab, left, m, stride, lane);
 }
 
 // slab += a b^T over `depth` columns (a multiple of 16) of two row-major matrices of K rows.

@@ -14,7 +14,7 @@ using namespace vnls;
 template <int K>
 struct Shared {
   Places places;
-  __half *noisy, *basic, *white;  // [channels, K, group stride]: centred patches; W replaces nothing, it is a third
+  __half *noisy, *basic, *white;  // [channels, K, group stride]: centred patches, and W for the set at hand
   float *noisy_mean, *basic_mean, *noisy_spectrum, *basic_spectrum, *between;  // [channels, padded]
   float *gram, *published, *pivots;                                            // [K, K + 4], [2, K], [K]
   float* scratch;                                                              // one a warp
@@ -195,7 +195,7 @@ __global__ void __launch_bounds__(2 * K)
         s.left[index * kStride + begin + i] = __float2half_rn((begin + i == index ? 1.f : 0.f) - rho * column[i]);
       __syncthreads();
     }
-    multiply_square<K>(work, LeftSlab<K>(s.left, kStride, first_row, lane), s.square[0], kStride, lane);
+    multiply_matrix<K, false>(work, LeftSlab<K>(s.left, kStride, first_row, lane), s.square[0], kStride, lane);
     const LeftSlab<K> filter(work);
     for (int c = 0; c < count; ++c) {
       const float* mean_change = s.noisy_spectrum + (first + c) * padded;

@@ -11,20 +11,11 @@ MAX_NEIGHBORS = 64
 MAX_PATCH = 16
 
 
-def _shrink_fake(
-    noisy: list[Tensor],
-    queries: Tensor,
-    offsets: Tensor,
-    frame: int,
-    patch: int,
-    sigma: float,
-    mean_threshold: float,
-    sums: list[Tensor],
-) -> None:
-    return None
+def _nothing(*arguments: object) -> None:
+    """What both filters return: they add to the sums in place."""
 
 
-@operator("shrink_groups", _shrink_fake, mutates=["sums"])
+@operator("shrink_groups", _nothing, mutates=["sums"])
 def _shrink_groups(
     noisy: list[Tensor],
     queries: Tensor,
@@ -47,23 +38,7 @@ def _shrink_groups(
     )
 
 
-def _wiener_fake(
-    noisy: list[Tensor],
-    basic: list[Tensor],
-    queries: Tensor,
-    offsets: Tensor,
-    frame: int,
-    patch: int,
-    sigma: float,
-    tau: float,
-    flat: float,
-    mean_bias: float,
-    sums: list[Tensor],
-) -> None:
-    return None
-
-
-@operator("wiener_groups", _wiener_fake, mutates=["sums"])
+@operator("wiener_groups", _nothing, mutates=["sums"])
 def _wiener_groups(
     noisy: list[Tensor],
     basic: list[Tensor],
