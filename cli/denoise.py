@@ -113,6 +113,13 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     help="Take along sound, subtitles and tags.",
 )
 @click.option(
+    "--scene-cuts",
+    type=click.Choice(["auto", "off"]),
+    default="auto",
+    show_default=True,
+    help="Never mix frames across a cut, or do not look for cuts.",
+)
+@click.option(
     "--interlaced",
     type=click.Choice(["error", "ignore"]),
     default="error",

@@ -10,6 +10,7 @@ from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import UsageError
 from vnlsdenoise.noise import estimate_sigma
+from vnlsdenoise.scenes import SceneDetector
 from vnlsdenoise.video.frame import PlaneFormat
 
 
@@ -21,6 +22,7 @@ def denoise(
     preset: str = "balanced",
     device: str | torch.device | None = None,
     peak: float | None = None,
+    scene_cuts: bool = True,
     max_memory: int | None = None,
     batch: int | None = None,
 ) -> Tensor:
@@ -34,6 +36,7 @@ def denoise(
         device: where to work, e.g. "cuda"; None = where the video is.
         peak: the value of full white; None = 1 if the mean of the video's absolute values is at most 1.5, else 255. It
             scales the image that flow is measured on, and the estimate of sigma.
+        scene_cuts: find cuts and keep the frames on both sides of each apart.
         max_memory: ceiling of device memory in bytes; None for none. It does not change the result.
         batch: most queries worked on at once; None = what `max_memory` allows. It does not change the result either.
 
@@ -77,7 +80,14 @@ def denoise(
         out[done] = torch.stack(planes)
         done += 1
 
-    for frame in video:
+    detector = SceneDetector(peak)
+    cuts = [False] * len(video)
+    if scene_cuts:
+        cuts = [detector.push(frame) for frame in video[:, channels // 2].float().cpu().numpy()]
+    for frame, cut in zip(video, cuts, strict=True):
+        if cut:
+            for planes in denoiser.flush():
+                collect(planes)
         for planes in denoiser.push(list(frame.to(work).float())):
             collect(planes)
     for planes in denoiser.flush():

@@ -170,6 +170,13 @@ def test_a_full_disk_ends_with_4_and_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
+@pytest.mark.parametrize(("option", "found"), [((), True), (("--scene-cuts", "off"), False)])
+def test_scene_cuts_are_looked_for_unless_told_otherwise(clip: Path, option: tuple[str, ...], found: bool) -> None:
+    code, out, _ = call(clip, "--sigma", 5, "--dry-run", "--json", *option)
+    assert code == 0
+    assert json.loads(out)["settings"]["scene_cuts"] is found
+
+
 def test_a_ceiling_too_low_ends_with_6(clip: Path) -> None:
     result = call(clip, "-o", clip.with_name("out.mkv"), "--max-memory", "1MiB", "--sigma", 5)
     assert_error(result, 6, "1 MiB are allowed")

@@ -71,6 +71,7 @@ class ClassicDenoiser:
             for result in self._levels[index].flush():
                 yield from self._deliver(index, result)
         self._motion.reset()
+        self._number = 0  # a scene's result does not depend on where in the video it lies
 
     def _feed(self, index: int, coarse: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         frame = self._waiting[index].popleft()

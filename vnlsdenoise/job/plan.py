@@ -36,6 +36,7 @@ class Request:
     max_memory: int | None = None
     encoding: Encoding = field(default_factory=Encoding)
     streams: Literal["copy", "video"] = "copy"
+    scene_cuts: Literal["auto", "off"] = "auto"
     interlaced: Literal["error", "ignore"] = "error"
     on_damage: Literal["conceal", "fail"] = "conceal"
 
@@ -167,7 +168,8 @@ def _settings(request: Request, reader: Reader) -> DenoiseSettings | None:
         native = local.estimate_sigma(reader.sample(SAMPLED_FRAMES), format, device)
     weights = [request.luma] + [request.luma if format.family == "rgb" else request.chroma] * (len(native) - 1)
     sigma = tuple(float(value * request.strength * weight) for value, weight in zip(native, weights, strict=True))
-    return DenoiseSettings(sigma, request.method, request.preset, device, request.max_memory)
+    cuts = request.scene_cuts == "auto"
+    return DenoiseSettings(sigma, request.method, request.preset, device, cuts, request.max_memory)
 
 
 def _memory(reader: Reader, settings: DenoiseSettings | None) -> int | None:

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+import vnlsdenoise
+from vnlsdenoise.scenes import SceneDetector
+
+
+def gray(name: str) -> np.ndarray:
+    image = getattr(skimage.data, name)().astype(np.float32)
+    image = image if image.ndim == 2 else image.mean(-1)
+    return image[:300, :400]
+
+
+def cuts(frames: list[np.ndarray], sigma: float = 0.0) -> list[int]:
+    random = np.random.default_rng(2)
+    detector = SceneDetector(255)
+    noisy = [np.clip(f + sigma * random.standard_normal(f.shape), 0, 255).round().astype(np.uint8) for f in frames]
+    return [number for number, frame in enumerate(noisy) if detector.push(frame)]
+
+
+def pan(image: np.ndarray, count: int, step: int = 2) -> list[np.ndarray]:
+    return [image[:200, step * t : step * t + 240] for t in range(count)]
+
+
+@pytest.mark.parametrize("sigma", [0, 20, 50])
+def test_a_cut_is_found_where_it_is(sigma):
+    frames = pan(gray("coffee"), 7) + pan(gray("astronaut"), 6) + pan(gray("chelsea"), 5)
+    assert cuts(frames, sigma) == [7, 13]
+
+
+@pytest.mark.parametrize("sigma", [0, 50])
+def test_motion_noise_and_fades_are_no_cuts(sigma):
+    assert cuts(pan(gray("coffee"), 20, step=7), sigma) == []
+    assert cuts([gray("coffee")] * 5, sigma) == []
+    assert cuts([gray("coffee") * (1 - t / 20) for t in range(21)], sigma) == []
+    one, other = gray("coffee"), gray("astronaut")
+    assert cuts([one * (1 - t / 20) + other * t / 20 for t in range(21)], sigma) == []
+
+
+def test_a_flash_is_set_apart():
+    frames = [f + 120 * (t == 6) for t, f in enumerate(pan(gray("coffee"), 12))]
+    assert cuts(frames) == [6, 7]
+
+
+def test_black_tiny_and_deep_frames():
+    black = [np.zeros((200, 240), np.float32)] * 4
+    assert cuts(black) == []
+    assert cuts(black + pan(gray("coffee"), 3)) == [4]
+    detector = SceneDetector(65535)
+    assert [detector.push(np.full((1, 1), v, np.uint16)) for v in (0, 10, 60000)] == [False, False, True]
+
+
+def test_scenes_are_denoised_as_if_alone(device):
+    """No frame of one scene touches the other: bit for bit what each gives by itself."""
+    torch.manual_seed(3)
+    scenes = [torch.from_numpy(np.stack(pan(gray(name), 11))[:, :96, :120].copy()) for name in ("coffee", "astronaut")]
+    noisy = [(s[:, None] + 15 * torch.randn(s[:, None].shape)).to(device) for s in scenes]
+    together = vnlsdenoise.denoise(torch.cat(noisy), 15.0, preset="fast", peak=255.0)
+    apart = torch.cat([vnlsdenoise.denoise(n, 15.0, preset="fast", peak=255.0) for n in noisy])
+    assert torch.equal(together, apart)
+    mixed = vnlsdenoise.denoise(torch.cat(noisy), 15.0, preset="fast", peak=255.0, scene_cuts=False)
+    assert not torch.equal(mixed, apart)
