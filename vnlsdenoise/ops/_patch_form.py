@@ -1,0 +1,127 @@
+"""The trilinear form of neighbour patches (csrc/patch_form.h): gather, spread and dots, each other's gradients.
+
+Every operator that aggregates neighbour patches, and every gradient of one, is one of the three. Images come with their
+channels last: v [planes, T, H, W, F], g [lists, To, Ho, Wo, F], weights [lists, Tq, nH, nW, K], offsets [..., K, 3].
+
+Spread is a scatter through arbitrary offsets. To be the same in every run, and exact, it sorts the neighbours by the
+pixel they point at and then gathers, each pixel in that fixed order, in the type of the data.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vnlsdenoise.ops._operator import operator
+
+
+class Form(NamedTuple):
+    """Sizes and geometry, in the order that csrc/patch_args.h reads."""
+
+    lists: int
+    share: int  # how many lists share one plane of v
+    frames: int
+    height: int
+    width: int
+    channels: int
+    query_frames: int
+    rows: int
+    columns: int
+    count: int
+    out_frames: int
+    out_height: int
+    out_width: int
+    patch: int
+    depth: int
+    stride_in: int
+    stride_out: int
+    dilation_in: int
+    dilation_out: int
+    lead_in: int
+    lead_out: int
+    reflect: int
+
+
+def _gather_fake(v: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -> Tensor:
+    f = Form(*form)
+    return v.new_empty(f.lists, f.out_frames, f.out_height, f.out_width, f.channels)
+
+
+@operator("patch_gather", _gather_fake)
+def _gather(v: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -> Tensor:
+    out = _gather_fake(v, weights, offsets, form)
+    torch.ops.vnlsdenoise.patch_gather_out(v.contiguous(), weights.contiguous(), offsets.contiguous(), form, out)
+    return out
+
+
+def _spread_fake(g: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -> Tensor:
+    f = Form(*form)
+    return g.new_empty(f.lists // f.share, f.frames, f.height, f.width, f.channels)
+
+
+@operator("patch_spread", _spread_fake)
+def _spread(g: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -> Tensor:
+    out = _spread_fake(g, weights, offsets, form)
+    library, offsets = torch.ops.vnlsdenoise, offsets.contiguous()
+    cells = out.numel() // max(out.shape[-1], 1)
+    counts = offsets.new_zeros(cells, dtype=torch.int32)
+    starts = offsets.new_zeros(cells + 1, dtype=torch.int64)
+    entries = offsets.new_empty(offsets.numel() // 3, dtype=torch.int32)
+    library.patch_count_out(offsets, form, counts)
+    torch.cumsum(counts, 0, out=starts[1:])
+    library.patch_fill_out(offsets, starts, form, counts, entries)
+    library.patch_spread_out(g.contiguous(), weights.contiguous(), offsets, starts, entries, form, out)
+    return out
+
+
+def _dots_fake(v: Tensor, g: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -> tuple[Tensor, Tensor]:
+    moving = offsets.is_floating_point()
+    return weights.new_empty(weights.shape), v.new_empty(offsets.shape if moving else (0,))
+
+
+@operator("patch_dots", _dots_fake)
+def _dots(v: Tensor, g: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -> tuple[Tensor, Tensor]:
+    of_weights, of_offsets = _dots_fake(v, g, weights, offsets, form)
+    torch.ops.vnlsdenoise.patch_dots_out(
+        v.contiguous(), g.contiguous(), weights.contiguous(), offsets.contiguous(), form, of_weights, of_offsets
+    )
+    return of_weights, of_offsets
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    values, weights, offsets, ctx.form = inputs
+    ctx.save_for_backward(values, weights, offsets)
+
+
+def _list_gradients(ctx: Any, v: Tensor, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    _, weights, offsets = ctx.saved_tensors
+    if not (ctx.needs_input_grad[1] or ctx.needs_input_grad[2]):
+        return None, None
+    of_weights, of_offsets = _dots(v, g, weights, offsets, ctx.form)
+    return of_weights, of_offsets if offsets.is_floating_point() else None
+
+
+def _gather_backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    v, weights, offsets = ctx.saved_tensors
+    of_v = _spread(g, weights, offsets, ctx.form) if ctx.needs_input_grad[0] else None
+    return of_v, *_list_gradients(ctx, v, g), None
+
+
+def _spread_backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
+    g, weights, offsets = ctx.saved_tensors
+    of_g = _gather(v, weights, offsets, ctx.form) if ctx.needs_input_grad[0] else None
+    return of_g, *_list_gradients(ctx, v, g), None
+
+
+_gather.register_autograd(_gather_backward, setup_context=_remember)
+_spread.register_autograd(_spread_backward, setup_context=_remember)
+
+
+def gather(v: Tensor, weights: Tensor, offsets: Tensor, form: Form) -> Tensor:
+    """dS/dg: every pixel of the result sums the neighbours of the queries whose patches cover it."""
+    return _gather(v, weights, offsets, list(form))  # type: ignore[no-any-return]
+
+
+def spread(g: Tensor, weights: Tensor, offsets: Tensor, form: Form) -> Tensor:
+    """dS/dv, the adjoint of `gather`: every query adds its patch of g onto its neighbours."""
+    return _spread(g, weights, offsets, list(form))  # type: ignore[no-any-return]
