@@ -38,4 +38,8 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def(
       "patch_dots_out(Tensor v, Tensor g, Tensor weights, Tensor offsets, int[] form, Tensor(a!) of_weights, "
       "Tensor(b!) of_offsets) -> ()");
+  m.def("unfold_out(Tensor video, int[] grid, Tensor(a!) patches) -> ()");
+  m.def("fold_add_out(Tensor patches, int[] grid, Tensor(a!) video) -> ()");
+  m.def("weighted_filter_out(Tensor images, Tensor weights, int side, bool splat, Tensor(a!) out) -> ()");
+  m.def("weighted_filter_dots_out(Tensor images, Tensor targets, int side, Tensor(a!) of_weights) -> ()");
 }

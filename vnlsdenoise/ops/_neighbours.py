@@ -41,7 +41,7 @@ def channels_last(name: str, video: Tensor, heads: int) -> Tensor:
         check_tensor(name, video, "B T C H W", FLOATING)
         if video.shape[2] % heads:
             raise ValueError(f"{name} must have channels that {heads} heads divide, got {video.shape[2]}")
-        video = video.unflatten(2, (heads, -1)).transpose(1, 2)
+        video = video.reshape(*video.shape[:2], heads, -1, *video.shape[3:]).transpose(1, 2)
     else:
         check_tensor(name, video, f"B {heads} T F H W", FLOATING)
     return video.permute(0, 1, 2, 4, 5, 3).flatten(0, 1).to(working_dtype(video)).contiguous()

@@ -27,7 +27,7 @@ class Form(NamedTuple):
     query_frames: int
     rows: int
     columns: int
-    count: int
+    neighbours: int
     out_frames: int
     out_height: int
     out_width: int

@@ -59,7 +59,7 @@ def weighted_patch_sum(
     form, images, lists = _prepare(v, weights, offsets, ps, stride0, pt, dilation, reflect_bounds, use_adj)
     form = _folding(form, stride0 if stride_out is None else stride_out, out_size)
     out = gather(images, *lists, form) * _average(form, images)[..., None]
-    out = out.unflatten(0, weights.shape[:2]).permute(0, 1, 2, 5, 3, 4).to(v.dtype)
+    out = _by_head(out, weights).permute(0, 1, 2, 5, 3, 4).to(v.dtype)
     return _merged(out) if merge_heads else out.contiguous()
 
 
@@ -85,13 +85,16 @@ def nonlocal_gather(
         v, weights, offsets, ps, stride0, pt, dilation, reflect_bounds, use_adj
     )
     form = _folding(form, stride0 if stride_out is None else stride_out, out_size)
-    form = form._replace(lists=form.lists * form.count, share=form.count, count=1)
+    form = form._replace(lists=form.lists * form.neighbours, share=form.neighbours, neighbours=1)
     out = (
         gather(images, weights_.movedim(5, 2).contiguous(), offsets_.movedim(5, 2).contiguous(), form)
         * _average(form, images)[..., None]
     )
     return (
-        out.unflatten(0, (*weights.shape[:2], weights.shape[5])).permute(0, 1, 2, 3, 6, 4, 5).to(v.dtype).contiguous()
+        out.view(*weights.shape[:2], weights.shape[5], *out.shape[1:])
+        .permute(0, 1, 2, 3, 6, 4, 5)
+        .to(v.dtype)
+        .contiguous()
     )
 
 
@@ -117,7 +120,7 @@ def nonlocal_scatter_add(
     bytes in every run.
     """
     form, images, lists = _prepare(v, weights, offsets, ps, stride0, pt, dilation, reflect_bounds, use_adj)
-    out = spread(images, *lists, form).unflatten(0, weights.shape[:2]).permute(0, 1, 2, 5, 3, 4).to(v.dtype)
+    out = _by_head(spread(images, *lists, form), weights).permute(0, 1, 2, 5, 3, 4).to(v.dtype)
     return _merged(out) if merge_heads else out.contiguous()
 
 
@@ -161,7 +164,7 @@ def nonlocal_scatter(
     moved = (goal + labels.long() * frames - own).masked_fill(nowhere, 10**7).to(offsets_.dtype)
     offsets_ = torch.cat([moved[..., None], offsets_[..., 1:]], -1)
     out = spread(images, weights_, offsets_, form._replace(frames=planes * frames))
-    out = out.unflatten(1, (planes, frames)).unflatten(0, weights.shape[:2])
+    out = out.view(*weights.shape[:2], planes, frames, *out.shape[2:])
     return out.permute(0, 1, 2, 3, 6, 4, 5).to(v.dtype).contiguous()
 
 
@@ -185,7 +188,7 @@ def pooled_patch_sum(
     form = form._replace(
         stride_out=ps, dilation_out=1, lead_out=0, out_height=ps * form.rows, out_width=ps * form.columns
     )
-    out = gather(images, *lists, form).unflatten(0, weights.shape[:2]).permute(0, 1, 2, 5, 3, 4).to(v.dtype)
+    out = _by_head(gather(images, *lists, form), weights).permute(0, 1, 2, 5, 3, 4).to(v.dtype)
     return _merged(out) if merge_heads else out.contiguous()
 
 
@@ -263,6 +266,10 @@ def _average(form: Form, images: Tensor) -> Tensor:
         coverage(form.out_width, form.columns, form.stride_out, taps),
         images.dtype,
     )
+
+
+def _by_head(out: Tensor, weights: Tensor) -> Tensor:
+    return out.view(*weights.shape[:2], *out.shape[1:])
 
 
 def _merged(out: Tensor) -> Tensor:
