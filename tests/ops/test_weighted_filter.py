@@ -6,7 +6,7 @@ from vnlsdenoise import ops
 
 def reference(images, weights, side):
     """Gather as the product of unfolded images and weights, in float64."""
-    batch, channels, height, width = images.shape
+    height, width = images.shape[2:]
     padded = torch.nn.functional.pad(images, [side // 2] * 4)
     out = torch.zeros_like(images)
     for i in range(side):

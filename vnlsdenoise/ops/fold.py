@@ -151,15 +151,16 @@ def iunfold(
         border: "reflect" mirrors taps at the borders of the frame, "zero" reads zeros there.
         The rest: as `unfold`; queries are numbered within the rectangle.
     """
-    check_tensor("video", video, "B T C H W" if isinstance(video, Tensor) and video.dim() == 5 else "T C H W", FLOATING)
-    batched = video if video.dim() == 5 else video[None]
+    batches = isinstance(video, Tensor) and video.dim() == 5
+    check_tensor("video", video, "B T C H W" if batches else "T C H W", FLOATING)
+    batched = video if batches else video[None]
     grid = _grid(tuple(batched.shape), ps, pt, stride, dilation, use_adj, coords, only_full, border)
     total = grid.frames * grid.rows * grid.columns
     count = total - start if count is None else count
     grid = grid._replace(start=start, queries=count)
     _check_range(start, count, total)
     patches: Tensor = _unfold(batched.to(working_dtype(video)), list(grid)).to(video.dtype)
-    return patches if video.dim() == 5 else patches[0]
+    return patches if batches else patches[0]
 
 
 def ifold(

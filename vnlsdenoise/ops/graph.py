@@ -17,8 +17,8 @@ def scatter_labels(offsets: Tensor, *, stride0: int, stride1: int, height: int, 
     """Numbers, for every pixel of the key grid, the queries that found it: 0, 1, ... in raster order of the queries.
 
     Args:
-        offsets: [B, HD, T, nH, nW, K, 3], int32 or int64: (dt, dy, dx) from the query at (t, nh * stride0, nw * stride0)
-            to a pixel of the key grid, whose coordinates stride1 divides.
+        offsets: [B, HD, T, nH, nW, K, 3], int32 or int64: (dt, dy, dx) from the query at
+            (t, nh * stride0, nw * stride0) to a pixel of the key grid, whose coordinates stride1 divides.
         stride0, stride1: pixels between queries and between keys. height, width: of the frames.
 
     Returns:
@@ -27,7 +27,7 @@ def scatter_labels(offsets: Tensor, *, stride0: int, stride1: int, height: int, 
             T x nH x nW; -1 where there is none. S is the longest list, so this call waits for the device.
     """
     keys, count = _key_pixels(offsets, stride0, stride1, height, width)
-    batch, heads, frames, rows, columns, neighbours = offsets.shape[:-1]
+    batch, heads, frames, _, _, neighbours = offsets.shape[:-1]
     # Edges of one pixel stand together after a stable sort; an edge's label is its distance from the first of them.
     ordered, order = torch.sort(keys, dim=-1, stable=True)
     place = torch.arange(keys.shape[-1], device=keys.device).expand_as(keys)

@@ -51,7 +51,8 @@ def weighted_patches(
 ) -> Tensor:
     """out[n] = sum over k of weights[n, k] * the patch at positions[n, k] (WeightedPatchSum of dnls).
 
-    weights: [N, K]. The rest as `gather_patches`. Returns [N, pt, C, ps, ps]. Differentiable by video, weights and floating positions.
+    weights: [N, K]. The rest as `gather_patches`. Returns [N, pt, C, ps, ps].
+    Differentiable by video, weights and floating positions.
     """
     check_tensor("video", video, "T C H W", FLOATING)
     check_tensor("weights", weights, "N K", FLOATING, video)
