@@ -21,6 +21,7 @@ inline PatchForm patch_form(const std::vector<int64_t>& fields) {
     *narrow[i] = static_cast<int>(fields[i + 2]);
   }
   form.reflect = fields[21] != 0;
+  STD_TORCH_CHECK(form.plane_pixels() < (int64_t(1) << 30), "patch form: more than 2^30 pixels in one plane");
   STD_TORCH_CHECK(form.share > 0 && form.lists % form.share == 0, "patch form: lists must share planes evenly");
   STD_TORCH_CHECK(form.share * form.entries_per_list() < INT32_MAX, "patch form: too many neighbours for one plane");
   auto divider = [](int n) { return Divider(static_cast<uint32_t>(n > 0 ? n : 1)); };
@@ -41,11 +42,28 @@ inline void check_target(const PatchForm& form, const Tensor& g) {
   STD_TORCH_CHECK(g.numel() == form.lists * form.out_pixels() * form.channels, "patch form: size of g");
 }
 
-inline void check_lists(const PatchForm& form, const Tensor& weights, const Tensor& offsets) {
-  check_contiguous(weights, "patch form: weights");
+// lists: weights or codes, one for each entry
+inline void check_offsets(const PatchForm& form, const Tensor& lists, const Tensor& offsets) {
+  check_contiguous(lists, "patch form: lists");
   check_contiguous(offsets, "patch form: offsets");
+  STD_TORCH_CHECK(lists.numel() == form.lists * form.entries_per_list(), "patch form: number of weights");
+  STD_TORCH_CHECK(offsets.numel() == 3 * lists.numel(), "patch form: number of offsets");
+}
+
+inline void check_lists(const PatchForm& form, const Tensor& weights, const Tensor& codes, const Tensor& fractions) {
+  check_contiguous(weights, "patch form: weights");
   STD_TORCH_CHECK(weights.numel() == form.lists * form.entries_per_list(), "patch form: number of weights");
-  STD_TORCH_CHECK(offsets.numel() == 3 * weights.numel(), "patch form: number of offsets");
+  STD_TORCH_CHECK(codes.numel() == weights.numel(), "patch form: number of codes");
+  STD_TORCH_CHECK(fractions.numel() == 0 || fractions.numel() == 2 * codes.numel(), "patch form: fractions");
+}
+
+// Calls body(zero of the elements, whether samples lie between pixels, as a type).
+template <typename Body>
+void dispatch_located(const Tensor& elements, const Tensor& fractions, Body&& body) {
+  dispatch_floating(elements, "patch form", [&](auto zero) {
+    if (fractions.numel() == 0) return body(zero, std::false_type{});
+    body(zero, std::true_type{});
+  });
 }
 
 // Calls body(zero of a coordinate, zero of an offset).

@@ -132,10 +132,35 @@ C10_HOST_DEVICE bool locate(const PatchForm& form, const T* offset, int t, int y
   return true;
 }
 
-// The cell of v, counted within its plane, that holds the anchor.
+// Located neighbours, one of each per entry, so that the ps * ps visits of an entry need not locate it again. code: -1
+// nowhere; else twice the pixel of v within its plane, plus 1 if no tap leaves the frame. fractions: (fy, fx), for
+// offsets that are not whole.
 template <typename T>
-C10_HOST_DEVICE int64_t cell_of(const PatchForm& form, const Anchor<T>& anchor) {
-  return (int64_t(anchor.t) * form.height + anchor.y) * form.width + anchor.x;
+struct Located {
+  const int* codes;
+  const T* fractions;
+};
+
+template <bool kBilinear, typename T>
+C10_HOST_DEVICE int code_of(const PatchForm& form, const Anchor<T>& anchor) {
+  const int first = form.tap_in(0), last = form.tap_in(form.patch - 1) + (kBilinear ? 1 : 0);
+  const bool inside = anchor.y + first >= 0 && anchor.y + last < form.height && anchor.x + first >= 0 &&
+                      anchor.x + last < form.width && anchor.t + form.depth <= form.frames;
+  return 2 * ((anchor.t * form.height + anchor.y) * form.width + anchor.x) + inside;
+}
+
+template <bool kBilinear, typename T>
+C10_HOST_DEVICE Anchor<T> anchor_of(const PatchForm& form, const Located<T>& located, int64_t entry, int code) {
+  Anchor<T> anchor{};
+  const int pixel = code >> 1, row = pixel / form.width;
+  anchor.x = pixel - row * form.width;
+  anchor.t = row / form.height;
+  anchor.y = row - anchor.t * form.height;
+  if constexpr (kBilinear) {
+    anchor.fy = located.fractions[2 * entry];
+    anchor.fx = located.fractions[2 * entry + 1];
+  }
+  return anchor;
 }
 
 // Samples of one axis: the pixel at `first` and, between pixels, `second`. False: the tap falls outside and is dropped.
@@ -186,9 +211,9 @@ C10_HOST_DEVICE inline bool on_grid(int at, int stride, int count, int& n) {
 }
 
 // gather: calls body(pixel of v, weight) for all that pixel (to, oy, ox) of list m sums, in a fixed order.
-template <bool kBilinear, typename T, typename Offset, typename Body>
-C10_HOST_DEVICE void visit_sources(const PatchForm& form, const T* weights, const Offset* offsets, int64_t list, int to,
-                                   int oy, int ox, Body&& body) {
+template <bool kBilinear, typename T, typename Body>
+C10_HOST_DEVICE void visit_sources(const PatchForm& form, const T* weights, const Located<T>& located, int64_t list,
+                                   int to, int oy, int ox, Body&& body) {
   for (int d = 0; d < form.depth; ++d) {
     const int t = to - d;
     if (t < 0 || t >= form.query_frames) continue;
@@ -198,12 +223,27 @@ C10_HOST_DEVICE void visit_sources(const PatchForm& form, const T* weights, cons
       for (int j = 0; j < form.patch; ++j) {
         int x;
         if (!on_grid(ox - form.tap_out(j), form.stride_out, form.columns, x)) continue;
-        const int64_t entry =
-            (((list * form.query_frames + t) * form.rows + y) * form.columns + x) * int64_t(form.count);
-        for (int k = 0; k < form.count; ++k) {
-          Anchor<T> anchor;
-          if (!locate(form, offsets + 3 * (entry + k), t, y, x, anchor)) continue;
-          visit_samples<kBilinear>(form, anchor, d, i, j, weights[entry + k], body);
+        const int64_t first = (((list * form.query_frames + t) * form.rows + y) * form.columns + x) * form.count;
+        const int tap = (d * form.height + form.tap_in(i)) * form.width + form.tap_in(j);
+        for (int64_t entry = first; entry < first + form.count; ++entry) {
+          const int code = located.codes[entry];
+          const T weight = weights[entry];
+          if (code < 0) continue;
+          if ((code & 1) == 0) {
+            visit_samples<kBilinear>(form, anchor_of<kBilinear>(form, located, entry, code), d, i, j, weight, body);
+            continue;
+          }
+          const int64_t pixel = (code >> 1) + tap;
+          if constexpr (kBilinear) {
+            const T below = weight * located.fractions[2 * entry], above = weight - below;
+            const T fx = located.fractions[2 * entry + 1], below_right = below * fx, above_right = above * fx;
+            body(pixel, above - above_right);
+            body(pixel + 1, above_right);
+            body(pixel + form.width, below - below_right);
+            body(pixel + form.width + 1, below_right);
+          } else {
+            body(pixel, weight);
+          }
         }
       }
     }
@@ -250,8 +290,8 @@ C10_HOST_DEVICE bool corner_inside(int p, int corner, T fraction, int n) {
 
 // spread: calls body(pixel of g, weight) for all that pixel (at, ay, ax) of a plane of v sums, in a fixed order: taps,
 // then cells, then entries as they lie in their bin. Pixels of g are counted over all lists.
-template <bool kBilinear, typename T, typename Offset, typename Body>
-C10_HOST_DEVICE void visit_targets(const PatchForm& form, const T* weights, const Offset* offsets, const Bins& bins,
+template <bool kBilinear, typename T, typename Body>
+C10_HOST_DEVICE void visit_targets(const PatchForm& form, const T* weights, const Located<T>& located, const Bins& bins,
                                    int64_t plane, int vt, int vy, int vx, Body&& body) {
   constexpr int kCorners = kBilinear ? 2 : 1;
   const int64_t cells = plane * form.plane_pixels();
@@ -281,12 +321,12 @@ C10_HOST_DEVICE void visit_targets(const PatchForm& form, const T* weights, cons
                       continue;
                     T weight = weights[first_entry + entry];
                     if constexpr (kBilinear) {
-                      Anchor<T> anchor;
-                      locate(form, offsets + 3 * (first_entry + entry), q.t, q.y, q.x, anchor);
-                      if (!form.reflect && !(corner_inside(vy, cy, anchor.fy, form.height) &&
-                                             corner_inside(vx, cx, anchor.fx, form.width)))
+                      const T fy = located.fractions[2 * (first_entry + entry)];
+                      const T fx = located.fractions[2 * (first_entry + entry) + 1];
+                      if (!form.reflect &&
+                          !(corner_inside(vy, cy, fy, form.height) && corner_inside(vx, cx, fx, form.width)))
                         continue;
-                      weight *= (cy ? anchor.fy : 1 - anchor.fy) * (cx ? anchor.fx : 1 - anchor.fx);
+                      weight *= (cy ? fy : 1 - fy) * (cx ? fx : 1 - fx);
                     }
                     const int64_t list = plane * form.share + q.list;
                     body(((list * form.out_frames + to) * form.out_height + oy) * form.out_width + ox, weight);

@@ -39,72 +39,85 @@ __device__ void over_tile(int height, int width, int groups, Body&& body) {
   }
 }
 
-template <typename T, typename Offset, int kWidth>
+template <typename T, bool kBilinear, int kWidth>
 __global__ void __launch_bounds__(kThreads)
     gather_kernel(const PatchForm form, const T* __restrict__ v, const T* __restrict__ weights,
-                  const Offset* __restrict__ offsets, T* __restrict__ out) {
+                  const Located<T> located, T* __restrict__ out) {
   over_tile(form.out_height, form.out_width, form.channels / kWidth, [&](int64_t image, int y, int x, int group) {
     const int64_t list = image / form.out_frames;
     const T* plane = v + list / form.share * form.plane_pixels() * form.channels + group * kWidth;
     Pack<T, kWidth> sums{};
-    visit_sources<!std::is_same_v<Offset, int>>(form, weights, offsets, list,
-                                                static_cast<int>(image - list * form.out_frames), y, x,
-                                                [&](int64_t at, T weight) {
-                                                  const auto values = load<T, kWidth>(plane + at * form.channels);
+    visit_sources<kBilinear>(form, weights, located, list, static_cast<int>(image - list * form.out_frames), y, x,
+                             [&](int64_t at, T weight) {
+                               const auto values = load<T, kWidth>(plane + at * form.channels);
 #pragma unroll
-                                                  for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
-                                                });
+                               for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
+                             });
     const int64_t pixel = (image * form.out_height + y) * form.out_width + x;
     *reinterpret_cast<Pack<T, kWidth>*>(out + pixel * form.channels + group * kWidth) = sums;
   });
 }
 
-template <typename T, typename Offset, int kWidth>
+template <typename T, bool kBilinear, int kWidth>
 __global__ void __launch_bounds__(kThreads)
     spread_kernel(const PatchForm form, const T* __restrict__ g, const T* __restrict__ weights,
-                  const Offset* __restrict__ offsets, const Bins bins, T* __restrict__ out) {
+                  const Located<T> located, const Bins bins, T* __restrict__ out) {
   over_tile(form.height, form.width, form.channels / kWidth, [&](int64_t image, int y, int x, int group) {
     const int64_t plane = image / form.frames;
     const T* from = g + group * kWidth;
     Pack<T, kWidth> sums{};
-    visit_targets<!std::is_same_v<Offset, int>>(form, weights, offsets, bins, plane,
-                                                static_cast<int>(image - plane * form.frames), y, x,
-                                                [&](int64_t at, T weight) {
-                                                  const auto values = load<T, kWidth>(from + at * form.channels);
+    visit_targets<kBilinear>(form, weights, located, bins, plane, static_cast<int>(image - plane * form.frames), y, x,
+                             [&](int64_t at, T weight) {
+                               const auto values = load<T, kWidth>(from + at * form.channels);
 #pragma unroll
-                                                  for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
-                                                });
+                               for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
+                             });
     const int64_t pixel = (image * form.height + y) * form.width + x;
     *reinterpret_cast<Pack<T, kWidth>*>(out + pixel * form.channels + group * kWidth) = sums;
   });
 }
 
-// The cell of each entry, handed to body(plane, entry, cell); entries that point nowhere are left out.
-template <typename T, typename Offset, typename Body>
-__device__ void over_entries(const PatchForm& form, const Offset* offsets, Body&& body) {
-  const int64_t per_plane = form.share * form.entries_per_list();
-  const int64_t index = blockIdx.x * int64_t(kThreads) + threadIdx.x;
-  const int64_t plane = blockIdx.y;
-  if (index >= per_plane) return;
-  const Query q = query_of(form, static_cast<uint32_t>(index));
-  Anchor<T> anchor;
-  if (locate(form, offsets + 3 * (plane * per_plane + index), q.t, q.y, q.x, anchor))
-    body(static_cast<int>(index), plane * form.plane_pixels() + cell_of(form, anchor));
+// Calls body(plane, entry): entries are counted within the lists that share a plane.
+template <typename Body>
+__device__ void over_entries(const PatchForm& form, Body&& body) {
+  const int64_t entry = blockIdx.x * int64_t(kThreads) + threadIdx.x;
+  if (entry < form.share * form.entries_per_list()) body(int64_t(blockIdx.y), entry);
 }
 
 template <typename T, typename Offset>
+__global__ void __launch_bounds__(kThreads) locate_kernel(const PatchForm form, const Offset* __restrict__ offsets,
+                                                          int* __restrict__ codes, T* __restrict__ fractions) {
+  constexpr bool kBilinear = !std::is_same_v<Offset, int>;
+  over_entries(form, [&](int64_t plane, int64_t entry) {
+    const Query q = query_of(form, static_cast<uint32_t>(entry));
+    const int64_t at = plane * form.share * form.entries_per_list() + entry;
+    Anchor<T> anchor{};
+    codes[at] = locate(form, offsets + 3 * at, q.t, q.y, q.x, anchor) ? code_of<kBilinear>(form, anchor) : -1;
+    if constexpr (kBilinear) {
+      fractions[2 * at] = anchor.fy;
+      fractions[2 * at + 1] = anchor.fx;
+    }
+  });
+}
+
 __global__ void __launch_bounds__(kThreads)
-    count_kernel(const PatchForm form, const Offset* __restrict__ offsets, int* __restrict__ counts) {
-  over_entries<T>(form, offsets, [&](int, int64_t cell) { atomicAdd(counts + cell, 1); });
+    count_kernel(const PatchForm form, const int* __restrict__ codes, int* __restrict__ counts) {
+  over_entries(form, [&](int64_t plane, int64_t entry) {
+    const int code = codes[plane * form.share * form.entries_per_list() + entry];
+    if (code >= 0) atomicAdd(counts + plane * form.plane_pixels() + (code >> 1), 1);
+  });
 }
 
 // Which slot of its bin an entry gets is a race; sort_kernel ends it.
-template <typename T, typename Offset>
 __global__ void __launch_bounds__(kThreads)
-    fill_kernel(const PatchForm form, const Offset* __restrict__ offsets, const int64_t* __restrict__ starts,
+    fill_kernel(const PatchForm form, const int* __restrict__ codes, const int64_t* __restrict__ starts,
                 int* __restrict__ counts, int* __restrict__ entries) {
-  over_entries<T>(form, offsets,
-                  [&](int entry, int64_t cell) { entries[starts[cell] + atomicSub(counts + cell, 1) - 1] = entry; });
+  over_entries(form, [&](int64_t plane, int64_t entry) {
+    const int code = codes[plane * form.share * form.entries_per_list() + entry];
+    if (code < 0) return;
+    const int64_t cell = plane * form.plane_pixels() + (code >> 1);
+    entries[starts[cell] + atomicSub(counts + cell, 1) - 1] = static_cast<int>(entry);
+  });
 }
 
 __device__ void insertion_sort(int* values, int n) {
@@ -229,82 +242,93 @@ unsigned tiles_of(int64_t images, int height, int width) {
   return static_cast<unsigned>(tiles);
 }
 
-void patch_gather_out(const Tensor& v, const Tensor& weights, const Tensor& offsets, const std::vector<int64_t>& fields,
-                      Tensor out) {
-  const PatchForm form = patch_form(fields);
-  check_source(form, v);
-  check_target(form, out);
-  check_lists(form, weights, offsets);
-  if (out.numel() == 0) return;
-  dispatch_patches(v, offsets, [&](auto zero, auto whole) {
-    using T = decltype(zero);
-    using Offset = decltype(whole);
-    const T* from = v.const_data_ptr<T>();
-    T* to = out.mutable_data_ptr<T>();
-    dispatch_width<T>(form.channels, {from, to}, [&](auto width) {
-      constexpr int kWidth = decltype(width)::value;
-      const unsigned blocks = tiles_of(form.lists * form.out_frames, form.out_height, form.out_width);
-      launch_on(v, [&](cudaStream_t stream) {
-        gather_kernel<T, Offset, kWidth><<<blocks, threads_for(form.channels / kWidth), 0, stream>>>(
-            form, from, weights.const_data_ptr<T>(), offsets.const_data_ptr<Offset>(), to);
-      });
-    });
-  });
-}
-
 dim3 entry_blocks(const PatchForm& form) {
   const int64_t planes = form.lists / form.share;
   STD_TORCH_CHECK(planes <= 65535, "patch form: more than 65535 planes in one call");
   return dim3(blocks_for(form.share * form.entries_per_list(), kThreads), static_cast<unsigned>(planes));
 }
 
-void patch_count_out(const Tensor& offsets, const std::vector<int64_t>& fields, Tensor counts) {
+void patch_locate_out(const Tensor& offsets, const std::vector<int64_t>& fields, Tensor codes, Tensor fractions) {
   const PatchForm form = patch_form(fields);
+  check_offsets(form, codes, offsets);
   if (offsets.numel() == 0) return;
   dispatch_offsets(offsets, [&](auto zero, auto whole) {
+    using T = decltype(zero);
     using Offset = decltype(whole);
+    T* rest = std::is_same_v<Offset, int> ? nullptr : fractions.mutable_data_ptr<T>();
     launch_on(offsets, [&](cudaStream_t stream) {
-      count_kernel<decltype(zero)><<<entry_blocks(form), kThreads, 0, stream>>>(form, offsets.const_data_ptr<Offset>(),
-                                                                                counts.mutable_data_ptr<int>());
+      locate_kernel<T, Offset><<<entry_blocks(form), kThreads, 0, stream>>>(form, offsets.const_data_ptr<Offset>(),
+                                                                            codes.mutable_data_ptr<int>(), rest);
     });
   });
 }
 
-void patch_fill_out(const Tensor& offsets, const Tensor& starts, const std::vector<int64_t>& fields, Tensor counts,
+void patch_gather_out(const Tensor& v, const Tensor& weights, const Tensor& codes, const Tensor& fractions,
+                      const std::vector<int64_t>& fields, Tensor out) {
+  const PatchForm form = patch_form(fields);
+  check_source(form, v);
+  check_target(form, out);
+  check_lists(form, weights, codes, fractions);
+  if (out.numel() == 0) return;
+  const unsigned blocks = tiles_of(form.lists * form.out_frames, form.out_height, form.out_width);
+  dispatch_located(v, fractions, [&](auto zero, auto bilinear) {
+    using T = decltype(zero);
+    constexpr bool kBilinear = decltype(bilinear)::value;
+    const T* from = v.const_data_ptr<T>();
+    T* to = out.mutable_data_ptr<T>();
+    const Located<T> located{codes.const_data_ptr<int>(), fractions.const_data_ptr<T>()};
+    dispatch_width<T>(form.channels, {from, to}, [&](auto width) {
+      constexpr int kWidth = decltype(width)::value;
+      launch_on(v, [&](cudaStream_t stream) {
+        gather_kernel<T, kBilinear, kWidth><<<blocks, threads_for(form.channels / kWidth), 0, stream>>>(
+            form, from, weights.const_data_ptr<T>(), located, to);
+      });
+    });
+  });
+}
+
+void patch_count_out(const Tensor& codes, const std::vector<int64_t>& fields, Tensor counts) {
+  const PatchForm form = patch_form(fields);
+  if (codes.numel() == 0) return;
+  launch_on(codes, [&](cudaStream_t stream) {
+    count_kernel<<<entry_blocks(form), kThreads, 0, stream>>>(form, codes.const_data_ptr<int>(),
+                                                              counts.mutable_data_ptr<int>());
+  });
+}
+
+void patch_fill_out(const Tensor& codes, const Tensor& starts, const std::vector<int64_t>& fields, Tensor counts,
                     Tensor entries) {
   const PatchForm form = patch_form(fields);
-  if (offsets.numel() == 0) return;
+  if (codes.numel() == 0) return;
   const int64_t* start = starts.const_data_ptr<int64_t>();
   int* to = entries.mutable_data_ptr<int>();
-  dispatch_offsets(offsets, [&](auto zero, auto whole) {
-    using Offset = decltype(whole);
-    launch_on(offsets, [&](cudaStream_t stream) {
-      fill_kernel<decltype(zero)><<<entry_blocks(form), kThreads, 0, stream>>>(
-          form, offsets.const_data_ptr<Offset>(), start, counts.mutable_data_ptr<int>(), to);
-      sort_kernel<<<blocks_for(counts.numel(), kThreads), kThreads, 0, stream>>>(start, counts.numel(), to);
-    });
+  launch_on(codes, [&](cudaStream_t stream) {
+    fill_kernel<<<entry_blocks(form), kThreads, 0, stream>>>(form, codes.const_data_ptr<int>(), start,
+                                                             counts.mutable_data_ptr<int>(), to);
+    sort_kernel<<<blocks_for(counts.numel(), kThreads), kThreads, 0, stream>>>(start, counts.numel(), to);
   });
 }
 
-void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& offsets, const Tensor& starts,
-                      const Tensor& entries, const std::vector<int64_t>& fields, Tensor out) {
+void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& codes, const Tensor& fractions,
+                      const Tensor& starts, const Tensor& entries, const std::vector<int64_t>& fields, Tensor out) {
   const PatchForm form = patch_form(fields);
   check_target(form, g);
   check_source(form, out);
-  check_lists(form, weights, offsets);
+  check_lists(form, weights, codes, fractions);
   if (out.numel() == 0) return;
+  const unsigned blocks = tiles_of(form.lists / form.share * form.frames, form.height, form.width);
   const Bins bins{starts.const_data_ptr<int64_t>(), entries.const_data_ptr<int>()};
-  dispatch_patches(g, offsets, [&](auto zero, auto whole) {
+  dispatch_located(g, fractions, [&](auto zero, auto bilinear) {
     using T = decltype(zero);
-    using Offset = decltype(whole);
+    constexpr bool kBilinear = decltype(bilinear)::value;
     const T* from = g.const_data_ptr<T>();
     T* to = out.mutable_data_ptr<T>();
+    const Located<T> located{codes.const_data_ptr<int>(), fractions.const_data_ptr<T>()};
     dispatch_width<T>(form.channels, {from, to}, [&](auto width) {
       constexpr int kWidth = decltype(width)::value;
-      const unsigned blocks = tiles_of(form.lists / form.share * form.frames, form.height, form.width);
       launch_on(g, [&](cudaStream_t stream) {
-        spread_kernel<T, Offset, kWidth><<<blocks, threads_for(form.channels / kWidth), 0, stream>>>(
-            form, from, weights.const_data_ptr<T>(), offsets.const_data_ptr<Offset>(), bins, to);
+        spread_kernel<T, kBilinear, kWidth><<<blocks, threads_for(form.channels / kWidth), 0, stream>>>(
+            form, from, weights.const_data_ptr<T>(), located, bins, to);
       });
     });
   });
@@ -315,7 +339,7 @@ void patch_dots_out(const Tensor& v, const Tensor& g, const Tensor& weights, con
   const PatchForm form = patch_form(fields);
   check_source(form, v);
   check_target(form, g);
-  check_lists(form, weights, offsets);
+  check_offsets(form, weights, offsets);
   if (weights.numel() == 0) return;
   dispatch_patches(v, offsets, [&](auto zero, auto whole) {
     using T = decltype(zero);
@@ -342,6 +366,7 @@ void patch_dots_out(const Tensor& v, const Tensor& g, const Tensor& weights, con
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) {
+  m.impl("patch_locate_out", TORCH_BOX(&patch_locate_out));
   m.impl("patch_gather_out", TORCH_BOX(&patch_gather_out));
   m.impl("patch_count_out", TORCH_BOX(&patch_count_out));
   m.impl("patch_fill_out", TORCH_BOX(&patch_fill_out));

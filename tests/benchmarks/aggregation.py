@@ -8,6 +8,7 @@ patches 3 x 3; forward, and forward with backward. `example`: 14 neighbours of p
 """
 
 import argparse
+import functools
 import json
 import platform
 import statistics
@@ -75,19 +76,17 @@ def cases(device: str, size: int, example: int, repeat: int) -> list[dict[str, A
         for ps in (1, 3):
             options = {"ps": ps, "stride0": 1}
             with torch.no_grad():
-                found = measure(lambda: ops.weighted_patch_sum(*inputs, **options), device, repeat)  # noqa: B023
+                found = measure(functools.partial(ops.weighted_patch_sum, *inputs, **options), device, repeat)
             rows.append({"case": "lists", "offsets": kind, "ps": ps, "pass": "forward", **found})
             both = measure(forward_and_backward(inputs, **options), device, repeat)
             rows.append({"case": "lists", "offsets": kind, "ps": ps, "pass": "forward+backward", **both})
-        del inputs
         image = lists(1, 3, 1, example, example, 14, 8, kind, device)
         with torch.no_grad():
-            found = measure(lambda: ops.weighted_patch_sum(*image, ps=11, stride0=1), device, repeat)  # noqa: B023
+            found = measure(functools.partial(ops.weighted_patch_sum, *image, ps=11, stride0=1), device, repeat)
         explicit = example * example * 14 * 11 * 11 * 3 * 4 / 2**20
         rows.append(
             {"case": "example", "offsets": kind, "ps": 11, "pass": "forward", **found, "explicit_mib": explicit}
         )
-        del image
     return rows
 
 
@@ -105,9 +104,8 @@ def main() -> None:
     print(f"{'case':8} {'offsets':8} {'ps':>3} {'pass':17} {'ms':>10} {'peak MiB':>9} {'explicit MiB':>13}")
     for row in rows:
         peak, explicit = (f"{row[key]:.1f}" if key in row else "-" for key in ("peak_mib", "explicit_mib"))
-        print(
-            f"{row['case']:8} {row['offsets']:8} {row['ps']:3} {row['pass']:17} {row['ms']:10.3f} {peak:>9} {explicit:>13}"
-        )
+        head = f"{row['case']:8} {row['offsets']:8} {row['ps']:3} {row['pass']:17}"
+        print(f"{head} {row['ms']:10.3f} {peak:>9} {explicit:>13}")
     if options.json:
         with open(options.json, "w") as file:
             json.dump({"device": name, "torch": torch.__version__, "argv": sys.argv[1:], "rows": rows}, file, indent=1)

@@ -42,6 +42,15 @@ class Form(NamedTuple):
     reflect: int
 
 
+def _locate(offsets: Tensor, dtype: torch.dtype, form: list[int]) -> tuple[Tensor, Tensor]:
+    """Every neighbour's pixel of v, and what is left beyond it if offsets are not whole."""
+    entries = offsets.numel() // 3
+    codes = offsets.new_empty(entries, dtype=torch.int32)
+    fractions = offsets.new_empty(2 * entries if offsets.is_floating_point() else 0, dtype=dtype)
+    torch.ops.vnlsdenoise.patch_locate_out(offsets.contiguous(), form, codes, fractions)
+    return codes, fractions
+
+
 def _gather_fake(v: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -> Tensor:
     f = Form(*form)
     return v.new_empty(f.lists, f.out_frames, f.out_height, f.out_width, f.channels)
@@ -50,7 +59,8 @@ def _gather_fake(v: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -
 @operator("patch_gather", _gather_fake)
 def _gather(v: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -> Tensor:
     out = _gather_fake(v, weights, offsets, form)
-    torch.ops.vnlsdenoise.patch_gather_out(v.contiguous(), weights.contiguous(), offsets.contiguous(), form, out)
+    located = _locate(offsets, v.dtype, form)
+    torch.ops.vnlsdenoise.patch_gather_out(v.contiguous(), weights.contiguous(), *located, form, out)
     return out
 
 
@@ -62,15 +72,15 @@ def _spread_fake(g: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -
 @operator("patch_spread", _spread_fake)
 def _spread(g: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -> Tensor:
     out = _spread_fake(g, weights, offsets, form)
-    library, offsets = torch.ops.vnlsdenoise, offsets.contiguous()
+    library, (codes, fractions) = torch.ops.vnlsdenoise, _locate(offsets, g.dtype, form)
     cells = out.numel() // max(out.shape[-1], 1)
-    counts = offsets.new_zeros(cells, dtype=torch.int32)
-    starts = offsets.new_zeros(cells + 1, dtype=torch.int64)
-    entries = offsets.new_empty(offsets.numel() // 3, dtype=torch.int32)
-    library.patch_count_out(offsets, form, counts)
+    counts = codes.new_zeros(cells)
+    starts = codes.new_zeros(cells + 1, dtype=torch.int64)
+    entries = codes.new_empty(codes.numel())
+    library.patch_count_out(codes, form, counts)
     torch.cumsum(counts, 0, out=starts[1:])
-    library.patch_fill_out(offsets, starts, form, counts, entries)
-    library.patch_spread_out(g.contiguous(), weights.contiguous(), offsets, starts, entries, form, out)
+    library.patch_fill_out(codes, starts, form, counts, entries)
+    library.patch_spread_out(g.contiguous(), weights.contiguous(), codes, fractions, starts, entries, form, out)
     return out
 
 
