@@ -8,6 +8,7 @@ import torch
 from reference import aggregation as reference
 
 from vnlsdenoise import ops
+from vnlsdenoise.ops._patch_form import Form, check_limits
 
 CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
 FOLDERS = [os.environ.get("VNLS_GOLDEN"), CHECKOUT.parent / "shared/golden", CHECKOUT.parents[1] / "shared/golden"]
@@ -287,6 +288,36 @@ def test_near_neighbours_weigh_most():
         ops.normalise_distances(distances, dist_type="l1")
 
 
+def test_results_do_not_depend_on_the_number_of_threads():
+    v, weights, offsets = case("float", {"stride0": 1}, heads=2, dtype=torch.float32)
+
+    def run():
+        inputs = [v.clone().requires_grad_(), weights.clone().requires_grad_()]
+        out = ops.weighted_patch_sum(*inputs, offsets, ps=3, stride0=1)
+        return [out, *torch.autograd.grad((out * out).sum(), inputs)]
+
+    threads, many = torch.get_num_threads(), run()
+    try:
+        torch.set_num_threads(1)
+        one = run()
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(one, many, strict=True))
+
+
+def test_many_neighbours_of_one_pixel(device):
+    """Bins far from even: every query points at the same pixel, and a few at others."""
+    weights, offsets = lists("int", rows=12, columns=13, count=6, dtype=torch.float32, device=device)
+    y, x = torch.arange(12, device=device)[:, None, None], torch.arange(13, device=device)[:, None]
+    offsets[..., 1], offsets[..., 2] = (4 - y).expand(12, 13, 6), (5 - x).expand(12, 13, 6)
+    offsets[..., 0, :] = torch.randint_like(offsets[..., 0, :], -3, 4)
+    v = torch.randn(1, 2, 1, 12, 13, device=device)
+    found = ops.nonlocal_scatter_add(v, weights, offsets, ps=3, stride0=1)
+    assert torch.equal(ops.nonlocal_scatter_add(v, weights, offsets, ps=3, stride0=1), found)
+    exact = by_head(reference.nonlocal_scatter_add, v, weights, offsets, ps=3, stride0=1)
+    torch.testing.assert_close(found.double().cpu(), exact, atol=1e-4, rtol=1e-4)
+
+
 def test_wrong_input_is_named():
     v, weights, offsets = case("int", {"stride0": 1}, heads=2)
     good = {"ps": 3, "stride0": 1}
@@ -304,6 +335,8 @@ def test_wrong_input_is_named():
         ops.weighted_patch_sum(v[:, :1], weights, offsets, **good)
     with pytest.raises(ValueError, match="weights must have at most 3 x 4 queries for 6 x 7 pixels and stride0 = 2"):
         ops.weighted_patch_sum(v, weights, offsets, ps=3, stride0=2)
+    with pytest.raises(ValueError, match=r"fewer than 2\^30 pixels per batch item, got 1073741824"):
+        check_limits(Form(1, 1, 1, 2**15, 2**15, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1, 1))
     with pytest.raises(ValueError, match="ps must be greater than 0, got 0"):
         ops.weighted_patch_sum(v, weights, offsets, ps=0, stride0=1)
     with pytest.raises(TypeError, match="stride0 must be an int, got float"):

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from vnlsdenoise.ops._operator import operator
 
+MOST_PIXELS = 2**30  # a code is twice a pixel's number (csrc/patch_form.h: code_of)
+MOST_NEIGHBOURS = 2**31 - 1
+
 
 class Form(NamedTuple):
     """Sizes and geometry, in the order that csrc/patch_args.h reads."""
@@ -40,6 +43,16 @@ class Form(NamedTuple):
     lead_in: int
     lead_out: int
     reflect: int
+
+
+def check_limits(form: Form) -> None:
+    """Raise where the kernels' 32-bit codes would not reach; everything else is counted in 64 bits."""
+    pixels = form.frames * form.height * form.width
+    if pixels >= MOST_PIXELS:
+        raise ValueError(f"a video must have fewer than 2^30 pixels per batch item, got {pixels}: cut it in time")
+    entries = form.share * form.query_frames * form.rows * form.columns * form.neighbours
+    if entries >= MOST_NEIGHBOURS:
+        raise ValueError(f"lists must hold fewer than 2^31 neighbours per head, got {entries}: cut them in time")
 
 
 def _locate(offsets: Tensor, dtype: torch.dtype, form: list[int]) -> tuple[Tensor, Tensor]:
@@ -129,9 +142,11 @@ _spread.register_autograd(_spread_backward, setup_context=_remember)
 
 def gather(v: Tensor, weights: Tensor, offsets: Tensor, form: Form) -> Tensor:
     """dS/dg: every pixel of the result sums the neighbours of the queries whose patches cover it."""
+    check_limits(form)
     return _gather(v, weights, offsets, list(form))  # type: ignore[no-any-return]
 
 
 def spread(g: Tensor, weights: Tensor, offsets: Tensor, form: Form) -> Tensor:
     """dS/dv, the adjoint of `gather`: every query adds its patch of g onto its neighbours."""
+    check_limits(form)
     return _spread(g, weights, offsets, list(form))  # type: ignore[no-any-return]
