@@ -29,4 +29,19 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
       "tvl1_flow_out(Tensor source, Tensor target, float attachment, float tightness, float step, int levels, int "
       "warps, "
       "int coarse_warps, int iterations, Tensor(a!) workspace, Tensor(b!) flow) -> ()");
+  m.def("patch_gather_out(Tensor v, Tensor weights, Tensor codes, Tensor fractions, int[] form, Tensor(a!) out) -> ()");
+  m.def("patch_locate_out(Tensor offsets, int[] form, Tensor(a!) codes, Tensor(b!) fractions) -> ()");
+  m.def("patch_count_out(Tensor codes, int[] form, Tensor(a!) counts) -> ()");
+  m.def("patch_fill_out(Tensor codes, Tensor starts, int[] form, Tensor(a!) counts, Tensor(b!) entries) -> ()");
+  m.def(
+      "patch_spread_out(Tensor g, Tensor weights, Tensor codes, Tensor fractions, Tensor starts, Tensor entries, int[] "
+      "form, "
+      "Tensor(a!) out) -> ()");
+  m.def(
+      "patch_dots_out(Tensor v, Tensor g, Tensor weights, Tensor offsets, int[] form, Tensor(a!) of_weights, "
+      "Tensor(b!) of_offsets) -> ()");
+  m.def("unfold_out(Tensor video, int[] grid, Tensor(a!) patches) -> ()");
+  m.def("fold_add_out(Tensor patches, int[] grid, Tensor(a!) video) -> ()");
+  m.def("weighted_filter_out(Tensor images, Tensor weights, int side, bool splat, Tensor(a!) out) -> ()");
+  m.def("weighted_filter_dots_out(Tensor images, Tensor targets, int side, Tensor(a!) of_weights) -> ()");
 }
