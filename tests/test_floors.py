@@ -12,6 +12,7 @@ FLOORS = [
     ["job", "compare"],
     ["engine"],
     ["api"],
+    ["nn"],
     ["classic", "learned", "scenes", "budget"],
     ["noise", "planes"],
     ["ops"],

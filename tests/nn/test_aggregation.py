@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vnlsdenoise import nn_aggregation as nn
+from vnlsdenoise import nn
 from vnlsdenoise import ops
 
 
