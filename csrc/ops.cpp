@@ -29,4 +29,18 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
       "tvl1_flow_out(Tensor source, Tensor target, float attachment, float tightness, float step, int levels, int "
       "warps, "
       "int coarse_warps, int iterations, Tensor(a!) workspace, Tensor(b!) flow) -> ()");
+  m.def("search_flow_out(Tensor forward, Tensor backward, int reach, int stride, Tensor(a!) flows) -> ()");
+  m.def(
+      "search_flow_hops_out(Tensor forward, Tensor backward, Tensor flows, Tensor gradient, int reach, int stride, "
+      "Tensor(a!) hops) -> ()");
+  m.def(
+      "search_flow_scatter_(Tensor forward, Tensor backward, Tensor flows, Tensor hops, Tensor scale, int reach, "
+      "int stride, Tensor(a!) forward_sums, Tensor(b!) backward_sums) -> ()");
+  m.def(
+      "nonlocal_search_out(Tensor queries, Tensor keys, Tensor centres, int[] settings, float stride1, "
+      "Tensor(a!) distances, Tensor(b!) offsets, Tensor(c!) ordinals) -> ()");
+  m.def(
+      "nonlocal_search_gradients_(Tensor queries, Tensor keys, Tensor centres, Tensor ordinals, Tensor gradient, "
+      "Tensor? gradient_offsets, Tensor scale, int[] settings, float stride1, Tensor(a!) query_sums, "
+      "Tensor(b!) key_sums, Tensor(c!)? centre_gradient) -> ()");
 }

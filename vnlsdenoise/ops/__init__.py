@@ -6,11 +6,14 @@ from vnlsdenoise.ops.group import shrink_groups, wiener_groups
 from vnlsdenoise.ops.pyramid import double, halve, pyramid_down, pyramid_up
 from vnlsdenoise.ops.recompose import fine_wiener, guide, local_variance, recompose
 from vnlsdenoise.ops.search import search
+from vnlsdenoise.ops.search_flow import accumulate_flow, extract_search_from_accumulated, search_flow
 from vnlsdenoise.ops.tvl1 import flow_image, flow_levels, tvl1_flow
 
 __all__ = [
+    "accumulate_flow",
     "chain_flow",
     "double",
+    "extract_search_from_accumulated",
     "fine_wiener",
     "flow_image",
     "flow_levels",
@@ -23,6 +26,7 @@ __all__ = [
     "pyramid_up",
     "recompose",
     "search",
+    "search_flow",
     "shrink_groups",
     "tvl1_flow",
     "wiener_groups",
