@@ -3,6 +3,7 @@
 from vnlsdenoise.ops.aggregate import new_sums, normalise
 from vnlsdenoise.ops.flow import chain_flow
 from vnlsdenoise.ops.group import shrink_groups, wiener_groups
+from vnlsdenoise.ops.nonlocal_search import nonlocal_search
 from vnlsdenoise.ops.pyramid import double, halve, pyramid_down, pyramid_up
 from vnlsdenoise.ops.recompose import fine_wiener, guide, local_variance, recompose
 from vnlsdenoise.ops.search import search
@@ -21,6 +22,7 @@ __all__ = [
     "halve",
     "local_variance",
     "new_sums",
+    "nonlocal_search",
     "normalise",
     "pyramid_down",
     "pyramid_up",
