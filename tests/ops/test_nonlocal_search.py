@@ -19,10 +19,10 @@ def flows(b, t, slots, grid, device="cpu", size=2.0, dtype=torch.float64, heads=
     return (size * torch.randn(shape, dtype=dtype)).to(device)
 
 
-def expected(q, k, flow, heads, wt, *, itype="float", topk_mode="all", self_action=None, **options):
+def expected(q, keys, flow, heads, wt, *, itype="float", topk_mode="all", self_action=None, **options):
     """The reference on a public call's arguments."""
     b, t, c, *_ = q.shape
-    q, k = (v.unflatten(2, (heads, c // heads)).transpose(1, 2) for v in (q, k))
+    q, keys = (v.unflatten(2, (heads, c // heads)).transpose(1, 2) for v in (q, keys))
     order = [reference.frame_order(frame, t, wt) for frame in range(t)]
     steps = torch.tensor([[f - i for f in row] for i, row in enumerate(order)]).to(q.dtype)
     flow = flow if flow.ndim == 7 else flow[:, None]
@@ -39,7 +39,7 @@ def expected(q, k, flow, heads, wt, *, itype="float", topk_mode="all", self_acti
     options["prod"] = options.pop("dist_type", "l2") == "prod"
     options["off"] = (options.pop("off_Hq", 0), options.pop("off_Wq", 0))
     each = topk_mode == "each" or (self_action == "anchor_each" and topk_mode == "none")
-    return reference.search(q, k, centres, anchor=self_action, each=each, **options)
+    return reference.search(q, keys, centres, anchor=self_action, each=each, **options)
 
 
 CASES = [

@@ -131,7 +131,7 @@ def search(
         lists, length = 1, slots * size
     distance = distance.reshape(*distance.shape[:-1], lists, length)
     offsets = offsets.reshape(*offsets.shape[:-2], lists, length, 3)
-    key = (-distance if prod else distance).detach()
+    key = (-distance if prod else distance).detach().clone()
     first_of = None
     if anchor in ("anchor", "remove"):
         goal = offsets.detach().abs().sum(-1)
@@ -160,7 +160,7 @@ def search(
                     distance[at][line, chosen] = worst
                 order[at][line, chosen], order[at][line, 0] = order[at][line, 0].clone(), chosen
     if k_nearest > 0:
-        order = key.sort(-1, stable=True).indices[..., :k_nearest]
+        order = key.sort(dim=-1, stable=True).indices[..., :k_nearest]
     elif first_of is None:
         order = torch.arange(length).expand(key.shape)
     distance = distance.gather(-1, order).flatten(-2)
