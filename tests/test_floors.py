@@ -14,6 +14,7 @@ FLOORS = [
     ["api"],
     ["classic", "learned", "scenes", "budget"],
     ["noise", "planes"],
+    ["nn"],
     ["ops"],
     ["video"],
     ["_library"],

@@ -18,4 +18,4 @@ def fixed_scale(largest: Tensor) -> Tensor:
 
 def from_fixed(sums: Tensor, scale: Tensor) -> Tensor:
     """What integer `sums` stand for, in the type of `scale`."""
-    return (sums.double() / scale.double()).to(scale.dtype)
+    return sums * scale.reciprocal()  # a power of two: only the sum itself is rounded

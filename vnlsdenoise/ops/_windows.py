@@ -128,7 +128,7 @@ def _search_backward(
     settings = [*settings[:-1], 1]
     videos = [v.permute(0, 1, 3, 4, 2).contiguous() for v in (queries, keys)]
     gradient = torch.where(ordinals >= 0, gradient, torch.zeros_like(gradient))
-    peaks = [v.detach().abs().amax() if v.numel() else v.new_zeros(()) for v in (*videos, gradient)]
+    peaks = [torch.linalg.vector_norm(v, torch.inf) if v.numel() else v.new_zeros(()) for v in (*videos, gradient)]
     prod = bool(settings[6])
     largest = peaks[2] * torch.maximum(peaks[0], peaks[1]) if prod else 2 * peaks[2] * (peaks[0] + peaks[1])
     scale = fixed_scale(largest)
@@ -312,7 +312,7 @@ class WindowSearch:
 
 def _first_of_lists(offsets: Tensor, lists: int, first: int) -> Tensor:
     """The same offsets, detached beyond the first of every list."""
-    split = offsets.unflatten(-2, (lists, -1))
+    split = offsets.reshape(*offsets.shape[:-2], lists, -1, 3)
     return torch.cat((split[..., :first, :], split[..., first:, :].detach()), -2).flatten(-3, -2)
 
 

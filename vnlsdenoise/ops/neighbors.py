@@ -79,7 +79,8 @@ def non_local_inds(
     x = torch.arange(columns, device=flows.device) * stride0 + flows[:, :, :, 0]
     py = _axis(_mirror(y, height), stride1, ws, height, full_ws)[..., :, None]
     px = _axis(_mirror(x, width), stride1, ws, width, full_ws)[..., None, :]
-    py, px = torch.broadcast_tensors(py, px)
+    shape = (*py.shape[:-1], ws)
+    py, px = py.expand(shape), px.expand(shape)
     when = torch.tensor(window_frames(frames, wt), device=flows.device, dtype=flows.dtype)
     pt = when[None, :, :, None, None, None, None].expand(py.shape)
     found = torch.stack((pt, py, px), -1)  # [B, T, W_t, nH, nW, ws, ws, 3]

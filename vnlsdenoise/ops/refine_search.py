@@ -30,10 +30,10 @@ def refine_search(
     """Search wr x wr candidates around every given neighbour of every query.
 
     Args:
-        vid0, vid1, ps, nheads, stride0, stride1 and the other options: as for `nonlocal_search`, whose ws and wt have no
-            meaning here. The frame of a neighbour is its query's, plus dt rounded, mirrored at the ends of the clip.
-        flows: [B, HD_f, T, nH, nW, Ks, 3], offsets (dt, dy, dx) of known neighbours, such as a search returns; floating
-            or integer; HD_f divides the heads. One that is not finite or beyond 1e8 is skipped.
+        vid0, vid1, ps, nheads, stride0, stride1 and the other options: as for `nonlocal_search`, but for
+            its ws and wt. The frame of a neighbour is its query's, plus dt rounded, mirrored at the ends of the clip.
+        flows: [B, HD_f, T, nH, nW, Ks, 3], offsets (dt, dy, dx) of known neighbours, such as a search returns;
+            floating or integer; HD_f divides the heads. One that is not finite or beyond 1e8 is skipped.
         wr: side of a window, in candidates.
         k: length of the lists: over all neighbours, or with topk_mode "each" of each; 0 or less: every candidate.
         kr: use only the first kr neighbours (int) or that fraction of them (float up to 1); 0 or less: all.
