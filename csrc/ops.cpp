@@ -44,4 +44,18 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def("fold_add_out(Tensor patches, int[] grid, Tensor(a!) video) -> ()");
   m.def("weighted_filter_out(Tensor images, Tensor weights, int side, bool splat, Tensor(a!) out) -> ()");
   m.def("weighted_filter_dots_out(Tensor images, Tensor targets, int side, Tensor(a!) of_weights) -> ()");
+  m.def("search_flow_out(Tensor forward, Tensor backward, int reach, int stride, Tensor(a!) flows) -> ()");
+  m.def(
+      "search_flow_hops_out(Tensor forward, Tensor backward, Tensor flows, Tensor gradient, int reach, int stride, "
+      "Tensor(a!) hops) -> ()");
+  m.def(
+      "search_flow_scatter_(Tensor forward, Tensor backward, Tensor flows, Tensor hops, Tensor scale, int reach, "
+      "int stride, Tensor(a!) forward_sums, Tensor(b!) backward_sums) -> ()");
+  m.def(
+      "nonlocal_search_out(Tensor queries, Tensor keys, Tensor centres, int[] settings, float stride1, "
+      "Tensor(a!) distances, Tensor(b!) offsets, Tensor(c!) ordinals) -> ()");
+  m.def(
+      "nonlocal_search_gradients_(Tensor queries, Tensor keys, Tensor centres, Tensor ordinals, Tensor gradient, "
+      "Tensor? gradient_offsets, Tensor scale, int[] settings, float stride1, Tensor(a!) query_sums, "
+      "Tensor(b!) key_sums, Tensor(c!)? centre_gradient) -> ()");
 }

@@ -15,6 +15,7 @@ FLOORS = [
     ["nn"],
     ["classic", "learned", "scenes", "budget"],
     ["noise", "planes"],
+    ["nn"],
     ["ops"],
     ["video"],
     ["_library"],

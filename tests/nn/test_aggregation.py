@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from vnlsdenoise import nn
-from vnlsdenoise import ops
+from vnlsdenoise import nn, ops
 
 
 @pytest.fixture

@@ -1,1 +1,34 @@
-"""x"""
+"""The operators as modules, with the parameter names that users of stnls, dnls and layerdenoise know."""
+
+from vnlsdenoise.nn.aggregation import (
+    Fold,
+    NonLocalGather,
+    NonLocalGatherAdd,
+    NonLocalScatter,
+    NonLocalScatterAdd,
+    PooledPatchSum,
+    Unfold,
+    WeightedFilter,
+    WeightedPatchSum,
+    iFold,
+    iUnfold,
+)
+from vnlsdenoise.nn.search import NonLocalSearch, PairedRefine, PairedSearch, RefineSearch
+
+__all__ = [
+    "Fold",
+    "NonLocalGather",
+    "NonLocalGatherAdd",
+    "NonLocalScatter",
+    "NonLocalScatterAdd",
+    "NonLocalSearch",
+    "PairedRefine",
+    "PairedSearch",
+    "PooledPatchSum",
+    "RefineSearch",
+    "Unfold",
+    "WeightedFilter",
+    "WeightedPatchSum",
+    "iFold",
+    "iUnfold",
+]

@@ -5,10 +5,15 @@ from vnlsdenoise.ops.flow import chain_flow
 from vnlsdenoise.ops.fold import fold, ifold, iunfold, unfold
 from vnlsdenoise.ops.graph import gather_tensor, scatter_labels, scatter_tensor, scatter_topk
 from vnlsdenoise.ops.group import shrink_groups, wiener_groups
+from vnlsdenoise.ops.neighbors import absolute_from_offsets, non_local_inds, offsets_from_absolute, topk
+from vnlsdenoise.ops.nonlocal_search import nonlocal_search
+from vnlsdenoise.ops.paired_search import paired_refine, paired_search
 from vnlsdenoise.ops.patches import gather_patches, scatter_patches, weighted_patches
 from vnlsdenoise.ops.pyramid import double, halve, pyramid_down, pyramid_up
 from vnlsdenoise.ops.recompose import fine_wiener, guide, local_variance, recompose
+from vnlsdenoise.ops.refine_search import refine_search
 from vnlsdenoise.ops.search import search
+from vnlsdenoise.ops.search_flow import accumulate_flow, extract_search_from_accumulated, search_flow
 from vnlsdenoise.ops.tvl1 import flow_image, flow_levels, tvl1_flow
 from vnlsdenoise.ops.weighted_filter import weighted_filter
 from vnlsdenoise.ops.weighted_patch_sum import (
@@ -21,8 +26,11 @@ from vnlsdenoise.ops.weighted_patch_sum import (
 )
 
 __all__ = [
+    "absolute_from_offsets",
+    "accumulate_flow",
     "chain_flow",
     "double",
+    "extract_search_from_accumulated",
     "fine_wiener",
     "flow_image",
     "flow_levels",
@@ -35,21 +43,29 @@ __all__ = [
     "iunfold",
     "local_variance",
     "new_sums",
+    "non_local_inds",
     "nonlocal_gather",
     "nonlocal_scatter",
     "nonlocal_scatter_add",
+    "nonlocal_search",
     "normalise",
     "normalise_distances",
+    "offsets_from_absolute",
+    "paired_refine",
+    "paired_search",
     "pooled_patch_sum",
     "pyramid_down",
     "pyramid_up",
     "recompose",
+    "refine_search",
     "scatter_labels",
     "scatter_patches",
     "scatter_tensor",
     "scatter_topk",
     "search",
+    "search_flow",
     "shrink_groups",
+    "topk",
     "tvl1_flow",
     "unfold",
     "weighted_filter",
