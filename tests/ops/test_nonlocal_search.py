@@ -10,7 +10,7 @@ from vnlsdenoise import ops
 
 
 def videos(shape, device="cpu", dtype=torch.float64):
-    """Queries, keys, and a smooth-free flow for every other frame of the window, (x, y)."""
+    """Queries and keys."""
     return [torch.randn(shape, dtype=dtype).to(device) for _ in range(2)]
 
 
@@ -21,7 +21,7 @@ def flows(b, t, slots, grid, device="cpu", size=2.0, dtype=torch.float64, heads=
 
 def expected(q, keys, flow, heads, wt, *, itype="float", topk_mode="all", self_action=None, **options):
     """The reference on a public call's arguments."""
-    b, t, c, *_ = q.shape
+    t, c = q.shape[1:3]
     q, keys = (v.unflatten(2, (heads, c // heads)).transpose(1, 2) for v in (q, keys))
     order = [reference.frame_order(frame, t, wt) for frame in range(t)]
     steps = torch.tensor([[f - i for f in row] for i, row in enumerate(order)]).to(q.dtype)
@@ -125,8 +125,7 @@ def test_recorded_vectors(device, name):
     q, k, flow = (torch.from_numpy(data[n])[None].to(device) for n in ("q", "k", "flows"))
     q.requires_grad_(), k.requires_grad_()
     distances, offsets = ops.nonlocal_search(q, k, flow, **options)
-    torch.testing.assert_close(distances[0].detach().cpu(), torch.from_numpy(data["dists"])[0] if data["dists"].ndim == 7
-                               else torch.from_numpy(data["dists"]), rtol=1e-4, atol=1e-4)  # fmt: skip
+    torch.testing.assert_close(distances[0].detach().cpu(), torch.from_numpy(data["dists"]), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(offsets[0].cpu().float(), torch.from_numpy(data["inds"]), rtol=0, atol=1e-3)
     gradient = torch.where(distances.isfinite(), torch.from_numpy(data["gd"])[None].to(device), 0.0)
     for found, recorded in zip(torch.autograd.grad(distances, (q, k), gradient), ("gq", "gk"), strict=True):
@@ -295,9 +294,16 @@ def test_forward_and_backward_repeat_to_the_bit(device, options):
 
 def test_single_precision_of_every_kernel_path(device):
     """Sizes that the specialised CUDA kernels take: single pixels with four channels, patches in tiles."""
-    for options in ({"ps": 1, "ws": 9}, {"ps": 1, "ws": 5, "itype": "int"}, {"ps": 1, "ws": 4, "dist_type": "prod"},
-                    {"ps": 7, "ws": 21}, {"ps": 3, "ws": 9, "itype": "int"}, {"ps": 3, "ws": 5, "stride1": 0.5},
-                    {"ps": 5, "ws": 6, "dist_type": "prod"}, {"ps": 2, "ws": 11, "pt": 2, "topk_mode": "each"}):  # fmt: skip
+    for options in (
+        {"ps": 1, "ws": 9},
+        {"ps": 1, "ws": 5, "itype": "int"},
+        {"ps": 1, "ws": 4, "dist_type": "prod"},
+        {"ps": 7, "ws": 21},
+        {"ps": 3, "ws": 9, "itype": "int"},
+        {"ps": 3, "ws": 5, "stride1": 0.5},
+        {"ps": 5, "ws": 6, "dist_type": "prod"},
+        {"ps": 2, "ws": 11, "pt": 2, "topk_mode": "each"},
+    ):
         q, k = videos((1, 4, 8, 30, 35), device)
         flow = flows(1, 4, 2, (30, 35), device, size=4)
         wanted = ops.nonlocal_search(q.cpu(), k.cpu(), flow.cpu(), wt=1, k=7, nheads=2, **options)
