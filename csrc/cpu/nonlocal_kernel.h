@@ -15,8 +15,10 @@ struct NonlocalScratch {
   std::vector<uint8_t> patch_seen;      // [ps, ps]
   std::vector<Along<T>> rows, columns;  // [ps, side]: of tap and candidate
   std::vector<int> row_slot;            // [ps, side]: row of `lines` of the first sample
-  std::vector<T> lines;                 // rows of one key plane, sampled along x: [rows, ps * side]
-  std::vector<T> sums;                  // [side, side]
+  int wide;                             // ps * side, rounded up to whole vectors
+  std::vector<T> lines;                 // rows of one key plane, sampled along x: [rows, wide]
+  std::vector<T> spread, seen;          // one row of taps and whether it is seen: [wide]
+  std::vector<T> sums;                  // [side, wide], then [side, side]
   std::vector<Placed<T>> places;
   std::vector<NonlocalCandidate<T>> found;
 };
@@ -42,33 +44,41 @@ void load_query(const NonlocalArgs<T>& a, const NonlocalQuery& query, NonlocalSc
   }
 }
 
-// Adds one key plane to the sums of all candidates of a window. Lanes run over a row of candidates.
+// Adds one key plane to the sums of all candidates of a window. Lanes run over a row of candidates, once a column of
+// taps: positions e = tap column * side + candidate column, whose sums are added over the taps at the end.
 template <typename T, bool kProd, bool kBilinear, bool kMasked>
 void add_plane(const NonlocalArgs<T>& a, const T* patch, const T* plane, int side, int first_row, int line_count,
                NonlocalScratch<T>& w) {
-  const int ps = a.s.ps, wide = ps * side;
+  const int ps = a.s.ps, wide = w.wide;
   for (int r = 0; r < line_count; ++r) {
     const T* from = plane + int64_t(mirror_index(first_row + r, a.k_height)) * a.k_width;
     T* line = w.lines.data() + static_cast<size_t>(r) * wide;
-    for (int e = 0; e < wide; ++e) {
+    for (int e = 0; e < ps * side; ++e) {
       const Along<T>& x = w.columns[e];
       line[e] = kBilinear ? blend(from[x.low], from[x.high], x.fraction) : from[x.low];
     }
   }
-  for (int tap = 0; tap < ps * ps; ++tap) {
-    if (kMasked && !w.patch_seen[tap]) continue;
-    const int ty = tap / ps, tx = tap % ps;
-    const T u = patch[tap];
+  for (int ty = 0; ty < ps; ++ty) {
+    for (int tx = 0; tx < ps; ++tx) {
+      const int tap = ty * ps + tx;
+      std::fill_n(w.spread.data() + tx * side, side, patch[tap]);
+      if (kMasked) {
+        for (int j = 0; j < side; ++j) w.seen[tx * side + j] = w.patch_seen[tap] && w.columns[tx * side + j].seen;
+      }
+    }
     for (int i = 0; i < side; ++i) {
       const Along<T>& y = w.rows[ty * side + i];
       if (kMasked && !y.seen) continue;
-      const T* low = w.lines.data() + static_cast<size_t>(w.row_slot[ty * side + i]) * wide + tx * side;
+      const T* low = w.lines.data() + static_cast<size_t>(w.row_slot[ty * side + i]) * wide;
       const T* high = low + wide;
-      T* sum = w.sums.data() + i * side;
-      for (int j = 0; j < side; ++j) {
-        const T v = kBilinear ? blend(low[j], high[j], y.fraction) : low[j];
-        const T term = kProd ? u * v : (u - v) * (u - v);
-        sum[j] += kMasked && !w.columns[tx * side + j].seen ? T(0) : term;
+      const T fraction = y.fraction;
+      const T *spread = w.spread.data(), *seen = w.seen.data();
+      T* __restrict sum = w.sums.data() + static_cast<size_t>(i) * wide;
+#pragma GCC ivdep
+      for (int e = 0; e < wide; ++e) {
+        const T v = kBilinear ? blend(low[e], high[e], fraction) : low[e];
+        const T u = spread[e], term = kProd ? u * v : (u - v) * (u - v);
+        sum[e] += kMasked && seen[e] == 0 ? T(0) : term;
       }
     }
   }
@@ -92,8 +102,11 @@ void window_sums(const NonlocalArgs<T>& a, const NonlocalQuery& query, const Pla
   }
   for (int& slot : w.row_slot) slot -= first;
   const int lines = last - first + 2;
-  w.lines.resize(static_cast<size_t>(lines) * ps * side);
-  w.sums.assign(side * side, T(0));
+  constexpr int kLanes = kVectorBytes / sizeof(T);
+  w.wide = (ps * side + kLanes - 1) / kLanes * kLanes;
+  w.lines.resize(static_cast<size_t>(lines) * w.wide);
+  w.spread.assign(w.wide, T(0)), w.seen.assign(w.wide, T(0));
+  w.sums.assign(static_cast<size_t>(side) * w.wide, T(0));
   const int64_t size = int64_t(a.k_height) * a.k_width;
   const T* patch = w.patch.data();
   for (int pk = 0; pk < a.s.pt; ++pk) {
@@ -110,6 +123,13 @@ void window_sums(const NonlocalArgs<T>& a, const NonlocalQuery& query, const Pla
         a.s.bilinear ? add(std::true_type{}, std::true_type{}) : add(std::true_type{}, std::false_type{});
       else
         a.s.bilinear ? add(std::false_type{}, std::true_type{}) : add(std::false_type{}, std::false_type{});
+    }
+  }
+  for (int i = 0; i < side; ++i) {
+    for (int j = 0; j < side; ++j) {
+      T sum = 0;
+      for (int tx = 0; tx < ps; ++tx) sum += w.sums[static_cast<size_t>(i) * w.wide + tx * side + j];
+      w.sums[i * side + j] = sum;  // no later sum lies there: wide >= side
     }
   }
 }
