@@ -264,14 +264,15 @@ def test_opcheck(device):
         torch.library.opcheck(library.patch_dots.default, plain)
 
 
-def test_compiles_to_one_graph(device):
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiles_to_one_graph(device, dynamic):
     v, weights, offsets = case("float", {"stride0": 1}, device=device)
     inputs = [v.requires_grad_(), weights.requires_grad_(), offsets.requires_grad_()]
 
     def run(v, weights, offsets):
         return ops.weighted_patch_sum(v, ops.normalise_distances(weights), offsets, ps=3, stride0=1, merge_heads=True)
 
-    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(run, fullgraph=True, dynamic=dynamic, backend="aot_eager")
     expected, found = run(*inputs), compiled(*inputs)
     torch.testing.assert_close(found, expected)
     for a, b in zip(torch.autograd.grad(found.sum(), inputs), torch.autograd.grad(expected.sum(), inputs), strict=True):

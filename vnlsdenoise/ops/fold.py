@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.ops._checks import check_tensor
-from vnlsdenoise.ops._neighbours import FLOATING, check_geometry, working_dtype
+from vnlsdenoise.ops._neighbours import FLOATING, check_geometry, check_sizes, working_dtype
 from vnlsdenoise.ops._operator import operator
 
 MOST_TAPS = 64  # kMostTaps of csrc/fold.h
@@ -181,7 +181,7 @@ def ifold(
     if len(shape) not in (4, 5):
         raise ValueError(f"video_shape must be (T, C, H, W) or (B, T, C, H, W), got {shape}")
     lead = "B " if len(shape) == 5 else ""
-    check_tensor("patches", patches, f"{lead}N 1 pt {shape[-3]} ps ps", FLOATING)
+    check_sizes("patches", patches, (*lead.split(), "N", 1, "pt", shape[-3], "ps", "ps"), FLOATING)
     if patches.shape[-1] != patches.shape[-2] or patches.shape[:-6] != shape[:-4]:
         raise ValueError(
             f"patches must have shape [{lead}N, 1, pt, {shape[-3]}, ps, ps] of a video {list(shape)}, "
@@ -196,7 +196,7 @@ def ifold(
     if sums is None:
         base = patches.new_zeros(whole, dtype=dtype)
     else:
-        check_tensor("sums", sums, " ".join(map(str, shape)), (patches.dtype,), patches)
+        check_sizes("sums", sums, shape, (patches.dtype,), patches)
         base = sums.to(dtype).reshape(whole)
     out: Tensor = _fold(batched.to(dtype), base, list(grid._replace(start=start, queries=count)))
     return out.reshape(shape).to(patches.dtype)
