@@ -338,6 +338,8 @@ def test_wrong_input_is_named():
         ops.weighted_patch_sum(v, weights, offsets, ps=3, stride0=2)
     with pytest.raises(ValueError, match=r"fewer than 2\^30 pixels per batch item, got 1073741824"):
         check_limits(Form(1, 1, 1, 2**15, 2**15, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1, 1))
+    with pytest.raises(ValueError, match=r"patches must reach fewer than 2\^29 pixels"):
+        ops.weighted_patch_sum(v, weights, offsets, ps=3, stride0=1, dilation=2**30)
     with pytest.raises(ValueError, match="ps must be greater than 0, got 0"):
         ops.weighted_patch_sum(v, weights, offsets, ps=0, stride0=1)
     with pytest.raises(TypeError, match="stride0 must be an int, got float"):

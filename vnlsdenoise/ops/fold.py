@@ -14,6 +14,7 @@ from vnlsdenoise.ops._neighbours import FLOATING, check_geometry, check_sizes, w
 from vnlsdenoise.ops._operator import operator
 
 MOST_TAPS = 64  # kMostTaps of csrc/fold.h
+MOST_STEP = 2**20  # so that taps have 32-bit coordinates
 
 
 class Grid(NamedTuple):
@@ -221,6 +222,8 @@ def _grid(
     check_geometry(ps=ps, pt=pt, stride=stride, dilation=dilation)
     if ps > MOST_TAPS or pt > MOST_TAPS:
         raise ValueError(f"ps and pt must be at most {MOST_TAPS}, got {ps} and {pt}")
+    if max(stride, dilation) >= MOST_STEP:
+        raise ValueError(f"stride and dilation must be less than 2^20, got {stride} and {dilation}")
     if border not in ("reflect", "zero"):
         raise ValueError(f"border must be 'reflect' or 'zero', got {border!r}")
     batch, frames, channels, height, width = shape
