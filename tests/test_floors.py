@@ -13,6 +13,7 @@ FLOORS = [
     ["engine"],
     ["api"],
     ["classic", "learned", "scenes", "budget"],
+    ["nn_aggregation"],
     ["noise", "planes"],
     ["ops"],
     ["video"],

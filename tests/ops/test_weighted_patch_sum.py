@@ -176,6 +176,28 @@ def test_gradients(device, operator, reflect, kind):
 
 
 @pytest.mark.parametrize("kind", ["int", "float"])
+@pytest.mark.parametrize("channels", [4, 12, 16, 20, 64, 132, 5])
+def test_any_number_of_channels(device, kind, channels):
+    """Packs of channels, and lanes that share them, against float64 on the CPU; also from unaligned memory."""
+    weights, offsets = lists(kind, rows=6, columns=7, count=3)
+    v, g = (torch.randn(1, 2, channels, 6, 7, dtype=torch.float64) for _ in range(2))
+
+    def run(v, weights, offsets, g):
+        moves = [offsets.requires_grad_()] if kind == "float" else []
+        inputs = [v.requires_grad_(), weights.requires_grad_(), *moves]
+        out = ops.weighted_patch_sum(v, weights, offsets, ps=3, stride0=1)
+        return [out.detach(), *torch.autograd.grad(out, inputs, g[:, None])]
+
+    exact = run(v.clone(), weights.clone(), offsets.clone(), g)
+    shifted = torch.empty(v.numel() + 1, device=device)[1:].view_as(v).copy_(v)
+    for image in (v.float().to(device), shifted):
+        lists_ = weights.float().to(device), offsets.float().to(device) if kind == "float" else offsets.to(device)
+        found = run(image, *lists_, g.float().to(device))
+        for a, b in zip(found, exact, strict=True):
+            torch.testing.assert_close(a.double().cpu(), b, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["int", "float"])
 def test_runs_and_batches_give_the_same_bytes(device, kind):
     def run(v, weights, offsets):
         inputs = [v.clone().requires_grad_(), weights.clone().requires_grad_()]
