@@ -14,6 +14,7 @@ FLOORS = [
     ["api"],
     ["nn"],
     ["classic", "learned", "scenes", "budget"],
+    ["nn_aggregation"],
     ["noise", "planes"],
     ["nn"],
     ["ops"],

@@ -121,6 +121,8 @@ def test_wrong_input_is_named():
         ops.iunfold(video, ps=3, border="wrap")
     with pytest.raises(ValueError, match="ps and pt must be at most 64, got 65 and 1"):
         ops.unfold(video, ps=65)
+    with pytest.raises(ValueError, match=r"stride and dilation must be less than 2\^20, got 1 and 1048576"):
+        ops.unfold(video, ps=3, dilation=2**20)
     patches = ops.unfold(video, ps=3)
     with pytest.raises(
         ValueError, match=r"patches must have shape \[N, 1, pt, 3, ps, ps\], got \[189, 1, 1, 2, 3, 3\]"

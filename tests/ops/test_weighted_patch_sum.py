@@ -176,6 +176,28 @@ def test_gradients(device, operator, reflect, kind):
 
 
 @pytest.mark.parametrize("kind", ["int", "float"])
+@pytest.mark.parametrize("channels", [4, 12, 16, 20, 64, 132, 5])
+def test_any_number_of_channels(device, kind, channels):
+    """Packs of channels, and lanes that share them, against float64 on the CPU; also from unaligned memory."""
+    weights, offsets = lists(kind, rows=6, columns=7, count=3)
+    v, g = (torch.randn(1, 2, channels, 6, 7, dtype=torch.float64) for _ in range(2))
+
+    def run(v, weights, offsets, g):
+        moves = [offsets.requires_grad_()] if kind == "float" else []
+        inputs = [v.requires_grad_(), weights.requires_grad_(), *moves]
+        out = ops.weighted_patch_sum(v, weights, offsets, ps=3, stride0=1)
+        return [out.detach(), *torch.autograd.grad(out, inputs, g[:, None])]
+
+    exact = run(v.clone(), weights.clone(), offsets.clone(), g)
+    shifted = torch.empty(v.numel() + 1, device=device)[1:].view_as(v).copy_(v)
+    for image in (v.float().to(device), shifted):
+        lists_ = weights.float().to(device), offsets.float().to(device) if kind == "float" else offsets.to(device)
+        found = run(image, *lists_, g.float().to(device))
+        for a, b in zip(found, exact, strict=True):
+            torch.testing.assert_close(a.double().cpu(), b, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["int", "float"])
 def test_runs_and_batches_give_the_same_bytes(device, kind):
     def run(v, weights, offsets):
         inputs = [v.clone().requires_grad_(), weights.clone().requires_grad_()]
@@ -264,14 +286,15 @@ def test_opcheck(device):
         torch.library.opcheck(library.patch_dots.default, plain)
 
 
-def test_compiles_to_one_graph(device):
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiles_to_one_graph(device, dynamic):
     v, weights, offsets = case("float", {"stride0": 1}, device=device)
     inputs = [v.requires_grad_(), weights.requires_grad_(), offsets.requires_grad_()]
 
     def run(v, weights, offsets):
         return ops.weighted_patch_sum(v, ops.normalise_distances(weights), offsets, ps=3, stride0=1, merge_heads=True)
 
-    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(run, fullgraph=True, dynamic=dynamic, backend="aot_eager")
     expected, found = run(*inputs), compiled(*inputs)
     torch.testing.assert_close(found, expected)
     for a, b in zip(torch.autograd.grad(found.sum(), inputs), torch.autograd.grad(expected.sum(), inputs), strict=True):
@@ -337,6 +360,8 @@ def test_wrong_input_is_named():
         ops.weighted_patch_sum(v, weights, offsets, ps=3, stride0=2)
     with pytest.raises(ValueError, match=r"fewer than 2\^30 pixels per batch item, got 1073741824"):
         check_limits(Form(1, 1, 1, 2**15, 2**15, 1, 1, 1, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1, 1))
+    with pytest.raises(ValueError, match=r"patches must reach fewer than 2\^29 pixels"):
+        ops.weighted_patch_sum(v, weights, offsets, ps=3, stride0=1, dilation=2**30)
     with pytest.raises(ValueError, match="ps must be greater than 0, got 0"):
         ops.weighted_patch_sum(v, weights, offsets, ps=0, stride0=1)
     with pytest.raises(TypeError, match="stride0 must be an int, got float"):

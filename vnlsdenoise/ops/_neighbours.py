@@ -22,10 +22,26 @@ def check_geometry(**values: int) -> None:
     check_positive(**values)
 
 
+def check_sizes(
+    name: str,
+    tensor: Tensor,
+    sizes: tuple[int | str, ...],
+    dtypes: tuple[torch.dtype, ...],
+    like: Tensor | None = None,
+) -> None:
+    """`check_tensor` for sizes taken from other tensors, which a compiler may not know yet: no text unless it fails."""
+    shape = tuple(tensor.shape) if isinstance(tensor, Tensor) else sizes
+    if len(shape) != len(sizes) or any(
+        not isinstance(size, str) and size != found for size, found in zip(sizes, shape, strict=True)
+    ):
+        raise ValueError(f"{name} must have shape [{', '.join(map(str, sizes))}], got {list(shape)}")
+    check_tensor(name, tensor, "...", dtypes, like)
+
+
 def check_lists(weights: Tensor, offsets: Tensor, like: Tensor) -> None:
     """weights [B, HD, T, nH, nW, K] and offsets [..., K, 3] that agree with each other and with the video `like`."""
     check_tensor("weights", weights, "B HD T nH nW K", FLOATING, like)
-    check_tensor("offsets", offsets, " ".join(str(n) for n in (*weights.shape, 3)), OFFSETS, like)
+    check_sizes("offsets", offsets, (*weights.shape, 3), OFFSETS, like)
 
 
 def list_type(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -43,7 +59,7 @@ def channels_last(name: str, video: Tensor, heads: int) -> Tensor:
             raise ValueError(f"{name} must have channels that {heads} heads divide, got {video.shape[2]}")
         video = video.reshape(*video.shape[:2], heads, -1, *video.shape[3:]).transpose(1, 2)
     else:
-        check_tensor(name, video, f"B {heads} T F H W", FLOATING)
+        check_sizes(name, video, ("B", heads, "T", "F", "H", "W"), FLOATING)
     return video.permute(0, 1, 2, 4, 5, 3).flatten(0, 1).to(working_dtype(video)).contiguous()
 
 

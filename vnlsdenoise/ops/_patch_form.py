@@ -46,7 +46,13 @@ class Form(NamedTuple):
 
 
 def check_limits(form: Form) -> None:
-    """Raise where the kernels' 32-bit codes would not reach; everything else is counted in 64 bits."""
+    """Raise where the kernels' 32-bit coordinates and codes would not reach; all else is counted in 64 bits."""
+    reach = form.patch * max(form.dilation_in, form.dilation_out)
+    if reach >= MOST_PIXELS // 2 or max(form.rows, form.columns) * form.stride_out >= MOST_PIXELS:
+        raise ValueError(
+            f"patches must reach fewer than 2^29 pixels and queries span fewer than 2^30, got {reach} and "
+            f"{form.rows} x {form.columns} queries {form.stride_out} pixels apart"
+        )
     pixels = form.frames * form.height * form.width
     if pixels >= MOST_PIXELS:
         raise ValueError(f"a video must have fewer than 2^30 pixels per batch item, got {pixels}: cut it in time")

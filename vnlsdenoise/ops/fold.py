@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.ops._checks import check_tensor
-from vnlsdenoise.ops._neighbours import FLOATING, check_geometry, working_dtype
+from vnlsdenoise.ops._neighbours import FLOATING, check_geometry, check_sizes, working_dtype
 from vnlsdenoise.ops._operator import operator
 
 MOST_TAPS = 64  # kMostTaps of csrc/fold.h
+MOST_STEP = 2**20  # so that taps have 32-bit coordinates
 
 
 class Grid(NamedTuple):
@@ -181,7 +182,7 @@ def ifold(
     if len(shape) not in (4, 5):
         raise ValueError(f"video_shape must be (T, C, H, W) or (B, T, C, H, W), got {shape}")
     lead = "B " if len(shape) == 5 else ""
-    check_tensor("patches", patches, f"{lead}N 1 pt {shape[-3]} ps ps", FLOATING)
+    check_sizes("patches", patches, (*lead.split(), "N", 1, "pt", shape[-3], "ps", "ps"), FLOATING)
     if patches.shape[-1] != patches.shape[-2] or patches.shape[:-6] != shape[:-4]:
         raise ValueError(
             f"patches must have shape [{lead}N, 1, pt, {shape[-3]}, ps, ps] of a video {list(shape)}, "
@@ -196,7 +197,7 @@ def ifold(
     if sums is None:
         base = patches.new_zeros(whole, dtype=dtype)
     else:
-        check_tensor("sums", sums, " ".join(map(str, shape)), (patches.dtype,), patches)
+        check_sizes("sums", sums, shape, (patches.dtype,), patches)
         base = sums.to(dtype).reshape(whole)
     out: Tensor = _fold(batched.to(dtype), base, list(grid._replace(start=start, queries=count)))
     return out.reshape(shape).to(patches.dtype)
@@ -221,6 +222,8 @@ def _grid(
     check_geometry(ps=ps, pt=pt, stride=stride, dilation=dilation)
     if ps > MOST_TAPS or pt > MOST_TAPS:
         raise ValueError(f"ps and pt must be at most {MOST_TAPS}, got {ps} and {pt}")
+    if max(stride, dilation) >= MOST_STEP:
+        raise ValueError(f"stride and dilation must be less than 2^20, got {stride} and {dilation}")
     if border not in ("reflect", "zero"):
         raise ValueError(f"border must be 'reflect' or 'zero', got {border!r}")
     batch, frames, channels, height, width = shape

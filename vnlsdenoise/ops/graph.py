@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.ops._checks import check_tensor
-from vnlsdenoise.ops._neighbours import FLOATING, check_geometry
+from vnlsdenoise.ops._neighbours import FLOATING, check_geometry, check_sizes
 
 _WHOLE = (torch.int32, torch.int64)
 
@@ -62,8 +62,8 @@ def scatter_tensor(
     Q1 counts the pixels of the key grid in raster order over T x nH1 x nW1. Differentiable by values: a copy.
     """
     keys, count = _key_pixels(offsets, stride0, stride1, height, width)
-    check_tensor("values", values, _words(offsets), (*FLOATING, *_WHOLE), offsets)
-    check_tensor("labels", labels, _words(offsets), _WHOLE, offsets)
+    check_sizes("values", values, tuple(offsets.shape[:-1]), (*FLOATING, *_WHOLE), offsets)
+    check_sizes("labels", labels, tuple(offsets.shape[:-1]), _WHOLE, offsets)
     flat = labels.reshape(keys.shape).long()
     if size is None:
         size = int(flat.max()) + 1 if flat.numel() else 0
@@ -83,8 +83,8 @@ def gather_tensor(
 ) -> Tensor:
     """The inverse of `scatter_tensor`: from the lists of the pixels, [B, HD, Q1, S], back to [B, HD, T, nH, nW, K]."""
     keys, count = _key_pixels(offsets, stride0, stride1, height, width)
-    check_tensor("values", values, f"{offsets.shape[0]} {offsets.shape[1]} {count} S", (*FLOATING, *_WHOLE), offsets)
-    check_tensor("labels", labels, _words(offsets), _WHOLE, offsets)
+    check_sizes("values", values, (*offsets.shape[:2], count, "S"), (*FLOATING, *_WHOLE), offsets)
+    check_sizes("labels", labels, tuple(offsets.shape[:-1]), _WHOLE, offsets)
     size = values.shape[-1]
     flat = labels.reshape(keys.shape).long()
     held = (flat >= 0) & (flat < size) & (keys < count)
@@ -117,7 +117,7 @@ def scatter_topk(
     Differentiable by weights.
     """
     check_geometry(k=k)
-    check_tensor("weights", weights, _words(offsets), FLOATING, offsets)
+    check_sizes("weights", weights, tuple(offsets.shape[:-1]), FLOATING, offsets)
     where = {"stride0": stride0, "stride1": stride1, "height": height, "width": width}
     worst = -torch.inf if descending else torch.inf
     lists = scatter_tensor(weights, offsets, labels, **where, invalid=worst)
@@ -132,10 +132,6 @@ def scatter_topk(
     batch, heads, frames = offsets.shape[:3]
     grid = (batch, heads, frames, (height - 1) // stride1 + 1, (width - 1) // stride1 + 1, k)
     return values.view(grid), moves.view(*grid, 3)
-
-
-def _words(offsets: Tensor) -> str:
-    return " ".join(str(n) for n in offsets.shape[:-1])
 
 
 def _key_pixels(offsets: Tensor, stride0: int, stride1: int, height: int, width: int) -> tuple[Tensor, int]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.ops._checks import check_tensor
-from vnlsdenoise.ops._neighbours import FLOATING, OFFSETS, check_geometry, list_type, working_dtype
+from vnlsdenoise.ops._neighbours import FLOATING, OFFSETS, check_geometry, check_sizes, list_type, working_dtype
 from vnlsdenoise.ops._patch_form import Form, gather, spread
 
 
@@ -86,14 +86,14 @@ def scatter_patches(
     """
     if len(video_shape) != 4:
         raise ValueError(f"video_shape must be (T, C, H, W), got {tuple(video_shape)}")
-    check_tensor("patches", patches, f"N K pt {video_shape[1]} ps ps", FLOATING)
+    check_sizes("patches", patches, ("N", "K", "pt", video_shape[1], "ps", "ps"), FLOATING)
     number, count, pt, channels, ps, width = patches.shape
     if ps != width:
         raise ValueError(f"patches must be square, got {ps} x {width}")
-    check_tensor("positions", positions, f"{number} {count} 3", OFFSETS, patches)
+    check_sizes("positions", positions, (number, count, 3), OFFSETS, patches)
     if weights is None:
         weights = patches.new_ones(number, count)
-    check_tensor("weights", weights, f"{number} {count}", FLOATING, patches)
+    check_sizes("weights", weights, (number, count), FLOATING, patches)
     dtype = working_dtype(patches)
     form, lists = _lists(
         tuple(video_shape),
@@ -127,7 +127,7 @@ def _lists(
 ) -> tuple[Form, tuple[Tensor, Tensor]]:
     """One column of queries at the origin, so that offsets are positions; their patches lie below each other."""
     check_geometry(ps=ps, pt=pt, dilation=dilation)
-    check_tensor("positions", positions, " ".join(map(str, (*weights.shape, 3))), OFFSETS, weights)
+    check_sizes("positions", positions, (*weights.shape, 3), OFFSETS, weights)
     frames, channels, height, width = shape
     rows, count = weights.shape
     form = Form(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.ops._checks import check_tensor
-from vnlsdenoise.ops._neighbours import FLOATING, working_dtype
+from vnlsdenoise.ops._neighbours import FLOATING, check_sizes, working_dtype
 from vnlsdenoise.ops._operator import operator
 
 
@@ -66,13 +66,13 @@ def weighted_filter(images: Tensor, weights: Tensor, *, bias: Tensor | None = No
     """
     check_tensor("images", images, "B C H W", FLOATING)
     batch, channels, height, width = images.shape
-    check_tensor("weights", weights, f"{batch} N*N {height} {width}", FLOATING, images)
+    check_sizes("weights", weights, (batch, "N*N", height, width), FLOATING, images)
     side = math.isqrt(weights.shape[1])
     if side * side != weights.shape[1] or side % 2 == 0:
         raise ValueError(f"weights must have N * N channels with N odd, got {weights.shape[1]}")
     dtype = working_dtype(images)
     out = _filter(images.to(dtype), weights.to(dtype), side, splat)
     if bias is not None:
-        check_tensor("bias", bias, str(channels), FLOATING, images)
+        check_sizes("bias", bias, (channels,), FLOATING, images)
         out = out + bias.to(dtype)[:, None, None]
     return out.to(images.dtype)  # type: ignore[no-any-return]

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from vnlsdenoise.ops._checks import check_tensor
 from vnlsdenoise.ops._neighbours import (
     channels_last,
     check_geometry,
     check_lists,
+    check_sizes,
     coverage,
     inverse_coverage,
     list_type,
@@ -151,7 +151,7 @@ def nonlocal_scatter(
         v, weights, offsets, ps, stride0, 1, dilation, reflect_bounds, use_adj
     )
     check_geometry(planes=planes)
-    check_tensor("labels", labels, " ".join(str(n) for n in weights.shape), (torch.int32, torch.int64), v)
+    check_sizes("labels", labels, tuple(weights.shape), (torch.int32, torch.int64), v)
     # Plane s of frame t is frame s * T + t of a longer video, whose mirror then is never met: frames fold here.
     frames = form.frames
     period = max(2 * (frames - 1), 1)
