@@ -39,8 +39,32 @@ class Settings:
     channels_last: bool = False
 
     def numbers(self, channels_last: bool) -> list[int]:
-        values = list(self.__dict__.values())
-        return [int(v) for v in values[:-1]] + [int(channels_last)]
+        """In the order of the fields; spelled out, as torch.compile does not trace loops over them."""
+        return [
+            int(value)
+            for value in (
+                self.heads,
+                self.ws,
+                self.ws_interior,
+                self.ps,
+                self.pt,
+                self.dilation,
+                self.prod,
+                self.reflect,
+                self.full,
+                self.bilinear,
+                self.stride0,
+                self.stride_q,
+                self.first_tap,
+                self.off_h,
+                self.off_w,
+                self.self_action,
+                self.lists,
+                self.keep,
+                self.differentiable,
+                channels_last,
+            )
+        ]
 
 
 _CHANNELS_LAST = len(Settings.__dataclass_fields__) - 1
