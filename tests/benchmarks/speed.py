@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-import vnlsdenoise
 from vnlsdenoise import ops
 from vnlsdenoise.classic.motion import Tvl1Motion
 from vnlsdenoise.classic.planar import PlanarDenoiser
@@ -138,13 +137,14 @@ def denoiser(height: int, width: int, preset: str, device: str, frames: int) -> 
             pass
     synchronise(device)
     wall, cpu = time.perf_counter() - start, time.process_time() - start_cpu
-    peak = torch.cuda.max_memory_allocated() / 2**20 if device.startswith("cuda") else float("nan")
-    return {
+    figures = {
         "ms_per_frame": 1e3 * wall / frames,
         "frames_per_second": frames / wall,
         "cpu_ms_per_frame": 1e3 * cpu / frames,
-        "peak_MiB": peak,
     }
+    if device.startswith("cuda"):
+        figures["peak_MiB"] = torch.cuda.max_memory_allocated() / 2**20
+    return figures
 
 
 def main() -> None:
@@ -184,10 +184,11 @@ def main() -> None:
             for preset in options.presets.split(","):
                 figures = denoiser(height, width, preset, device, options.frames)
                 entry["denoiser"][preset] = figures
+                memory = f" peak {figures['peak_MiB']:.0f} MiB" if "peak_MiB" in figures else ""
                 print(
                     f"{size:6} denoiser {preset:10} {figures['ms_per_frame']:9.2f} ms a frame "
-                    f"{figures['frames_per_second']:7.2f} frames/s {figures['cpu_ms_per_frame']:9.1f} CPU-ms a frame "
-                    f"peak {figures['peak_MiB']:.0f} MiB",
+                    f"{figures['frames_per_second']:7.2f} frames/s {figures['cpu_ms_per_frame']:9.1f} CPU-ms a frame"
+                    f"{memory}",
                     flush=True,
                 )
     if options.json:
