@@ -168,9 +168,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "sizes": {},
     }
-    print(
-        f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads, vnlsdenoise from {vnlsdenoise.__name__}"
-    )
+    print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     for size in options.sizes.split(","):
         height, width = SIZES[size]
         entry: dict[str, Any] = {}
