@@ -48,16 +48,4 @@ Frames<const T> const_frames(const std::vector<Tensor>& tensors, const char* nam
   return frames;
 }
 
-template <typename T>
-Frames<T> mutable_frames(const std::vector<Tensor>& tensors, const char* name) {
-  STD_TORCH_CHECK(!tensors.empty() && tensors.size() <= kMaxFrames, name, ": expected 1 to ", kMaxFrames, " frames");
-  Frames<T> frames{};
-  frames.count = static_cast<int>(tensors.size());
-  for (int i = 0; i < frames.count; ++i) {
-    check_contiguous(tensors[i], name);
-    frames.data[i] = static_cast<T*>(tensors[i].mutable_data_ptr<T>());
-  }
-  return frames;
-}
-
 }  // namespace vnls

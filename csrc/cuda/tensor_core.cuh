@@ -9,8 +9,6 @@
 
 namespace vnls {
 
-constexpr int kTile = 16;
-
 using Fragment = uint32_t[4];  // a 16 x 16 tile of a left operand, or two 16 x 8 tiles of a right operand
 
 __device__ inline uint32_t shared_address(const void* p) { return static_cast<uint32_t>(__cvta_generic_to_shared(p)); }

@@ -1,18 +1,13 @@
 import itertools
-import os
-import pathlib
 
-import numpy
 import pytest
 import torch
+from golden import golden
 from reference import aggregation as reference
 
 from vnlsdenoise import ops
 from vnlsdenoise.ops._patch_form import Form, check_limits
 
-CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
-FOLDERS = [os.environ.get("VNLS_GOLDEN"), CHECKOUT.parent / "shared/golden", CHECKOUT.parents[1] / "shared/golden"]
-GOLDEN = next((pathlib.Path(f) for f in FOLDERS if f and pathlib.Path(f).is_dir()), CHECKOUT / "golden")
 OPTIONS = [
     {"ps": 1, "stride0": 1},
     {"ps": 3, "stride0": 1},
@@ -65,15 +60,14 @@ def by_head(function, v, weights, offsets, **options):
     )
 
 
-@pytest.mark.parametrize("name", sorted(p.name for p in GOLDEN.glob("wpsum_*.npz")) or ["missing"])
-def test_recorded_vectors(device, name):
+@pytest.mark.parametrize("ps", [1, 3, 5])
+@pytest.mark.parametrize("offsets_of", ["int", "f05"])
+def test_recorded_vectors(device, offsets_of, ps):
     """Outputs and gradients recorded from stnls."""
-    if not (GOLDEN / name).exists():
-        pytest.skip("no recorded vectors: set VNLS_GOLDEN to their folder")
-    with numpy.load(GOLDEN / name) as file:
+    with golden(f"wpsum_l2_{offsets_of}_s1_ps{ps}") as file:
         got = {key: torch.from_numpy(file[key]).to(device) for key in ("v", "w", "inds", "out", "go", "gv", "gw")}
         params = str(file["params"])
-    ps = int(params.split("'ps': ")[1][0])
+    assert ps == int(params.split("'ps': ")[1][0])
     v, w = got["v"][None].requires_grad_(), got["w"][None].requires_grad_()
     offsets = got["inds"][None].int() if "'int'" in params else got["inds"][None]
     out = ops.weighted_patch_sum(v, w, offsets, ps=ps, stride0=1)

@@ -49,20 +49,3 @@ class Tvl1Motion:
     def reset(self) -> None:
         """See `Motion`."""
         self._before = None
-
-
-class StillMotion:
-    """No motion: every window lies around the query's own place."""
-
-    def __init__(self) -> None:
-        self._first = True
-
-    def push(self, luma: Tensor) -> FlowPair | None:
-        """See `Motion`."""
-        first, self._first = self._first, False
-        still = luma.new_zeros((2, 1, 1))
-        return None if first else FlowPair(still, still, 1)
-
-    def reset(self) -> None:
-        """See `Motion`."""
-        self._first = True
