@@ -12,6 +12,8 @@ from vnlsdenoise.classic.motion import FlowPair
 from vnlsdenoise.classic.presets import Level, Pass, Preset
 from vnlsdenoise.classic.window import SlidingWindow
 
+CANDIDATES_A_NEIGHBOR = 3  # at least so many are searched for each patch of a group
+
 
 @dataclass
 class LevelFrame:
@@ -45,6 +47,14 @@ def _query_grid(height: int, width: int, patch: int, stride: int, phase: int, de
     columns = sorted({*range(phase, width - patch + 1, stride), 0, width - patch})
     grid = torch.meshgrid(torch.tensor(rows), torch.tensor(columns), indexing="ij")
     return torch.stack(grid, -1).reshape(-1, 2).to(device=device, dtype=torch.int32)
+
+
+def _own_side(step: Pass, frames: int) -> int:
+    """Side of the search window in the own frame: the pass's, or what a short clip needs to fill a group."""
+    side, elsewhere = step.side, (frames - 1) * step.side_other**2
+    while side**2 + elsewhere < CANDIDATES_A_NEIGHBOR * step.neighbors:
+        side += 2
+    return side
 
 
 class LevelDenoiser:
@@ -173,7 +183,7 @@ class LevelDenoiser:
                 frame=index,
                 patch=step.patch,
                 neighbors=step.neighbors,
-                side=step.side,
+                side=_own_side(step, len(window)),
                 side_other=step.side_other,
             )
             yield queries, offsets

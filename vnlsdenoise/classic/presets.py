@@ -8,7 +8,7 @@ class Pass:
     """One pass of search, filter and aggregation.
 
     patch: side of a patch. neighbors: patches a group. stride: distance of queries.
-    side, side_other: search window in the own frame and in the others.
+    side, side_other: search window in the own frame (at the least) and in the others.
     mean_threshold: of the group mean's DCT, in deviations of its noise (step 1 only).
     """
 
@@ -52,7 +52,9 @@ class Preset:
 
 
 def _shrink(patch: int, neighbors: int, stride: int, mean_threshold: float) -> Pass:
-    return Pass(patch, neighbors, stride, side=9, side_other=5, mean_threshold=mean_threshold)
+    # Patches of one frame that overlap share their noise. In flat areas a wide window finds those that share a ripple of
+    # it, which their mean and the eigenvalues then take for signal: gratings. Other frames' noise is independent.
+    return Pass(patch, neighbors, stride, side=5, side_other=5, mean_threshold=mean_threshold)
 
 
 def _wiener(patch: int, neighbors: int, stride: int, side: int = 15) -> Pass:
