@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vnlsdenoise.ops._checks import check_positive
 from vnlsdenoise.ops._fixed import fixed_scale, from_fixed
+from vnlsdenoise.ops._neighbours import check_geometry
 from vnlsdenoise.ops._operator import operator
 
 # Order as in enum Self of csrc/nonlocal.h.
@@ -251,10 +253,8 @@ class WindowSearch:
     itype: str = "float"
 
     def __post_init__(self) -> None:
-        for name in ("ws", "ps", "stride0", "stride1", "dilation", "pt"):
-            value = getattr(self, name)
-            if not value > 0:
-                raise ValueError(f"{name} must be greater than 0, got {value}")
+        check_geometry(ws=self.ws, ps=self.ps, dilation=self.dilation, pt=self.pt)
+        check_positive(stride1=self.stride1)
         for name, choices in (
             ("dist_type", ("l2", "prod")),
             ("topk_mode", ("all", "each", "none")),

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.ops._checks import check_tensor
+from vnlsdenoise.ops._neighbours import check_geometry
 from vnlsdenoise.ops._windows import WindowSearch
 from vnlsdenoise.ops.search_flow import search_flow, window_frames
 
@@ -26,6 +27,7 @@ def split_heads(name: str, video: Tensor, nheads: int, like: Tensor | None = Non
 
 def check_pair(queries: Tensor, keys: Tensor, search: WindowSearch) -> tuple[int, int]:
     """The grid (nH, nW) of queries for videos of agreeing shapes."""
+    check_geometry(stride0=search.stride0)
     if queries.shape[:3] != keys.shape[:3]:
         raise ValueError(
             f"vid1 must agree with vid0 in batch, frames and channels, {list(queries.shape[:3])}, "
