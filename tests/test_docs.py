@@ -1,6 +1,7 @@
 """The programs of the documentation run as they stand."""
 
 import pathlib
+import re
 from typing import Any
 
 import torch
@@ -97,6 +98,20 @@ def test_lists_as_a_graph():
     at = torch.stack(torch.meshgrid(*map(torch.arange, (3, 24, 32)), indexing="ij"), -1)[:, :, :, None]
     query = (at + names["back"])[nearest.isfinite()]
     assert not (query[:, 1:] % 2).any() and bool(query.min() >= 0)
+
+
+def test_catalogue_names_every_operator_and_its_test():
+    named = []
+    for line in (ROOT / "docs" / "operators.md").read_text().splitlines():
+        names = re.findall(r"`((?:ops|nn)\.\w+)`", line) if line.startswith("|") else []
+        tests = "".join((ROOT / path).read_text() for path in re.findall(r"tests/\S+\.py", line))
+        for name in names:
+            # Some tests import the function itself; those of a reference do not count.
+            called = name.replace("ops.", r"(\bops\.|(?<![.\w]))")
+            assert re.search(rf"{called}\(", tests), f"the tests of {name} do not call it"
+        named += names
+    public = [f"ops.{name}" for name in ops.__all__] + [f"nn.{name}" for name in nn.__all__]
+    assert sorted(named) == sorted(public)
 
 
 def test_readme_operators():
