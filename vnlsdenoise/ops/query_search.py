@@ -10,7 +10,7 @@ from vnlsdenoise.ops._neighbours import check_geometry, check_sizes, working_dty
 from vnlsdenoise.ops._windows import WindowSearch
 from vnlsdenoise.ops.nonlocal_search import VIDEO_DTYPES
 from vnlsdenoise.ops.patches import gather_patches
-from vnlsdenoise.ops.search_flow import window_frames
+from vnlsdenoise.ops.search_flow import check_reach, window_frames
 
 
 def query_search(
@@ -67,8 +67,7 @@ def query_search(
 
 def _windows(video: Tensor, queries: Tensor, flows: Tensor | None, wt: int) -> tuple[Tensor, Tensor]:
     """Where every query's windows lie: (y, x) [N, W_t, 2] and frames [N, W_t]."""
-    if wt < 0:
-        raise ValueError(f"wt must be 0 or more, got {wt}")
+    check_reach(wt)
     check_tensor("queries", queries, "N 3", (torch.int32, torch.int64), video)
     frames, _, height, width = video.shape
     sizes = torch.tensor((frames, height, width), device=queries.device)
