@@ -27,7 +27,7 @@ from vnlsdenoise import ops
 CASES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "example": ((1, 512, 512), {"ws": 9, "wt": 0, "ps": 11, "k": 14, "stride0": 1, "itype": "int"}),
     "image": ((1, 5000, 5000), {"ws": 5, "wt": 0, "ps": 3, "k": 5, "stride0": 1, "itype": "int"}),
-    "video": ((128, 480, 854), {"ws": 5, "wt": 1, "ps": 3, "k": 5, "stride0": 2, "itype": "int"}),
+    "video": ((128, 480, 854), {"ws": 5, "wt": 1, "ps": 3, "k": 10, "stride0": 2, "itype": "int"}),
 }
 CORNER = 128  # side of the corner that is searched again
 MARGIN = 48  # of it is not compared: its own inner borders turn windows there

@@ -328,7 +328,8 @@ class WindowSearch:
         )
         dtype = torch.float64 if queries.dtype == torch.float64 else torch.float32
         centres = centres.to(dtype)
-        distances, offsets, _ = _search(
+        # Only the lists are held on to: what else it returns is as large as the distances.
+        distances, offsets = _search(
             queries.to(dtype),
             keys.to(dtype),
             centres if self.bilinear else centres.detach().round(),
@@ -336,7 +337,7 @@ class WindowSearch:
             float(self.stride1),
             lists * keep if keep else windows * self.ws * self.ws,
             self.normalize_bwd,
-        )
+        )[:2]
         if self.k_agg > 0 and keep:
             # Distances of the others are differentiated by nobody: the kernel leaves them out.
             offsets = _first_of_lists(offsets, lists, self.k_agg)
