@@ -111,7 +111,18 @@ def test_any_number_of_frames_with_and_without_flow(device, attention, t):
 def test_gradcheck(device, attention):
     module = attention(1, 2, ws=2, wt=1, k=2, stride1=0.7).double().to(device)
     given = inputs(2, 3, 4, channels=2, device=device)
-    assert torch.autograd.gradcheck(lambda *v: module(*v), given, nondet_tol=0.0, atol=1e-4)
+    with torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        assert torch.autograd.gradcheck(lambda *v: module(*v), given, nondet_tol=0.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("attention", BOTH)
+def test_whole_steps_are_fractional_ones_of_whole_flow(device, attention):
+    bilinear, whole = (attention(**SMALL, itype=itype).double().to(device) for itype in ("float", "int"))
+    whole.load_state_dict(bilinear.state_dict())
+    vid, *_ = inputs(device=device)
+    flows = 3 * torch.randn(1, 2, 3, 2, 2, 5, 6, dtype=torch.float64, device=device)  # one of each head
+    torch.testing.assert_close(whole(vid, flows), bilinear(vid, flows.round()))
+    assert not torch.allclose(bilinear(vid, flows), bilinear(vid, flows.round()))
 
 
 @pytest.mark.parametrize("size", [(10, 12), (3, 3), (4, 12)])
