@@ -157,6 +157,10 @@ def test_parameters_are_stored_and_dropout_only_trains(attention):
     assert torch.equal(module(vid, *flow), other(vid, *flow))
     module.train()
     assert not torch.equal(module(vid, *flow), module(vid, *flow))
+    # Of 5 channels a head: a half, rounded down, and one at least.
+    for qk_frac, channels in ((1, 5), (0.5, 2), (0.01, 1)):
+        thin = attention(**{**SMALL, "embed_dim": 5}, qk_frac=qk_frac).qkv
+        assert thin.to_q.out_channels == thin.to_k.out_channels == 2 * channels and thin.to_v.out_channels == 10
     assert "embed_dim=2" in repr(module) and "ws=3" in repr(module)
 
 
