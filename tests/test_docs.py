@@ -1,8 +1,12 @@
 """The programs of the documentation run as they stand."""
 
 import pathlib
+import re
+from typing import Any
 
 import torch
+
+from vnlsdenoise import nn, ops
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -20,11 +24,94 @@ def program(path: pathlib.Path, start: str) -> str:
     return found[0]
 
 
-def test_coming_from_stnls():
-    names: dict[str, torch.Tensor] = {}
-    exec(program(ROOT / "docs" / "coming-from-stnls.md", "search = nn.NonLocalSearch"), names)
+def run(start: str) -> dict[str, Any]:
+    """What a program of the page for users of stnls leaves behind."""
+    names: dict[str, Any] = {}
+    exec(program(ROOT / "docs" / "coming-from-stnls.md", start), names)
+    return names
+
+
+def test_search_as_module_and_function():
+    names = run("search = nn.NonLocalSearch")
+    dists, offsets = names["dists"], names["offsets"]
+    assert dists.shape == (1, 2, 3, 12, 16, 10) and offsets.shape == (*dists.shape, 3)
+    assert torch.equal(dists, names["same"][0]) and torch.equal(offsets, names["same"][1])
+    gain = (dists - names["finer"][0]) / dists  # the known neighbours are among the candidates
+    assert float(gain.min()) > -1e-4 and float(gain.mean()) > 0.01
+
+
+def test_search_and_weighted_sum():
+    names = run("attend = nn.NonLocalSearch")
     assert names["out"].shape == (1, 5, 16, 128, 128)
     assert bool(names["out"].isfinite().all())
+    module = nn.NonLocalAttention(embed_dim=8, nheads=2, ws=5, wt=2, ps=3, k=10, stride1=0.5)
+    page = " ".join((ROOT / "docs" / "coming-from-stnls.md").read_text().split())
+    assert "nn.NonLocalAttention(embed_dim=8, nheads=2, ws=5, wt=2, ps=3, k=10, stride1=0.5)" in page
+    # With identities for its convolutions the module is the program.
+    with torch.no_grad():
+        for layer in (module.qkv.to_q, module.qkv.to_k, module.qkv.to_v, module.proj):
+            layer.weight.copy_(torch.eye(16)[:, :, None, None])
+            layer.bias.zero_()
+        q, flows = names["q"][:, :3, :, :24, :24], names["flows"][:, :3, :2, :, :24, :24]
+        dists, offsets = ops.nonlocal_search(q, q, flows, ws=5, wt=1, ps=3, k=10, nheads=2, stride1=0.5)
+        weights = ops.normalise_distances(dists)
+        expected = ops.weighted_patch_sum(q, weights, offsets, ps=3, stride0=1, merge_heads=True)
+        torch.testing.assert_close(module(q, flows), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_non_local_means_restores():
+    y, x = torch.meshgrid(torch.arange(40) / 6, torch.arange(48) / 9, indexing="ij")
+    clean = torch.stack([0.5 + 0.2 * (torch.sin(y + t / 4) + torch.cos(x * c)) for t in range(3) for c in (1, 2, 3)])
+    clean = clean.unflatten(0, (1, 3, 3))
+    noisy = clean + 0.1 * torch.randn(clean.shape)
+    restored = run("def non_local_means")["non_local_means"](noisy)
+    assert restored.shape == clean.shape
+    assert float((restored - clean).square().mean()) < 0.2 * float((noisy - clean).square().mean())
+
+
+def test_loop_over_patches_has_the_bytes_of_one_call():
+    apply = run("def apply_to_patches")["apply_to_patches"]
+    video = torch.randn(3, 2, 20, 24)
+    torch.testing.assert_close(apply(lambda patches: patches, video), video)
+    one = apply(torch.tanh, video, batch=10**6)
+    for batch in (1, 100, 359):
+        assert torch.equal(apply(torch.tanh, video, batch=batch), one)
+
+
+def test_weighted_filter_as_a_layer():
+    names = run("predict = torch.nn.Conv2d")
+    images, kernels = names["images"], names["kernels"]
+    patches = torch.nn.functional.unfold(images, 5, padding=2).view(2, 3, 25, 32, 40)
+    torch.testing.assert_close(names["gathered"], (patches * kernels[:, None]).sum(2))
+    spread = (images[:, :, None] * kernels[:, None]).flatten(3).flatten(1, 2)
+    torch.testing.assert_close(names["splatted"], torch.nn.functional.fold(spread, (32, 40), 5, padding=2))
+    (names["gathered"] + names["splatted"]).sum().backward()
+    assert names["predict"].weight.grad is not None and bool(names["predict"].weight.grad.any())
+
+
+def test_lists_as_a_graph():
+    names = run("scatter_labels")
+    lists, nearest = names["lists"], names["nearest"]
+    assert torch.equal(names["returned"], names["dists"])
+    assert torch.equal(nearest.flatten(2, 4), lists.sort(-1).values[..., :2])
+    # The way back from a pixel leads to a query of its grid.
+    at = torch.stack(torch.meshgrid(*map(torch.arange, (3, 24, 32)), indexing="ij"), -1)[:, :, :, None]
+    query = (at + names["back"])[nearest.isfinite()]
+    assert not (query[:, 1:] % 2).any() and bool(query.min() >= 0)
+
+
+def test_catalogue_names_every_operator_and_its_test():
+    named = []
+    for line in (ROOT / "docs" / "operators.md").read_text().splitlines():
+        names = re.findall(r"`((?:ops|nn)\.\w+)`", line) if line.startswith("|") else []
+        tests = "".join((ROOT / path).read_text() for path in re.findall(r"tests/\S+\.py", line))
+        for name in names:
+            # Some tests import the function itself; those of a reference do not count.
+            called = name.replace("ops.", r"(\bops\.|(?<![.\w]))")
+            assert re.search(rf"{called}\(", tests), f"the tests of {name} do not call it"
+        named += names
+    public = [f"ops.{name}" for name in ops.__all__] + [f"nn.{name}" for name in nn.__all__]
+    assert sorted(named) == sorted(public)
 
 
 def test_readme_operators():

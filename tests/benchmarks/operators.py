@@ -4,6 +4,7 @@
 
 Input is normal noise; flow is smooth, a few pixels, at fractional positions. "share" is the floor (a fused multiply-add
 for every pixel or channel of every candidate, at the device's measured single-precision matrix speed) over the time.
+`--peer n3` times a search in a database of unfolded patches beside each integer search.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from patch_database import patch_database_search
 from speed import seconds, synchronise
 
 from vnlsdenoise import ops
@@ -55,7 +57,7 @@ def peak_bytes(work: Callable[[], Any], device: str) -> float:
     return torch.cuda.max_memory_allocated() - before
 
 
-def search_case(name: str, device: str, repeat: int, speed: float) -> dict[str, float]:
+def search_case(name: str, device: str, repeat: int, speed: float, peer: str | None) -> dict[str, float]:
     (frames, channels, height, width), options = SEARCHES[name]
     stride0 = options.get("stride0", 1)
     rows, columns = (height - 1) // stride0 + 1, (width - 1) // stride0 + 1
@@ -75,7 +77,7 @@ def search_case(name: str, device: str, repeat: int, speed: float) -> dict[str, 
 
     elements = frames * rows * columns * slots * options["ws"] ** 2 * options["ps"] ** 2 * channels
     time = seconds(forward, device, repeat)
-    return {
+    figures = {
         "forward_ms": 1e3 * time,
         "forward_backward_ms": 1e3 * seconds(both, device, repeat),
         "forward_MiB": peak_bytes(forward, device) / 2**20,
@@ -83,16 +85,23 @@ def search_case(name: str, device: str, repeat: int, speed: float) -> dict[str, 
         "floor_ms": 1e3 * elements / speed,
         "share": elements / speed / time,
     }
+    if peer == "n3" and options.get("itype") == "int":
+        with torch.no_grad():
 
+            def database_search() -> tuple[torch.Tensor, torch.Tensor]:
+                return patch_database_search(vid0, vid1, flows, **options)
 
-CASES: dict[str, Callable[[str, str, int, float], dict[str, float]]] = dict.fromkeys(SEARCHES, search_case)
+            figures["n3_forward_ms"] = 1e3 * seconds(database_search, device, 1)
+            figures["n3_forward_MiB"] = peak_bytes(database_search, device) / 2**20
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--cases", default=",".join(SEARCHES))
     parser.add_argument("--repeat", type=int, default=10, help="calls timed of each case")
+    parser.add_argument("--peer", choices=["n3"], help="time this beside the searches")
     parser.add_argument("--json", help="write the figures here too")
     options = parser.parse_args()
     device = options.device
@@ -102,13 +111,20 @@ def main() -> None:
     print(f"{name}, torch {torch.__version__}, {speed / 1e12:.2f} T multiply-adds a second")
     for case in options.cases.split(","):
         torch.manual_seed(0)
-        figures = report["cases"][case] = CASES[case](case, device, options.repeat, speed)
+        figures = report["cases"][case] = search_case(case, device, options.repeat, speed, options.peer)
         print(
             f"{case:5} forward {figures['forward_ms']:9.3f} ms, {figures['forward_MiB']:8.1f} MiB   with backward "
             f"{figures['forward_backward_ms']:9.3f} ms, {figures['forward_backward_MiB']:8.1f} MiB   floor "
             f"{figures['floor_ms']:8.3f} ms, share {figures['share']:.2f}",
             flush=True,
         )
+        if "n3_forward_ms" in figures:
+            ratio = figures["n3_forward_ms"] / figures["forward_ms"]
+            print(
+                f"{'':5} n3      {figures['n3_forward_ms']:9.3f} ms, {figures['n3_forward_MiB']:8.1f} MiB   "
+                f"{ratio:.1f} times the search's time",
+                flush=True,
+            )
     if options.json:
         with open(options.json, "w") as file:
             json.dump(report, file, indent=1)

@@ -19,29 +19,6 @@ def flows(b, t, slots, grid, device="cpu", size=2.0, dtype=torch.float64, heads=
     return (size * torch.randn(shape, dtype=dtype)).to(device)
 
 
-def expected(q, keys, flow, heads, wt, *, itype="float", topk_mode="all", self_action=None, **options):
-    """The reference on a public call's arguments."""
-    _, t, c, *_ = q.shape
-    q, keys = (v.unflatten(2, (heads, c // heads)).transpose(1, 2) for v in (q, keys))
-    order = [reference.frame_order(frame, t, wt) for frame in range(t)]
-    steps = torch.tensor([[f - i for f in row] for i, row in enumerate(order)]).to(q.dtype)
-    flow = flow if flow.ndim == 7 else flow[:, None]
-    flow = torch.nn.functional.pad(flow, (0, 0, 0, 0, 0, 0, 1, 0)) if flow.shape[3] < steps.shape[1] else flow
-    where = flow.permute(0, 1, 2, 5, 6, 3, 4).flip(-1)
-    centres = torch.cat((steps[:, None, None, :, None].expand(*where.shape[:-1], 1), where), -1)
-    centres = centres.repeat(1, heads // centres.shape[1], *[1] * 5)
-    if itype == "int":
-        centres = centres.round()
-    if self_action == "remove_ref_frame":
-        centres, self_action = centres[..., 1:, :], None
-    names = {"k": "k_nearest", "reflect_bounds": "reflect", "full_ws": "full", "use_adj": "adj", "strideQ": "stride_q"}
-    options = {names.get(name, name): value for name, value in options.items()}
-    options["prod"] = options.pop("dist_type", "l2") == "prod"
-    options["off"] = (options.pop("off_Hq", 0), options.pop("off_Wq", 0))
-    each = topk_mode == "each" or (self_action == "anchor_each" and topk_mode == "none")
-    return reference.search(q, keys, centres, anchor=self_action, each=each, **options)
-
-
 CASES = [
     {"ws": 3, "k": 5},
     {"ws": 5, "k": 9, "ps": 3, "stride1": 0.5},
@@ -64,6 +41,18 @@ CASES = [
     {"ws": 3, "k": -1, "self_action": "anchor", "topk_mode": "none"},
     {"ws": 3, "k": 6, "self_action": "remove"},
     {"ws": 3, "k": 6, "self_action": "remove_ref_frame"},
+    {"ws": 3, "k": 4, "itype": "int", "stride1": 2},
+    {"ws": 4, "k": 4, "itype": "int", "full_ws": False},
+    {"ws": 3, "k": 4, "ps": 2, "use_adj": True},
+    {"ws": 3, "k": 4, "ps": 3, "off_Hq": -3, "off_Wq": 1, "reflect_bounds": False},
+    {"ws": 3, "k": 4, "ps": 2, "pt": 3, "dist_type": "prod", "reflect_bounds": False},
+    {"ws": 3, "k": 4, "ps": 3, "pt": 2, "itype": "int"},
+    {"ws": 3, "k": 4, "self_action": "anchor", "dist_type": "prod"},
+    {"ws": 3, "k": 4, "self_action": "anchor_self", "itype": "int"},
+    {"ws": 3, "k": 4, "self_action": "anchor_each", "topk_mode": "each", "itype": "int"},
+    {"ws": 3, "k": 3, "self_action": "remove", "topk_mode": "each"},
+    {"ws": 3, "k": -1, "self_action": "remove", "topk_mode": "none"},
+    {"ws": 3, "k": 3, "self_action": "remove_ref_frame", "topk_mode": "each"},
 ]
 
 
@@ -85,7 +74,7 @@ def test_it_matches_the_reference_with_its_gradients(device, options, b, t, h, w
     theirs = [v.clone().requires_grad_() for v in (q, k, flow)]
     found = ops.nonlocal_search(*ours, wt=wt, nheads=heads, **options)
     k_nearest = {"k": options["k"]}
-    wanted = expected(*theirs, heads, wt, **{**options, **k_nearest})
+    wanted = reference.nonlocal_search(*theirs, heads, wt, **{**options, **k_nearest})
     close(found, wanted)
     weights = [torch.randn(v.shape, dtype=torch.float64) for v in wanted]
     seen = wanted[0].isfinite()
@@ -156,7 +145,7 @@ def test_many_neighbours_and_large_windows(device):
     flow = flows(1, 3, 2, (21, 19), device, size=4)
     for options in ({"ws": 21, "ps": 7, "k": 300}, {"ws": 21, "ps": 7, "k": 10, "itype": "int"}, {"ws": 11, "k": 100}):
         found = ops.nonlocal_search(q, k, flow, wt=1, **options)
-        close(found, expected(q.cpu(), k.cpu(), flow.cpu(), 1, 1, **options))
+        close(found, reference.nonlocal_search(q.cpu(), k.cpu(), flow.cpu(), 1, 1, **options))
 
 
 def test_smaller_windows_inside(device):
@@ -171,14 +160,24 @@ def test_smaller_windows_inside(device):
         assert torch.equal(m[:, :, :, :, -1], w[:, :, :, :, -1])
 
 
-def test_queries_of_another_size(device):
-    q = torch.randn(1, 2, 3, 16, 18, dtype=torch.float64, device=device, requires_grad=True)
-    k = torch.randn(1, 2, 3, 8, 9, dtype=torch.float64, device=device, requires_grad=True)
+@pytest.mark.parametrize(
+    ("q_size", "k_size", "options"),
+    [
+        ((16, 18), (8, 9), {"strideQ": 2}),
+        ((8, 9), (16, 18), {"strideQ": 1, "stride0": 2}),
+        ((15, 20), (8, 9), {"strideQ": 2, "itype": "int", "dist_type": "prod", "off_Hq": 1}),
+    ],
+)
+def test_queries_of_another_size(device, q_size, k_size, options):
+    q, k = (torch.randn(1, 2, 3, *s, dtype=torch.float64, device=device).requires_grad_() for s in (q_size, k_size))
     flow = flows(1, 2, 1, (8, 9), device)
-    found = ops.nonlocal_search(q, k, flow, ws=3, wt=1, k=4, ps=3, strideQ=2)
-    close(found, expected(q.cpu(), k.cpu(), flow.cpu(), 1, 1, ws=3, k=4, ps=3, strideQ=2))
-    found[0].sum().backward()
-    assert q.grad.shape == q.shape and k.grad.shape == k.shape and bool(q.grad.any() and k.grad.any())
+    found = ops.nonlocal_search(q, k, flow, ws=3, wt=1, k=4, ps=3, **options)
+    theirs = [v.detach().cpu().requires_grad_() for v in (q, k)]
+    wanted = reference.nonlocal_search(*theirs, flow.cpu(), 1, 1, ws=3, k=4, ps=3, **options)
+    close(found, wanted)
+    gradient = torch.randn_like(wanted[0])
+    got = torch.autograd.grad(found[0], (q, k), gradient.to(device))
+    close(got, torch.autograd.grad(wanted[0], theirs, gradient), rtol=1e-6, atol=1e-6)
 
 
 def test_heads_share_or_own_their_flow(device):
@@ -186,7 +185,7 @@ def test_heads_share_or_own_their_flow(device):
     for heads in (1, 2, 4):
         flow = flows(2, 3, 3, (7, 6), device, heads=heads).requires_grad_()
         found = ops.nonlocal_search(q, k, flow, ws=3, wt=1, k=4, nheads=4)
-        close(found, expected(q.cpu(), k.cpu(), flow.cpu(), 4, 1, ws=3, k=4))
+        close(found, reference.nonlocal_search(q.cpu(), k.cpu(), flow.cpu(), 4, 1, ws=3, k=4))
         found[0].sum().backward()
         assert flow.grad.shape == flow.shape
     split = [v.unflatten(2, (4, 2)).transpose(1, 2) for v in (q, k)]
@@ -217,14 +216,16 @@ def test_half_precision_is_summed_in_single(device, dtype):
     assert q.grad.dtype == dtype
 
 
-def test_only_the_first_neighbours_receive_gradient(device):
+@pytest.mark.parametrize("topk_mode", ["all", "each"])
+def test_only_the_first_neighbours_receive_gradient(device, topk_mode):
     q, k = videos((1, 3, 2, 7, 8), device)
     flow = flows(1, 3, 2, (7, 8), device)
-    grads = []
+    lists, grads = 3 if topk_mode == "each" else 1, []
     for k_agg in (2, -1):
         ours = [v.clone().requires_grad_() for v in (q, k, flow)]
-        distances, offsets = ops.nonlocal_search(*ours, ws=3, wt=1, k=5, k_agg=k_agg)
+        distances, offsets = ops.nonlocal_search(*ours, ws=3, wt=1, k=5, k_agg=k_agg, topk_mode=topk_mode)
         kept = slice(None) if k_agg > 0 else slice(2)
+        distances, offsets = distances.unflatten(5, (lists, 5)), offsets.unflatten(5, (lists, 5))
         (distances[..., kept].sum() + (offsets[..., kept, :] ** 2).sum()).backward()
         grads.append([v.grad for v in ours])
     for a, b in zip(*grads, strict=True):
@@ -260,8 +261,9 @@ def test_wild_flow_reads_nothing_outside(device, value, itype):
     torch.where(distances.isfinite(), distances, 0).sum().backward()
     assert bool(q.grad.isfinite().all() and k.grad.isfinite().all())
     if value == 1234.5 and itype == "float":
-        close(ops.nonlocal_search(q.double(), k.double(), flow.double(), ws=3, wt=1, k=12, ps=3),
-              expected(q.double().cpu(), k.double().cpu(), flow.double().cpu(), 1, 1, ws=3, k=12, ps=3))  # fmt: skip
+        given = [v.detach().double() for v in (q, k, flow)]
+        wanted = reference.nonlocal_search(*(v.cpu() for v in given), 1, 1, ws=3, k=12, ps=3)
+        close(ops.nonlocal_search(*given, ws=3, wt=1, k=12, ps=3), wanted)
 
 
 def test_ties_are_broken_by_frame_row_and_column(device):

@@ -22,6 +22,20 @@ def test_halve_and_double_match_the_reference(device, dtype, height, width):
         torch.testing.assert_close(doubled.double().cpu(), expected, atol=tolerance, rtol=0)
 
 
+def test_both_axes_and_back(device):
+    """Down is both halvings and up both doublings; a smooth image comes back."""
+    y, x = torch.meshgrid(torch.arange(41), torch.arange(50), indexing="ij")
+    video = (torch.sin(y / 9) + torch.cos(x / 11))[None].double().to(device)
+    low = ops.pyramid_down(video)
+    exact = reference.halve(reference.halve(video.cpu()).mT).mT
+    torch.testing.assert_close(low.cpu(), exact, atol=1e-12, rtol=0)
+    up = ops.pyramid_up(low, 41, 50)
+    exact = reference.double(reference.double(exact, 50).mT, 41).mT
+    torch.testing.assert_close(up.cpu(), exact, atol=1e-12, rtol=0)
+    inside = (up - video)[:, 8:-8, 8:-8]
+    assert float(inside.abs().max()) < 0.05
+
+
 def test_non_contiguous_input_gives_the_same(device):
     video = torch.randn(3, 40, 30, device=device).transpose(1, 2)
     assert torch.equal(ops.pyramid_down(video), ops.pyramid_down(video.contiguous()))

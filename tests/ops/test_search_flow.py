@@ -96,6 +96,13 @@ def test_wild_flow_reads_nothing_outside(device, value):
         )
 
 
+def test_flow_out_of_the_clip_is_never_read(device):
+    fflow, bflow = fields((1, 4, 8, 9), device)
+    wanted = ops.search_flow(fflow, bflow, 2)
+    fflow[:, -1], bflow[:, 0] = math.nan, math.nan
+    assert torch.equal(ops.search_flow(fflow, bflow, 2), wanted)
+
+
 def test_forward_and_backward_repeat_to_the_bit(device):
     fflow, bflow = fields((2, 5, 33, 37), device, size=20, requires_grad=True)
     runs = []

@@ -301,6 +301,11 @@ def test_near_neighbours_weigh_most():
     assert weights[0, 0] > weights[0, 1] > weights[0, 2] == 0
     assert torch.equal(weights[1], torch.zeros(3))
     assert ops.normalise_distances(distances, dist_type="prod", k_agg=2)[0].argmax() == 1
+    for dist_type, sign in (("l2", -1), ("prod", 1)):
+        values = torch.randn(2, 5, dtype=torch.float64)
+        scores = torch.exp(sign * 3.0 * values)
+        found = ops.normalise_distances(values, scale=3.0, dist_type=dist_type)
+        torch.testing.assert_close(found, scores / scores.sum(-1, keepdim=True))
     with pytest.raises(ValueError, match="dist_type must be 'l2' or 'prod', got 'l1'"):
         ops.normalise_distances(distances, dist_type="l1")
 

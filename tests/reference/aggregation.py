@@ -24,7 +24,7 @@ def mirror_tensor(s, n):
 def sample(image, y, x):
     """image [F, H, W] at a position that may be a tensor with a gradient: bilinear."""
     height, width = image.shape[-2:]
-    y0, x0 = min(math.floor(float(y)), height - 1), min(math.floor(float(x)), width - 1)
+    y0, x0 = (min(math.floor(float(p.detach())), n - 1) for p, n in ((y, height), (x, width)))
     y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
     fy, fx = y - y0, x - x0
     above = (1 - fx) * image[:, y0, x0] + fx * image[:, y0, x1]
@@ -38,9 +38,9 @@ def terms(v, offsets, query_frames, rows, columns, *, ps, pt, stride_in, stride_
     lead = 0 if adj else ps // 2
     for t, a, b, k in itertools.product(range(query_frames), range(rows), range(columns), range(offsets.shape[3])):
         dt, dy, dx = offsets[t, a, b, k]
-        if not all(abs(float(o)) < 1e7 for o in (dt, dy, dx)):
+        if not bool((offsets[t, a, b, k].detach().abs() < 1e7).all()):
             continue
-        anchor_t = mirror(t + round(float(dt)), frames)
+        anchor_t = mirror(t + round(float(dt.detach())), frames)
         ay, ax = mirror_tensor(a * stride_in + dy, height), mirror_tensor(b * stride_in + dx, width)
         for d, i, j in itertools.product(range(pt), range(ps), range(ps)):
             ty, tx = dilation * (i - lead), dilation * (j - lead)

@@ -166,3 +166,30 @@ def search(
     distance = distance.gather(-1, order).flatten(-2)
     offsets = offsets.gather(-2, order[..., None].expand(*order.shape, 3)).flatten(-3, -2)
     return distance, offsets
+
+
+def nonlocal_search(q, keys, flow, heads, wt, *, itype="float", topk_mode="all", self_action=None, **options):
+    """The search on the arguments of the public function: videos [B, T, C, H, W] and flows (x, y)."""
+    _, t, c, *_ = q.shape
+    q, keys = (v.unflatten(2, (heads, c // heads)).transpose(1, 2) for v in (q, keys))
+    order = [frame_order(frame, t, wt) for frame in range(t)]
+    steps = torch.tensor([[f - i for f in row] for i, row in enumerate(order)]).to(q.dtype)
+    flow = flow if flow.ndim == 7 else flow[:, None]
+    flow = torch.nn.functional.pad(flow, (0, 0, 0, 0, 0, 0, 1, 0)) if flow.shape[3] < steps.shape[1] else flow
+    where = flow.permute(0, 1, 2, 5, 6, 3, 4).flip(-1)
+    centres = torch.cat((steps[:, None, None, :, None].expand(*where.shape[:-1], 1), where), -1)
+    centres = centres.repeat(1, heads // centres.shape[1], *[1] * 5)
+    if itype == "int":
+        centres = centres.round()
+    self_action = "anchor" if self_action == "anchor_self" else self_action
+    if self_action == "remove_ref_frame":
+        centres, self_action = centres[..., 1:, :], None
+    names = {"k": "k_nearest", "reflect_bounds": "reflect", "full_ws": "full", "use_adj": "adj", "strideQ": "stride_q"}
+    options = {names.get(name, name): value for name, value in options.items()}
+    options["prod"] = options.pop("dist_type", "l2") == "prod"
+    options["off"] = (options.pop("off_Hq", 0), options.pop("off_Wq", 0))
+    each = topk_mode == "each" or (self_action == "anchor_each" and topk_mode == "none")
+    distances, offsets = search(q, keys, centres, anchor=self_action, each=each, **options)
+    if self_action == "remove" and options["k_nearest"] <= 0:
+        return distances[..., 1:], offsets[..., 1:, :]
+    return distances, offsets

@@ -13,10 +13,13 @@ from vnlsdenoise.nn.aggregation import (
     iFold,
     iUnfold,
 )
+from vnlsdenoise.nn.attention import NonLocalAttention, NonLocalAttentionStack
 from vnlsdenoise.nn.search import NonLocalSearch, PairedRefine, PairedSearch, RefineSearch
 
 __all__ = [
     "Fold",
+    "NonLocalAttention",
+    "NonLocalAttentionStack",
     "NonLocalGather",
     "NonLocalGatherAdd",
     "NonLocalScatter",

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from vnlsdenoise import ops
-from vnlsdenoise.ops._neighbours import check_geometry
+from vnlsdenoise.ops._checks import check_tensor
+from vnlsdenoise.ops._neighbours import FLOATING, check_geometry
 
 __all__ = [
     "Fold",
@@ -267,10 +268,8 @@ class WeightedFilter(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
 
     def forward(self, input: Tensor, weight: Tensor) -> Tensor:
-        if input.dim() != 4 or input.shape[1] != self.channels:
-            raise ValueError(f"input must have shape [B, {self.channels}, H, W], got {list(input.shape)}")
-        if weight.dim() != 4 or weight.shape[1] != self.kernel_size**2:
-            raise ValueError(f"weight must have shape [B, {self.kernel_size**2}, H, W], got {list(weight.shape)}")
+        check_tensor("input", input, f"B {self.channels} H W", FLOATING, self.bias)
+        check_tensor("weight", weight, f"B {self.kernel_size**2} H W", FLOATING, input)
         return ops.weighted_filter(input, weight, bias=self.bias, splat=self.splat)
 
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ from vnlsdenoise.ops.nonlocal_search import nonlocal_search
 from vnlsdenoise.ops.paired_search import paired_refine, paired_search
 from vnlsdenoise.ops.patches import gather_patches, scatter_patches, weighted_patches
 from vnlsdenoise.ops.pyramid import double, halve, pyramid_down, pyramid_up
+from vnlsdenoise.ops.query_search import query_search
 from vnlsdenoise.ops.recompose import fine_wiener, guide, local_variance, recompose
 from vnlsdenoise.ops.refine_search import refine_search
 from vnlsdenoise.ops.search import search
@@ -56,6 +57,7 @@ __all__ = [
     "pooled_patch_sum",
     "pyramid_down",
     "pyramid_up",
+    "query_search",
     "recompose",
     "refine_search",
     "scatter_labels",

@@ -50,6 +50,13 @@ def check_frames(name: str, frames: list[Tensor], dims: str, like: Tensor | None
 MAX_FRAMES = 33  # kMaxFrames of csrc/frames.h
 
 
+def check_int(**values: int) -> None:
+    """Raise unless every named value is an int."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+
+
 def check_positive(**values: float) -> None:
     """Raise unless every named value is greater than zero."""
     for name, value in values.items():

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from vnlsdenoise.ops._checks import check_positive, check_tensor
+from vnlsdenoise.ops._checks import check_int, check_positive, check_tensor
 
 FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 OFFSETS = (torch.int32, torch.int64, *FLOATING)
@@ -16,9 +16,7 @@ def working_dtype(tensor: Tensor) -> torch.dtype:
 
 def check_geometry(**values: int) -> None:
     """Raise unless every named value is an int greater than zero."""
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an int, got {type(value).__name__}")
+    check_int(**values)
     check_positive(**values)
 
 

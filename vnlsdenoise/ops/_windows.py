@@ -6,11 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vnlsdenoise.ops._checks import check_int, check_positive
 from vnlsdenoise.ops._fixed import fixed_scale, from_fixed
+from vnlsdenoise.ops._neighbours import check_geometry
 from vnlsdenoise.ops._operator import operator
 
 # Order as in enum Self of csrc/nonlocal.h.
 _SELF_ACTIONS = {None: 0, "anchor": 1, "anchor_self": 1, "anchor_each": 2, "remove": 3}
+
+MOST_REACH = 2**29  # so that taps have 32-bit coordinates
+MOST_CANDIDATES = 2**31  # of a query: their ordinals are int32
 
 
 @dataclass(frozen=True)
@@ -251,10 +256,14 @@ class WindowSearch:
     itype: str = "float"
 
     def __post_init__(self) -> None:
-        for name in ("ws", "ps", "stride0", "stride1", "dilation", "pt"):
-            value = getattr(self, name)
-            if not value > 0:
-                raise ValueError(f"{name} must be greater than 0, got {value}")
+        check_geometry(ws=self.ws, ps=self.ps, dilation=self.dilation, pt=self.pt)
+        check_int(k=self.k, k_agg=self.k_agg, ws_interior=self.ws_interior, off_Hq=self.off_Hq, off_Wq=self.off_Wq)
+        if not isinstance(self.stride1, (int, float)):
+            raise TypeError(f"stride1 must be an int or a float, got {type(self.stride1).__name__}")
+        check_positive(stride1=self.stride1)
+        reach = self.ps * self.dilation + max(abs(self.off_Hq), abs(self.off_Wq))
+        if reach >= MOST_REACH:
+            raise ValueError(f"patches must reach fewer than 2^29 pixels from their query, got {reach}")
         for name, choices in (
             ("dist_type", ("l2", "prod")),
             ("topk_mode", ("all", "each", "none")),
@@ -268,8 +277,8 @@ class WindowSearch:
             raise ValueError(f"k must be 0 or less with topk_mode='none', which keeps every candidate, got {self.k}")
         if self.itype == "int" and self.stride1 != int(self.stride1):
             raise ValueError(f"stride1 must be a whole number with itype='int', got {self.stride1}")
-        if self.strideQ is not None and self.strideQ < 1:
-            raise ValueError(f"strideQ must be greater than 0, got {self.strideQ}")
+        if self.strideQ is not None:
+            check_geometry(strideQ=self.strideQ)
         if self.ws_interior < 0 or self.ws_interior > self.ws:
             raise ValueError(f"ws_interior must be from 0 to ws = {self.ws}, got {self.ws_interior}")
         if self.ws_interior and self.k <= 0:
@@ -292,6 +301,8 @@ class WindowSearch:
         action = _SELF_ACTIONS.get(self.self_action, 0)
         side = self.ws_interior or self.ws
         most = windows * side * side // max(lists, 1) - (self.self_action == "remove")
+        if windows * self.ws**2 >= MOST_CANDIDATES:
+            raise ValueError(f"a query must have fewer than 2^31 candidates, got {windows} windows of {self.ws}^2")
         if keep > most:
             raise ValueError(f"k must be at most the number of candidates, {most}, got {keep}")
         settings = Settings(
@@ -317,7 +328,8 @@ class WindowSearch:
         )
         dtype = torch.float64 if queries.dtype == torch.float64 else torch.float32
         centres = centres.to(dtype)
-        distances, offsets, _ = _search(
+        # Only the lists are held on to: what else it returns is as large as the distances.
+        distances, offsets = _search(
             queries.to(dtype),
             keys.to(dtype),
             centres if self.bilinear else centres.detach().round(),
@@ -325,7 +337,7 @@ class WindowSearch:
             float(self.stride1),
             lists * keep if keep else windows * self.ws * self.ws,
             self.normalize_bwd,
-        )
+        )[:2]
         if self.k_agg > 0 and keep:
             # Distances of the others are differentiated by nobody: the kernel leaves them out.
             offsets = _first_of_lists(offsets, lists, self.k_agg)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vnlsdenoise.ops._checks import check_tensor
+from vnlsdenoise.ops._checks import check_int, check_tensor
 from vnlsdenoise.ops._neighbours import FLOATING, check_geometry, check_sizes, working_dtype
 from vnlsdenoise.ops._operator import operator
 
@@ -157,9 +157,10 @@ def iunfold(
     batched = video if batches else video[None]
     grid = _grid(tuple(batched.shape), ps, pt, stride, dilation, use_adj, coords, only_full, border)
     total = grid.frames * grid.rows * grid.columns
+    check_int(start=start)
     count = total - start if count is None else count
-    grid = grid._replace(start=start, queries=count)
     _check_range(start, count, total)
+    grid = grid._replace(start=start, queries=count)
     patches: Tensor = _unfold(batched.to(working_dtype(video)), list(grid)).to(video.dtype)
     return patches if batches else patches[0]
 
@@ -204,6 +205,7 @@ def ifold(
 
 
 def _check_range(start: int, count: int, total: int) -> None:
+    check_int(start=start, count=count)
     if start < 0 or count < 0 or start + count > total:
         raise ValueError(f"queries must lie within 0 .. {total}, got {start} .. {start + count}")
 

@@ -67,6 +67,8 @@ def scatter_tensor(
     flat = labels.reshape(keys.shape).long()
     if size is None:
         size = int(flat.max()) + 1 if flat.numel() else 0
+        if size > flat.shape[-1]:
+            raise ValueError(f"labels must be less than the number of edges, {flat.shape[-1]}, got {size - 1}")
     return _to_keys(values.reshape(keys.shape)[..., None], keys, flat, count, size, invalid)[..., 0]
 
 
@@ -117,6 +119,7 @@ def scatter_topk(
     Differentiable by weights.
     """
     check_geometry(k=k)
+    check_tensor("offsets", offsets, "B HD T nH nW K 3", _WHOLE)
     check_sizes("weights", weights, tuple(offsets.shape[:-1]), FLOATING, offsets)
     where = {"stride0": stride0, "stride1": stride1, "height": height, "width": width}
     worst = -torch.inf if descending else torch.inf

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from vnlsdenoise.ops._checks import FLOATING, check_positive, check_tensor
+from vnlsdenoise.ops._checks import FLOATING, check_int, check_positive, check_tensor
+from vnlsdenoise.ops._neighbours import check_geometry
 from vnlsdenoise.ops.search_flow import search_flow, window_frames
 
 
@@ -27,14 +28,14 @@ def absolute_from_offsets(offsets: Tensor, stride0: int = 1) -> Tensor:
         ValueError, TypeError: the shape or stride0 is not as above.
     """
     check_tensor("offsets", offsets, "B HD T nH nW K 3", (*FLOATING, torch.float16, torch.int32, torch.int64))
-    check_positive(stride0=stride0)
+    check_geometry(stride0=stride0)
     return offsets + _origins(offsets, stride0)
 
 
 def offsets_from_absolute(positions: Tensor, stride0: int = 1) -> Tensor:
     """The inverse of `absolute_from_offsets`."""
     check_tensor("positions", positions, "B HD T nH nW K 3", (*FLOATING, torch.float16, torch.int32, torch.int64))
-    check_positive(stride0=stride0)
+    check_geometry(stride0=stride0)
     return positions - _origins(positions, stride0)
 
 
@@ -70,7 +71,8 @@ def non_local_inds(
     Raises:
         ValueError, TypeError: shapes, dtypes, devices or options are not as above.
     """
-    check_positive(ws=ws, stride1=stride1)
+    check_geometry(ws=ws)
+    check_positive(stride1=stride1)
     flows = search_flow(fflow, bflow, wt, stride0)
     batch, frames, _, _, rows, columns = flows.shape
     height, width = fflow.shape[-2:]
@@ -101,6 +103,8 @@ def topk(dists: Tensor, inds: Tensor, k: int, anchor: bool = False, descending: 
         ValueError, TypeError: shapes or k are not as above.
     """
     check_tensor("dists", dists, "... K", (*FLOATING, torch.float16, torch.bfloat16))
+    check_tensor("inds", inds, "... K n", (*FLOATING, torch.float16, torch.bfloat16, torch.int32, torch.int64), dists)
+    check_int(k=k)
     if inds.shape[:-1] != dists.shape:
         raise ValueError(f"inds must have shape {[*dists.shape, 'n']}, got {list(inds.shape)}")
     if not 1 <= k <= dists.shape[-1]:

@@ -4,14 +4,16 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.ops._checks import check_tensor
+from vnlsdenoise.ops._neighbours import check_geometry
 from vnlsdenoise.ops._windows import WindowSearch
-from vnlsdenoise.ops.search_flow import search_flow, window_frames
+from vnlsdenoise.ops.search_flow import check_reach, search_flow, window_frames
 
 VIDEO_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def split_heads(name: str, video: Tensor, nheads: int, like: Tensor | None = None) -> tuple[Tensor, int]:
     """A video [B, T, C, H, W] or [B, HD, T, C/HD, H, W] as [B, T, C, H, W], and its number of heads."""
+    check_geometry(nheads=nheads)
     dtypes = VIDEO_DTYPES if like is None else (like.dtype,)
     if isinstance(video, Tensor) and video.ndim == 6:
         check_tensor(name, video, "B HD T F H W", dtypes, like)
@@ -19,13 +21,14 @@ def split_heads(name: str, video: Tensor, nheads: int, like: Tensor | None = Non
             raise ValueError(f"{name} has {video.shape[1]} heads: nheads must be 1 or that, got {nheads}")
         return video.transpose(1, 2).flatten(2, 3), video.shape[1]
     check_tensor(name, video, "B T C H W", dtypes, like)
-    if nheads < 1 or video.shape[2] % nheads:
+    if video.shape[2] % nheads:
         raise ValueError(f"nheads must divide the {video.shape[2]} channels of {name}, got {nheads}")
     return video, nheads
 
 
 def check_pair(queries: Tensor, keys: Tensor, search: WindowSearch) -> tuple[int, int]:
     """The grid (nH, nW) of queries for videos of agreeing shapes."""
+    check_geometry(stride0=search.stride0)
     if queries.shape[:3] != keys.shape[:3]:
         raise ValueError(
             f"vid1 must agree with vid0 in batch, frames and channels, {list(queries.shape[:3])}, "
@@ -171,8 +174,7 @@ def nonlocal_search(
         strideQ=strideQ,
         itype=itype,
     )
-    if wt < 0:
-        raise ValueError(f"wt must be 0 or more, got {wt}")
+    check_reach(wt)
     queries, heads = split_heads("vid0", vid0, nheads)
     keys, _ = split_heads("vid1", vid1, nheads, queries)
     grid = check_pair(queries, keys, search)

@@ -88,6 +88,7 @@ def paired_refine(
     check_refinable(search)
     check_tensor("flow", flow, "B HD nH nW Ks 2", (*VIDEO_DTYPES, torch.int32, torch.int64))
     queries, keys, heads = _as_videos(frame0, frame1, nheads, flow.shape[1])
+    check_tensor("flow", flow, "B HD nH nW Ks 2", (*VIDEO_DTYPES, torch.int32, torch.int64), queries)
     grid = check_pair(queries, keys, search)
     _check_flow(flow, [queries.shape[0], flow.shape[1], *grid], heads, "[B, HD, nH, nW, Ks, 2]")
     where = torch.nn.functional.pad(kept_inputs(flow, kr), (1, 0))

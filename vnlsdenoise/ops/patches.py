@@ -29,6 +29,7 @@ def gather_patches(
 
     Differentiable by video and floating positions.
     """
+    check_tensor("video", video, "T C H W", FLOATING)
     check_tensor("positions", positions, "N K 3", OFFSETS, video)
     ones = positions.new_ones(positions.shape[:2], dtype=video.dtype)
     patches = weighted_patches(

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vnlsdenoise.ops._checks import check_positive, check_tensor
+from vnlsdenoise.ops._checks import check_int, check_tensor
 from vnlsdenoise.ops._fixed import fixed_scale, from_fixed
+from vnlsdenoise.ops._neighbours import check_geometry
 from vnlsdenoise.ops._operator import operator
 
 
@@ -21,6 +22,13 @@ def window_frames(frames: int, wt: int) -> list[list[int]]:
         last = min(frames - 1, end)
         order.append([t + s if t + s <= last else last - s for s in range(min(2 * wt + 1, frames))])
     return order
+
+
+def check_reach(wt: int) -> None:
+    """Raise unless wt is an int of 0 or more."""
+    check_int(wt=wt)
+    if wt < 0:
+        raise ValueError(f"wt must be 0 or more, got {wt}")
 
 
 def _flows(fflow: Tensor, bflow: Tensor, wt: int, stride0: int) -> Tensor:
@@ -98,10 +106,9 @@ def search_flow(fflow: Tensor, bflow: Tensor, wt: int, stride0: int = 1) -> Tens
         ValueError, TypeError: shapes, dtypes, devices or numbers are not as above.
     """
     _check_fields(fflow, bflow)
-    if wt < 0:
-        raise ValueError(f"wt must be 0 or more, got {wt}")
-    check_positive(stride0=stride0)
-    return _search_flow(fflow, bflow, wt, stride0)  # type: ignore[no-any-return]
+    check_reach(wt)
+    check_geometry(stride0=stride0)
+    return _search_flow(fflow, bflow, min(wt, fflow.shape[1]), stride0)  # type: ignore[no-any-return]
 
 
 def accumulate_flow(fflow: Tensor, bflow: Tensor, stride0: int = 1) -> tuple[Tensor, Tensor]:
@@ -154,8 +161,7 @@ def extract_search_from_accumulated(fflow: Tensor, bflow: Tensor, wt: int) -> Te
             f"fflow and bflow must both have shape [B, T, T - 1, 2, H, W], got {list(fflow.shape)} and "
             f"{list(bflow.shape)}"
         )
-    if wt < 0:
-        raise ValueError(f"wt must be 0 or more, got {wt}")
+    check_reach(wt)
     if min(2 * wt + 1, frames) == 1:
         return fflow[:, :, :0]
     picked = [

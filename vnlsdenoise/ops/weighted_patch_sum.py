@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from vnlsdenoise.ops._checks import check_tensor
 from vnlsdenoise.ops._neighbours import (
+    FLOATING,
     channels_last,
     check_geometry,
     check_lists,
@@ -202,6 +204,7 @@ def normalise_distances(
     """
     if dist_type not in ("l2", "prod"):
         raise ValueError(f"dist_type must be 'l2' or 'prod', got {dist_type!r}")
+    check_tensor("distances", distances, "... K", FLOATING)
     if k_agg is not None:
         check_geometry(k_agg=k_agg)
         distances = distances[..., :k_agg]
