@@ -4,7 +4,7 @@ import skimage.data
 import torch
 
 import vnlsdenoise
-from vnlsdenoise.scenes import SceneDetector
+from vnlsdenoise.scenes import mark_cuts
 
 
 def gray(name: str) -> np.ndarray:
@@ -15,9 +15,12 @@ def gray(name: str) -> np.ndarray:
 
 def cuts(frames: list[np.ndarray], sigma: float = 0.0) -> list[int]:
     random = np.random.default_rng(2)
-    detector = SceneDetector(255)
     noisy = [np.clip(f + sigma * random.standard_normal(f.shape), 0, 255).round().astype(np.uint8) for f in frames]
-    return [number for number, frame in enumerate(noisy) if detector.push(frame)]
+    return begins(noisy, 255)
+
+
+def begins(frames: list[np.ndarray], peak: float) -> list[int]:
+    return [number for number, (_, cut) in enumerate(mark_cuts(frames, lambda frame: frame, peak)) if cut]
 
 
 def pan(image: np.ndarray, count: int, step: int = 2) -> list[np.ndarray]:
@@ -48,8 +51,24 @@ def test_black_tiny_and_deep_frames():
     black = [np.zeros((200, 240), np.float32)] * 4
     assert cuts(black) == []
     assert cuts(black + pan(gray("coffee"), 3)) == [4]
-    detector = SceneDetector(65535)
-    assert [detector.push(np.full((1, 1), v, np.uint16)) for v in (0, 10, 60000)] == [False, False, True]
+    assert begins([np.full((1, 1), v, np.uint16) for v in (0, 10, 60000)], 65535) == [2]
+
+
+@pytest.mark.parametrize("sigma", [0, 50])
+def test_motion_too_fast_to_follow_is_no_cut(sigma):
+    image = np.tile(gray("coffee"), (1, 6))
+    assert cuts(pan(image, 14, step=83), sigma) == []
+
+
+def test_small_noisy_frames_are_no_cuts():
+    assert cuts([gray("coffee")[:60, :80]] * 12, sigma=50) == []
+    assert cuts([gray("coffee")[:60, :80]] * 6 + [gray("astronaut")[:60, :80]] * 6, sigma=50) == [6]
+
+
+def test_every_frame_comes_through_in_order():
+    frames = pan(gray("coffee"), 3)
+    for count in range(4):
+        assert [id(f) for f, _ in mark_cuts(frames[:count], lambda f: f, 255)] == [id(f) for f in frames[:count]]
 
 
 def test_scenes_are_denoised_as_if_alone(device):

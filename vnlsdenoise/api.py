@@ -10,7 +10,7 @@ from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import UsageError
 from vnlsdenoise.noise import estimate_sigma
-from vnlsdenoise.scenes import SceneDetector
+from vnlsdenoise.scenes import mark_cuts
 from vnlsdenoise.video.frame import PlaneFormat
 
 
@@ -80,10 +80,10 @@ def denoise(
         out[done] = torch.stack(planes)
         done += 1
 
-    detector = SceneDetector(peak)
     cuts = [False] * len(video)
     if scene_cuts:
-        cuts = [detector.push(frame) for frame in video[:, channels // 2].float().cpu().numpy()]
+        brightness = video[:, channels // 2].float().cpu().numpy()
+        cuts = [cut for _, cut in mark_cuts(brightness, lambda frame: frame, peak)]
     for frame, cut in zip(video, cuts, strict=True):
         if cut:
             for planes in denoiser.flush():

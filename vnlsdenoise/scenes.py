@@ -1,6 +1,9 @@
 """Where one scene ends and another begins: frames on both sides of a cut must not be mixed."""
 
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -8,52 +11,82 @@ import numpy.typing as npt
 
 from vnlsdenoise.video.frame import Plane
 
-_LONG_SIDE = 96  # of the thumbnails that are compared, in pixels
-_REACH = 3  # largest motion between two thumbnails that is forgiven, in pixels: 3 % of the picture's long side
+_LONG_SIDE = 32  # of the thumbnails that are compared, in pixels: so few that the noise is averaged away
+_REACH = 2  # largest motion between two thumbnails that is forgiven, in pixels: 6 % of the picture's long side
 _BLOCK = 5  # side of the blocks whose motion is found
 _BINS = 32
+_OUTSTANDING = 1.6  # times the change on the calmer side
 _MEMORY = 15  # pairs of frames that tell how much this scene changes from frame to frame
 
 Thumbnail = npt.NDArray[np.float32]
 
 
-class SceneDetector:
-    """Finds cuts frame by frame, on thumbnails of the brightness: cheap, and the same on any device.
+Item = TypeVar("Item")
 
-    A frame begins a new scene if, after block motion of a few per cent of the picture, it still differs from the one
-    before by far more than frames lately did, and its brightness is distributed differently (or it differs hugely).
-    Slow changes (fades, dissolves) and motion are no cuts; a flash is a cut before and a cut after.
 
-    peak: the largest sample value.
+@dataclass
+class _Pair:
+    """How much a frame differs from the one before, and whether it begins a scene if the next pair does not object."""
+
+    change: float
+    stands_out: bool
+
+
+def mark_cuts(
+    frames: Iterable[Item], luma: Callable[[Item], Plane | npt.NDArray[np.float32]], peak: float
+) -> Iterator[tuple[Item, bool]]:
+    """Every frame, in order, with whether it begins a new scene; the first frame of a video does not count as one.
+
+    Works on thumbnails of the brightness: cheap, and the same on any device. A frame begins a new scene if, after block
+    motion of a few per cent of the picture, it differs from the one before by far more than frames lately did and than
+    the frames on at least one side of it do, and its brightness is distributed differently (or it differs hugely).
+    Slow changes (fades, dissolves), motion however fast that goes on, and noise are no cuts; a flash is a cut before
+    and a cut after. One frame is held back, until the one after it is known.
+
+    luma: gives the brightness of a frame, [H, W]. peak: its largest sample value.
     """
+    scale = 255 / peak
+    lately: deque[float] = deque(maxlen=_MEMORY)
+    before: Thumbnail | None = None
+    earlier = pair = None  # the last pair that was decided, and the one that waits
+    held: list[Item] = []
+    for frame in frames:
+        now = _thumbnail(luma(frame), scale)
+        following = None if before is None else _compare(before, now, lately)
+        if held:
+            yield held.pop(), _begins(earlier, pair, following, lately)
+            earlier, pair = pair, following
+        before = now
+        held.append(frame)
+    if held:
+        yield held.pop(), _begins(earlier, pair, None, lately)
 
-    def __init__(self, peak: float) -> None:
-        self._scale = 255 / peak
-        self._before: Thumbnail | None = None
-        self._lately: deque[float] = deque(maxlen=_MEMORY)
 
-    def push(self, luma: Plane | npt.NDArray[np.float32]) -> bool:
-        """Whether this frame, [H, W], begins a new scene. The first frame of a video does not count as one."""
-        now = self._thumbnail(luma)
-        before, self._before = self._before, now
-        if before is None:
-            return False
-        change = unexplained_change(before, now)
-        usual = float(np.median(self._lately)) if self._lately else 0.0
-        shifted = histogram_distance(before, now)
-        cut = (change > max(8.0, 3 * usual) and shifted > 0.05) or change > max(20.0, 4 * usual)
-        if cut:
-            self._lately.clear()
-        else:
-            self._lately.append(change)
-        return cut
+def _compare(before: Thumbnail, now: Thumbnail, lately: deque[float]) -> _Pair:
+    change = unexplained_change(before, now)
+    usual = float(np.median(lately)) if lately else 0.0
+    shifted = histogram_distance(before, now)
+    return _Pair(change, (change > max(8.0, 3 * usual) and shifted > 0.05) or change > max(20.0, 4 * usual))
 
-    def _thumbnail(self, luma: Plane | npt.NDArray[np.float32]) -> Thumbnail:
-        height, width = luma.shape
-        shrink = max(1.0, max(height, width) / _LONG_SIDE)
-        size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-        small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
-        return small.astype(np.float32) * np.float32(self._scale)
+
+def _begins(earlier: _Pair | None, pair: _Pair | None, following: _Pair | None, lately: deque[float]) -> bool:
+    """Whether `pair` is a cut; remembers its change if it is none."""
+    if pair is None:
+        return False
+    calmest = min((near.change for near in (earlier, following) if near is not None), default=0.0)
+    if pair.stands_out and pair.change > _OUTSTANDING * calmest:
+        lately.clear()
+        return True
+    lately.append(pair.change)
+    return False
+
+
+def _thumbnail(luma: Plane | npt.NDArray[np.float32], scale: float) -> Thumbnail:
+    height, width = luma.shape
+    shrink = max(1.0, max(height, width) / _LONG_SIDE)
+    size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
+    small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32) * np.float32(scale)
 
 
 def unexplained_change(before: Thumbnail, now: Thumbnail) -> float:

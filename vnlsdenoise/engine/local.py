@@ -13,7 +13,7 @@ from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
 from vnlsdenoise.noise import estimate_sigma as estimate_plane_sigma
 from vnlsdenoise.planes import planes_to_tensors, tensors_to_planes
-from vnlsdenoise.scenes import SceneDetector
+from vnlsdenoise.scenes import mark_cuts
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 
 _BRIGHTNESS = {"gray": 0, "yuv": 0, "rgb": 1}  # the plane that scene cuts are looked for in
@@ -72,7 +72,6 @@ def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: Denoi
     preset = PRESETS[settings.preset]
     memory = plan_memory(format, preset, settings.max_memory)
     denoiser = PlanarDenoiser(format, settings.sigma, preset, peak=format.peak, batch=memory.batch)
-    detector = SceneDetector(format.peak) if settings.scene_cuts else None
     waiting: deque[Frame] = deque()
 
     def finished(results: Iterator[list[torch.Tensor]]) -> Iterator[Frame]:
@@ -81,8 +80,11 @@ def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: Denoi
             yield Frame(tensors_to_planes(planes, format), frame.pts, frame.duration, frame.extra)
 
     try:
-        for frame in frames:
-            if detector is not None and detector.push(frame.planes[_BRIGHTNESS[format.family]]):
+        marked: Iterable[tuple[Frame, bool]] = ((frame, False) for frame in frames)
+        if settings.scene_cuts:
+            marked = mark_cuts(frames, lambda frame: frame.planes[_BRIGHTNESS[format.family]], format.peak)
+        for frame, cut in marked:
+            if cut:
                 yield from finished(denoiser.flush())
             waiting.append(Frame((), frame.pts, frame.duration, frame.extra))
             yield from finished(denoiser.push(planes_to_tensors(frame.planes, device)))
