@@ -206,7 +206,7 @@ def test_sampling_spreads_over_a_long_file(tmp_path: Path) -> None:
 
 def test_interlaced_input_is_refused_unless_told(tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv", encoder="libx264", options={"x264-params": "interlaced=1"}, size=(32, 32))
-    with pytest.raises(InputError, match="--interlaced ignore"):
+    with pytest.raises(InputError, match="--interlaced fields"):
         VideoReader(tmp_path / "in.mkv")
     assert len(list(VideoReader(tmp_path / "in.mkv", interlaced="ignore"))) == 6
 

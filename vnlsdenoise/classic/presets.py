@@ -52,8 +52,8 @@ class Preset:
 
 
 def _shrink(patch: int, neighbors: int, stride: int, mean_threshold: float) -> Pass:
-    # Patches of one frame that overlap share their noise. In flat areas a wide window finds those that share a ripple of
-    # it, which their mean and the eigenvalues then take for signal: gratings. Other frames' noise is independent.
+    # Patches of one frame that overlap share their noise. In flat areas a wide window finds those that share a ripple
+    # of it, which their mean and the eigenvalues then take for signal: gratings. Other frames' noise is independent.
     return Pass(patch, neighbors, stride, side=5, side_other=5, mean_threshold=mean_threshold)
 
 

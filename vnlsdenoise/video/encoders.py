@@ -25,6 +25,7 @@ _ENCODERS = {
 _DEFAULT_CRF = {"libx264": 16.0, "libx265": 16.0, "libvpx-vp9": 20.0, "libsvtav1": 18.0}
 _SLOWEST_USEFUL = {"libsvtav1": {"preset": "6"}, "libvpx-vp9": {"row-mt": "1", "b": "0"}}
 _X265_LEAST_SIDE = 16
+_CARRIES_FIELDS = ("libx264", "libx265", "ffv1", "prores_ks")
 # The others leave the shape of pixels to the container, and PyAV cannot tell it to Matroska.
 _CARRIES_ASPECT = ("libx264", "libx265")
 
@@ -118,6 +119,10 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
             f"the pixel aspect ratio {info.sample_aspect} is lost: {encoder} in {path.suffix} does not carry it; "
             "--codec h264 or hevc does"
         )
+    if info.interlaced and encoder not in _CARRIES_FIELDS:
+        warnings.append(
+            f"{encoder} cannot say that frames are interlaced; players will not know; --codec h264 or hevc says it"
+        )
     return EncoderChoice(container, encoder, layout, options, _color(layout, info), exact, tuple(warnings))
 
 
@@ -181,7 +186,8 @@ def _refuses_size(encoder: str, layout: Layout, info: VideoInfo) -> bool:
     width, height = info.format.width, info.format.height
     if encoder == "libx265" and min(width, height) < _X265_LEAST_SIDE:
         return True
-    odd = bool((width % (1 << layout.chroma_x)) or (height % (1 << layout.chroma_y)))
+    fields = int(info.interlaced)  # each of the two needs whole rows of chroma
+    odd = bool((width % (1 << layout.chroma_x)) or (height % (1 << (layout.chroma_y + fields))))
     return odd and encoder in ("libx264", "libx265")
 
 
@@ -217,15 +223,18 @@ def _options(encoder: str, layout: Layout, info: VideoInfo, wish: Encoding) -> d
         raise UsageError(f"--crf has no meaning for {encoder}; it has no such quality scale; leave it out")
     if crf is not None:
         options["crf"] = f"{crf:g}"
+    own = {}
+    if encoder == "libx264" and info.interlaced:
+        own["x264-params"] = _joined("bff=1" if info.bottom_first else "tff=1", wish.options.get("x264-params"))
     if encoder == "libx265":
         parts = ["log-level=error"]
         parts += [f"{key}={value}" for key, value in info.hdr_x265]
         parts += ["hdr10=1"] if info.hdr_x265 else []
         if wish.lossless:
             parts.append("lossless=1")
-        if "x265-params" in wish.options:
-            parts.append(wish.options["x265-params"])
-        options["x265-params"] = ":".join(parts)
+        if info.interlaced:
+            parts.append("interlace=bff" if info.bottom_first else "interlace=tff")
+        own["x265-params"] = _joined(*parts, wish.options.get("x265-params"))
     elif wish.lossless and encoder in ("libx264", "libvpx-vp9"):
         options |= {"qp": "0"} if encoder == "libx264" else {"lossless": "1"}
         options.pop("crf")
@@ -233,7 +242,12 @@ def _options(encoder: str, layout: Layout, info: VideoInfo, wish: Encoding) -> d
         raise UsageError(
             f"--lossless is not possible with {encoder}; choose --codec ffv1, h264, hevc or vp9, or leave --codec out"
         )
-    return options | {key: value for key, value in wish.options.items() if key != "x265-params"}
+    return options | dict(wish.options) | own
+
+
+def _joined(*parameters: str | None) -> str:
+    """Parameters of x264 or x265, the user's last, which win."""
+    return ":".join(part for part in parameters if part)
 
 
 def _color(layout: Layout, info: VideoInfo) -> ColorTags:

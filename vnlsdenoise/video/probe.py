@@ -24,7 +24,7 @@ from vnlsdenoise.video.pixels import layout_of
 MAX_PIXELS = 1 << 28
 """Frames of more samples a plane than this are refused: they are more likely an attack than a film."""
 MAX_STREAMS = 64
-_PROGRESSIVE_ORDERS = (0, 1)
+_PROGRESSIVE_ORDERS, _BOTTOM_FIRST_ORDERS = (0, 1), (3, 4)  # of FFmpeg's AVFieldOrder
 # Playlists and device-like inputs reach for other files or addresses; a film does neither.
 _REFUSED_FORMATS = {
     "concat",
@@ -68,6 +68,7 @@ class VideoInfo:
     rate: average frames a second, None where unknown. time_base: seconds a tick of the time stamps.
     display_matrix: the 9 numbers of the container's display matrix, None for an upright picture; rotation in degrees,
     counter-clockwise. frames: an estimate, None where the container tells nothing. duration: seconds of video.
+    interlaced: frames hold two fields, of which the upper lines were taken first, or the lower ones (bottom_first).
     hdr_x265: mastering display and content light level in x265's notation, empty for none.
     """
 
@@ -84,6 +85,7 @@ class VideoInfo:
     display_matrix: tuple[int, ...] | None = None
     rotation: int = 0
     interlaced: bool = False
+    bottom_first: bool = False
     frames: int | None = None
     duration: float | None = None
     chapters: int = 0
@@ -111,6 +113,7 @@ class VideoInfo:
             "sample_aspect": str(self.sample_aspect) if self.sample_aspect else None,
             "rotation": self.rotation,
             "interlaced": self.interlaced,
+            "bottom_first": self.bottom_first,
             "frames": self.frames,
             "duration": self.duration,
             "chapters": self.chapters,
@@ -234,6 +237,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         display_matrix=matrix,
         rotation=int(first.rotation),
         interlaced=first.interlaced_frame or context.field_order not in _PROGRESSIVE_ORDERS,
+        bottom_first=context.field_order in _BOTTOM_FIRST_ORDERS,
         frames=frames,
         duration=duration,
         chapters=len(container.chapters()),

@@ -17,6 +17,8 @@ from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.pixels import unpack
 from vnlsdenoise.video.probe import VideoInfo, main_video, open_input, probe
 
+Interlaced = Literal["error", "fields", "ignore"]
+"""What to do with frames of two fields."""
 MAX_FAILURES_IN_A_ROW = 32
 """So many undecodable packets without one good frame between them end the run."""
 _LINEAR_LIMIT = 64
@@ -52,13 +54,14 @@ class Damage:
 class VideoReader:
     """Iterate once over the frames of a video file, in display order and with strictly increasing pts.
 
-    interlaced: "error" raises InputError at the first interlaced frame, "ignore" takes frames as they are.
+    interlaced: "error" raises InputError at the first interlaced frame; "ignore" and "fields" take frames as they are,
+    the latter for those who split them (`video.fields`).
     on_damage: "conceal" repeats the last good frame for a damaged one and counts it in `damage`; "fail" raises.
     `warnings` fills while iterating. Alpha travels in `Frame.extra["alpha"]` as a plane of the luma's shape.
     """
 
     path: Path
-    interlaced: Literal["error", "ignore"] = "error"
+    interlaced: Interlaced = "error"
     on_damage: Literal["conceal", "fail"] = "conceal"
     damage: Damage = field(default_factory=Damage)
     warnings: list[str] = field(default_factory=list)
@@ -72,7 +75,7 @@ class VideoReader:
         if self.interlaced == "error":
             raise InputError(
                 f"{self.path} is interlaced; its frames hold two moments each, which denoising would smear; "
-                "deinterlace it first, or give --interlaced ignore to treat the frames as they are"
+                "give --interlaced fields to denoise each field among its like, or ignore to treat frames as they are"
             )
 
     def __iter__(self) -> Iterator[Frame]:

@@ -23,6 +23,7 @@ from vnlsdenoise.video.probe import VideoInfo
 from vnlsdenoise.video.streams import CopiedStream, StreamCopier
 
 _TIMESCALE_LIMIT = 1 << 31
+_TOP_FIRST, _BOTTOM_FIRST = 2, 3  # of FFmpeg's AVFieldOrder
 
 
 @dataclass
@@ -84,6 +85,9 @@ class VideoWriter:
         context.time_base = info.time_base
         stream.time_base = info.time_base
         context.flags |= Flags.frame_duration
+        if info.interlaced:
+            context.flags |= Flags.interlaced_dct
+            context.field_order = _BOTTOM_FIRST if info.bottom_first else _TOP_FIRST
         context.color_primaries, context.color_trc = choice.color.primaries, choice.color.transfer
         context.colorspace, context.color_range = choice.color.matrix, choice.color.range
         if info.sample_aspect:
