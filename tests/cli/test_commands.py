@@ -94,7 +94,9 @@ def test_denoising_end_to_end(clip: Path) -> None:
     summary = json.loads(out)
     assert summary["frames"] == 8 and summary["settings"]["sigma"] == [5, 5, 5]
     events = [json.loads(line)["event"] for line in err.splitlines() if line.startswith("{")]
-    assert events[0] == "start" and events[-1] == "done"
+    assert events[0] == "start" and events[-1] == "done" and "scene" in events
+    (scene,) = summary["scenes"]
+    assert (scene["first"], scene["frames"]) == (0, 8) and scene["noise"]["planes"][0]["sigma"] == 5
     assert len(list(VideoReader(output))) == 8
 
 

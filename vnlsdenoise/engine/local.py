@@ -1,18 +1,18 @@
 """Denoising in this process, on one device."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 
 from vnlsdenoise import _library
 from vnlsdenoise.budget import plan_memory
-from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.classic.scenewise import Scene, SceneDenoiser, measure_noise
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
-from vnlsdenoise.noise import estimate_sigma as estimate_plane_sigma
-from vnlsdenoise.planes import planes_to_tensors, tensors_to_planes
+from vnlsdenoise.noise import NoiseModel
+from vnlsdenoise.planes import blend_grain, planes_to_tensors, tensors_to_planes
 from vnlsdenoise.scenes import SceneDetector
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 
@@ -43,10 +43,9 @@ def resolve_device(name: str) -> str:
     return f"cuda:{int(index or 0)}"
 
 
-def estimate_sigma(frames: Sequence[Frame], format: PlaneFormat, device: str) -> tuple[float, ...]:
-    """Noise deviation of every plane, in native code values, from a few frames."""
-    stacks = zip(*(planes_to_tensors(frame.planes, device) for frame in frames), strict=True)
-    return tuple(estimate_plane_sigma(torch.stack(stack), peak=format.peak) for stack in stacks)
+def estimate_noise(frames: Sequence[Frame], format: PlaneFormat, device: str, *, white: bool = False) -> NoiseModel:
+    """The noise of every plane, in native code values, from a few frames."""
+    return measure_noise([planes_to_tensors(frame.planes, device) for frame in frames], format.peak, white=white)
 
 
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
@@ -58,8 +57,17 @@ def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
     return plan_memory(format, PRESETS[settings.preset], settings.max_memory).peak
 
 
-def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: DenoiseSettings) -> Iterator[Frame]:
+def denoise_frames(
+    frames: Iterable[Frame],
+    format: PlaneFormat,
+    settings: DenoiseSettings,
+    opened: Callable[[Scene], None] | None = None,
+    scenes: list[Scene] | None = None,
+) -> Iterator[Frame]:
     """Denoise a clip frame by frame: lazily, in order, in constant memory; output lags input by tens of frames.
+
+    opened: told of every scene once its noise is known, before its length is. scenes: filled with all of them at the
+    end.
 
     Raises:
         UsageError: unknown method or preset. DeviceError, MemoryLimitError: the device is missing or too small.
@@ -71,22 +79,37 @@ def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: Denoi
     device = resolve_device(settings.device)
     preset = PRESETS[settings.preset]
     memory = plan_memory(format, preset, settings.max_memory)
-    denoiser = PlanarDenoiser(format, settings.sigma, preset, peak=format.peak, batch=memory.batch)
+    denoiser = SceneDenoiser[Frame](
+        format,
+        lambda frame: planes_to_tensors(frame.planes, device),
+        preset,
+        peak=format.peak,
+        noise=NoiseModel.of_sigma(settings.sigma) if settings.sigma is not None else None,
+        white=settings.noise_model == "white",
+        strength=settings.strength,
+        batch=memory.batch,
+        opened=opened,
+    )
     detector = SceneDetector(format.peak) if settings.scene_cuts else None
     waiting: deque[Frame] = deque()
 
     def finished(results: Iterator[list[torch.Tensor]]) -> Iterator[Frame]:
         for planes in results:
             frame = waiting.popleft()
+            if settings.keep_grain:
+                planes = blend_grain(planes, planes_to_tensors(frame.planes, device), settings.keep_grain)
             yield Frame(tensors_to_planes(planes, format), frame.pts, frame.duration, frame.extra)
 
     try:
         for frame in frames:
-            if detector is not None and detector.push(frame.planes[_BRIGHTNESS[format.family]]):
-                yield from finished(denoiser.flush())
-            waiting.append(Frame((), frame.pts, frame.duration, frame.extra))
-            yield from finished(denoiser.push(planes_to_tensors(frame.planes, device)))
+            cut = detector is not None and detector.push(frame.planes[_BRIGHTNESS[format.family]])
+            # The host keeps the frame's samples only where grain is to be put back.
+            kept = frame.planes if settings.keep_grain else ()
+            waiting.append(Frame(kept, frame.pts, frame.duration, frame.extra))
+            yield from finished(denoiser.push(frame, cut=cut))
         yield from finished(denoiser.flush())
+        if scenes is not None:
+            scenes.extend(denoiser.scenes)
     except torch.OutOfMemoryError as error:
         raise MemoryLimitError(
             f"the device is out of memory at {format.width}x{format.height} with preset {settings.preset}; "
