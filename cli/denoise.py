@@ -88,6 +88,20 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     show_default=True,
     help="Multiplies the noise level of the colour.",
 )
+@click.option(
+    "--noise-model",
+    type=click.Choice(["auto", "white"]),
+    default="auto",
+    show_default=True,
+    help="Noise as it is measured, or one deviation a plane; a given --sigma is white.",
+)
+@click.option(
+    "--keep-grain",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of what was removed that is put back; 1 changes nothing.",
+)
 @click.option("--method", type=click.Choice(["classic"]), default="classic", show_default=True, help="The denoiser.")
 @click.option(
     "--preset",
@@ -120,11 +134,18 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     help="Never mix frames across a cut, or do not look for cuts.",
 )
 @click.option(
+    "--duplicates",
+    type=click.Choice(["auto", "off"]),
+    default="auto",
+    show_default=True,
+    help="Do not use repeated frames as evidence, or do not look for them.",
+)
+@click.option(
     "--interlaced",
-    type=click.Choice(["error", "ignore"]),
+    type=click.Choice(["error", "fields", "ignore"]),
     default="error",
     show_default=True,
-    help="How to take interlaced input.",
+    help="Interlaced input: stop, denoise each field among its like, or take frames as they are.",
 )
 @click.option(
     "--on-damage",
@@ -176,7 +197,7 @@ def denoise(
     from vnlsdenoise.video.encoders import Encoding
 
     encoding = Encoding(codec, crf, encoder_opt, pix_fmt, lossless)
-    plan = make_plan(Request(input, output, sigma, encoding=encoding, **request))
+    plan = make_plan(Request(input, output, sigma, encoding=encoding, **request), estimate=dry_run)
     if dry_run:
         click.echo(json.dumps(plan.as_dict()) if as_json else "\n".join(plan.lines()))
         return
@@ -205,15 +226,26 @@ def _carry_out(plan: Any, style: Literal["auto", "bar", "lines", "json", "none"]
     from vnlsdenoise.job.run import run
 
     with Progress(style, plan.info.frames) as progress:
-        report = run(plan, progress)
+        report = run(plan, progress, lambda scene: _announce(scene, progress))
         for text in report.warnings:
             progress.event("warning", text=text)
     for text in report.warnings:
         talk.warn(text)
+    for scene in report.scenes:
+        talk.note(f"scene at frame {scene.first}: {scene.frames} frames, {scene.noise.describe()}", least=1)
     if as_json:
+        scenes = [{"first": s.first, "frames": s.frames, "noise": s.noise.as_dict()} for s in report.scenes]
         damage = vars(report.damage)
         click.echo(
-            json.dumps({**plan.as_dict(), "frames": report.frames, "damage": damage, "warnings": list(report.warnings)})
+            json.dumps(
+                {
+                    **plan.as_dict(),
+                    "frames": report.frames,
+                    "scenes": scenes,
+                    "damage": damage,
+                    "warnings": list(report.warnings),
+                }
+            )
         )
     talk.note(f"{report.frames} frames written to {report.output}", least=1)
     if report.damage:
@@ -221,3 +253,8 @@ def _carry_out(plan: Any, style: Literal["auto", "bar", "lines", "json", "none"]
             f"{report.output} is complete for what the input held, but the input is damaged: {report.damage}; "
             "check the input"
         )
+
+
+def _announce(scene: Any, progress: Progress) -> None:
+    sigma = [round(value, 3) for value in scene.noise.sigma]
+    progress.event("scene", first=scene.first, sigma=sigma, signal_dependent=scene.noise.signal_dependent)

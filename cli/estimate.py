@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+_SHOWN = (16, 64, 128, 192, 235)  # intensities that a curve is printed at
+
 
 @click.command()
 @click.argument("input", type=click.Path(path_type=Path))
@@ -18,13 +20,14 @@ def estimate(input: Path, device: str, as_json: bool) -> None:
 
     reader = open_reader(input, interlaced="ignore")
     format = reader.info.format
-    native = local.estimate_sigma(reader.sample(SAMPLED_FRAMES), format, local.resolve_device(device))
+    frames = reader.sample(SAMPLED_FRAMES)
+    native = local.estimate_noise(frames, format, local.resolve_device(device), fields=reader.info.interlaced)
+    noise = native.scaled(1 / (1 << (format.depth - 8)))
     names = {"gray": "Y", "yuv": "YUV", "rgb": "RGB"}[format.family]
-    sigma = {
-        name: round(float(value) / (1 << (format.depth - 8)), 3) for name, value in zip(names, native, strict=True)
-    }
     if as_json:
-        click.echo(json.dumps({"input": str(input), "sigma": sigma}))
-    else:
-        for name, value in sigma.items():
-            click.echo(f"{name}  {value:.2f}")
+        sigma = {name: round(value, 3) for name, value in zip(names, noise.sigma, strict=True)}
+        click.echo(json.dumps({"input": str(input), "sigma": sigma, "noise": noise.as_dict()}))
+        return
+    for name, plane in zip(names, noise.planes, strict=True):
+        curve = "  ".join(f"{plane.deviation_at(level):.2f} at {level}" for level in _SHOWN if plane.signal_dependent)
+        click.echo(f"{name}  {plane.sigma:.2f}" + (f"  ({curve})" if curve else ""))

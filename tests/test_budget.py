@@ -7,6 +7,7 @@ from vnlsdenoise.budget import SMALLEST_BATCH, plan_memory
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import MemoryLimitError
+from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 
 HD = PlaneFormat("yuv", 1920, 1080, 8, 1, 1)
@@ -42,7 +43,7 @@ def test_the_measured_peak_stays_under_the_prediction(layout, preset):
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     sigma = (0.05 * layout.peak,) * len(layout.plane_shapes)
-    denoiser = PlanarDenoiser(layout, sigma, PRESETS[preset], peak=layout.peak, batch=plan.batch)
+    denoiser = PlanarDenoiser(layout, NoiseModel.of_sigma(sigma), PRESETS[preset], peak=layout.peak, batch=plan.batch)
     finished = 0
     while finished < 3:  # the pipeline is full once frames come out
         planes = [layout.peak * torch.rand(shape, device="cuda") for shape in layout.plane_shapes]

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from vnlsdenoise.noise import estimate_sigma
+from vnlsdenoise.noise import PlaneNoise, estimate_sigma, measure_plane
+from vnlsdenoise.noise.stabilise import Stabiliser
 
 PEAK = 255.0
 
@@ -101,3 +102,42 @@ def test_constant_video_has_no_noise(device):
 def test_wrong_arguments(planes, peak, error, message):
     with pytest.raises(error, match=message):
         estimate_sigma(planes, peak=peak)
+
+
+def ramp(frames: int = 8) -> Tensor:
+    return torch.linspace(0, PEAK, 320).expand(frames, 160, 320)
+
+
+def test_photon_noise_gives_its_curve(device):
+    clean = ramp()
+    planes = (clean + (1.5 * clean + 20).sqrt() * torch.randn_like(clean)).to(device)
+    noise = measure_plane(planes, peak=PEAK)
+    assert noise.signal_dependent and not noise.clipped
+    for level in (20, 64, 128, 235):
+        assert noise.deviation_at(level) == pytest.approx((1.5 * level + 20) ** 0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("sigma", [10.0, 30.0, 50.0])
+def test_clipped_noise_is_measured_as_it_was(device, sigma):
+    planes = noisy(ramp(1)[0], sigma, 8).round().clamp(0, PEAK).to(device)
+    noise = measure_plane(planes, peak=PEAK)
+    assert noise.clipped and not noise.signal_dependent
+    assert noise.sigma == pytest.approx(sigma, rel=0.04)
+
+
+def test_white_noise_has_no_curve(device):
+    planes = noisy(textured(), 12.0, 8).to(device)
+    assert measure_plane(planes, peak=PEAK) == PlaneNoise(estimate_sigma(planes, peak=PEAK))
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+@pytest.mark.parametrize("curve", [(), ((0.0, 5.0), (100.0, 12.0), (255.0, 22.0))])
+def test_stabilised_noise_is_of_deviation_1_and_comes_back_without_bias(device, curve, clipped):
+    noise = PlaneNoise(20.0, curve, clipped)
+    stabiliser = Stabiliser(noise, PEAK, 0.1)
+    for level in (4.0, 30.0, 128.0, 250.0):
+        samples = level + noise.deviation_at(level) * torch.randn(400, 500)
+        units = stabiliser.forward((samples.clamp(0, PEAK) if clipped else samples).to(device))
+        if not clipped or level in (30.0, 128.0):
+            assert float(units.std()) == pytest.approx(1, abs=0.12)
+        assert float(stabiliser.back(units.mean()[None])) == pytest.approx(level, abs=0.25)

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vnlsdenoise.api import denoise
+    from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
 
-__all__ = ["denoise"]
+__all__ = ["NoiseModel", "PlaneNoise", "denoise"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from vnlsdenoise.api import denoise
 
         return denoise
+    if name in ("NoiseModel", "PlaneNoise"):
+        from vnlsdenoise.noise import model
+
+        return getattr(model, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,39 +6,45 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.budget import plan_memory
-from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.classic.scenewise import SceneDenoiser
 from vnlsdenoise.errors import UsageError
-from vnlsdenoise.noise import estimate_sigma
-from vnlsdenoise.scenes import mark_cuts
+from vnlsdenoise.noise import NoiseModel
+from vnlsdenoise.planes import blend_grain
+from vnlsdenoise.scenes import mark_cuts, repeated
 from vnlsdenoise.video.frame import PlaneFormat
 
 
 def denoise(
     video: Tensor,
-    sigma: float | Sequence[float] | None = None,
+    sigma: float | Sequence[float] | NoiseModel | None = None,
     *,
     method: str = "classic",
     preset: str = "balanced",
     device: str | torch.device | None = None,
     peak: float | None = None,
     scene_cuts: bool = True,
+    duplicates: bool = True,
     max_memory: int | None = None,
     batch: int | None = None,
+    keep_grain: float = 0.0,
 ) -> Tensor:
-    """Remove white Gaussian noise from a video.
+    """Remove the noise of a video.
 
     Args:
         video: [T, C, H, W], float, C = 1 (grey) or 3 (R, G, B); any T, H, W of at least 1.
-        sigma: deviation of the noise in the scale of the data: one for all channels or one each; None = estimated.
+        sigma: deviation of the noise in the scale of the data: one for all channels or one each, white noise; a
+            `NoiseModel` for noise that depends on the intensity or was clipped; None = every scene's is measured.
             Channels whose sigma is 0 are returned as they are.
         method: "classic". preset: "fast", "balanced" or "best".
         device: where to work, e.g. "cuda"; None = where the video is.
         peak: the value of full white; None = 1 if the mean of the video's absolute values is at most 1.5, else 255. It
             scales the image that flow is measured on, and the estimate of sigma.
         scene_cuts: find cuts and keep the frames on both sides of each apart.
+        duplicates: find frames that only repeat the one before, noise and all; they get its result and are no evidence.
         max_memory: ceiling of device memory in bytes; None for none. It does not change the result.
         batch: most queries worked on at once; None = what `max_memory` allows. It does not change the result either.
+        keep_grain: share of what was removed that is put back, 0 to 1; 1 returns the video bit for bit.
 
     Returns:
         [T, C, H, W], dtype and device of the input; not clipped.
@@ -59,40 +65,55 @@ def denoise(
         raise UsageError(f"no such preset: {preset!r}; there are: {', '.join(PRESETS)}")
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
+    if not 0 <= keep_grain <= 1:
+        raise ValueError(f"keep_grain must be from 0 to 1, got {keep_grain}")
     peak = peak if peak is not None else _guess_peak(video)
     channels = video.shape[1]
-    if sigma is None:
-        sigma = [estimate_sigma(video[:, c].float(), peak=peak) for c in range(channels)]
-    sigmas = tuple(float(s) for s in sigma) if isinstance(sigma, Sequence) else (float(sigma),) * channels
-    if len(sigmas) != channels or not all(0 <= s < float("inf") for s in sigmas):
-        raise ValueError(f"sigma must be one or {channels} finite values of at least 0, got {sigma}")
-    if all(s == 0 for s in sigmas):
+    noise = _model(sigma, channels)
+    if keep_grain == 1 or (noise is not None and not any(noise.sigma)):
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
     work = torch.device(device) if device is not None else video.device
     batch = batch or plan_memory(layout, PRESETS[preset], max_memory).batch
-    denoiser = PlanarDenoiser(layout, sigmas, PRESETS[preset], peak=peak, batch=batch)
+    denoiser = SceneDenoiser[Tensor](
+        layout, lambda frame: list(frame.to(work).float()), PRESETS[preset], peak=peak, noise=noise, batch=batch
+    )
     out = torch.empty_like(video, memory_format=torch.contiguous_format)
     done = 0
 
     def collect(planes: list[Tensor]) -> None:
         nonlocal done
+        if keep_grain:
+            planes = blend_grain(planes, list(video[done].to(work)), keep_grain)
         out[done] = torch.stack(planes)
         done += 1
 
+    samples = [frame.float().cpu().numpy() for frame in video] if scene_cuts or duplicates else []
     cuts = [False] * len(video)
     if scene_cuts:
-        brightness = video[:, channels // 2].float().cpu().numpy()
-        cuts = [cut for _, cut in mark_cuts(brightness, lambda frame: frame, peak)]
-    for frame, cut in zip(video, cuts, strict=True):
-        if cut:
-            for planes in denoiser.flush():
-                collect(planes)
-        for planes in denoiser.push(list(frame.to(work).float())):
+        cuts = [cut for _, cut in mark_cuts(samples, lambda frame: frame[channels // 2], peak)]
+    shown = 0  # the last frame that was none like the one before it
+    for index, (frame, cut) in enumerate(zip(video, cuts, strict=True)):
+        repeats = duplicates and index > 0 and repeated(samples[shown], samples[index], peak)
+        shown = shown if repeats else index
+        for planes in denoiser.push(frame, cut=cut, repeats=repeats):
             collect(planes)
     for planes in denoiser.flush():
         collect(planes)
     return out
+
+
+def _model(sigma: float | Sequence[float] | NoiseModel | None, channels: int) -> NoiseModel | None:
+    if sigma is None:
+        return None
+    if isinstance(sigma, NoiseModel):
+        if len(sigma.planes) != channels:
+            raise ValueError(f"sigma must be the noise of {channels} channels, got {len(sigma.planes)}")
+        return sigma
+    sigmas = tuple(float(s) for s in sigma) if isinstance(sigma, Sequence) else (float(sigma),) * channels
+    if len(sigmas) != channels or not all(0 <= s < float("inf") for s in sigmas):
+        raise ValueError(f"sigma must be one or {channels} finite values of at least 0, got {sigma}")
+    return NoiseModel.of_sigma(sigmas)
 
 
 def _guess_peak(video: Tensor) -> float:

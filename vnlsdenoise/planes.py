@@ -26,12 +26,6 @@ def rgb_from_opponent(opponent: Tensor) -> Tensor:
     return torch.einsum("ji,...jhw->...ihw", _OPPONENT.to(opponent), opponent)
 
 
-def opponent_sigma(sigma: tuple[float, ...]) -> tuple[float, ...]:
-    """Noise deviations of R, G, B -> of the three opponent channels."""
-    variance = torch.tensor(sigma, dtype=torch.float64) ** 2
-    return tuple(float(v) for v in (_OPPONENT**2 @ variance).sqrt())
-
-
 def planes_to_tensors(planes: tuple[Plane, ...], device: str) -> list[Tensor]:
     """Native integer planes -> float32 tensors [h, w] of the same values."""
     return [torch.from_numpy(plane).to(device).float() for plane in planes]
@@ -41,6 +35,15 @@ def tensors_to_planes(tensors: list[Tensor], layout: PlaneFormat) -> tuple[Plane
     """Float tensors [h, w] -> native planes: rounded half to even, clipped to 0 .. peak."""
     dtype = torch.uint8 if layout.depth == 8 else torch.uint16
     return tuple(t.round().clamp(0, layout.peak).to(torch.int32).to(dtype).cpu().numpy() for t in tensors)
+
+
+def blend_grain(clean: list[Tensor], noisy: list[Tensor], share: float) -> list[Tensor]:
+    """Denoised planes with a share of what was removed put back: 0 returns `clean`, 1 the noisy planes bit for bit."""
+    if share == 0:
+        return clean
+    if share == 1:
+        return noisy
+    return [torch.lerp(c, n.to(c), share) for c, n in zip(clean, noisy, strict=True)]
 
 
 def pad_by_reflection(plane: Tensor, height: int, width: int) -> Tensor:

@@ -1,7 +1,7 @@
-"""Where one scene ends and another begins: frames on both sides of a cut must not be mixed."""
+"""Where one scene ends and another begins, and which frames only repeat the one before."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,7 +18,11 @@ _BINS = 32
 _OUTSTANDING = 1.6  # times the change on the calmer side
 _MEMORY = 15  # pairs of frames that tell how much this scene changes from frame to frame
 
+_SAME = 0.25 / 255  # mean difference, of the peak, up to which a block counts as the same
+_SAME_BLOCK = 16
+
 Thumbnail = npt.NDArray[np.float32]
+Samples = Plane | npt.NDArray[np.float32]
 
 
 Item = TypeVar("Item")
@@ -32,9 +36,7 @@ class _Pair:
     stands_out: bool
 
 
-def mark_cuts(
-    frames: Iterable[Item], luma: Callable[[Item], Plane | npt.NDArray[np.float32]], peak: float
-) -> Iterator[tuple[Item, bool]]:
+def mark_cuts(frames: Iterable[Item], luma: Callable[[Item], Samples], peak: float) -> Iterator[tuple[Item, bool]]:
     """Every frame, in order, with whether it begins a new scene; the first frame of a video does not count as one.
 
     Works on thumbnails of the brightness: cheap, and the same on any device. A frame begins a new scene if, after block
@@ -81,7 +83,7 @@ def _begins(earlier: _Pair | None, pair: _Pair | None, following: _Pair | None, 
     return False
 
 
-def _thumbnail(luma: Plane | npt.NDArray[np.float32], scale: float) -> Thumbnail:
+def _thumbnail(luma: Samples, scale: float) -> Thumbnail:
     height, width = luma.shape
     shrink = max(1.0, max(height, width) / _LONG_SIDE)
     size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
@@ -106,3 +108,27 @@ def histogram_distance(before: Thumbnail, now: Thumbnail) -> float:
     one, other = (np.histogram(image, _BINS, (0, 255))[0] / image.size for image in (before, now))
     total = one + other
     return float((((one - other) ** 2)[total > 0] / total[total > 0]).sum() / 2)
+
+
+def repeated(before: Sequence[Samples], now: Sequence[Samples], peak: float) -> bool:
+    """Whether a frame shows the one before again, its noise too, but for what a codec may have added.
+
+    So it is where a frame rate was raised by doubling frames: the noise of such frames is no new evidence. Every block
+    of 16 x 16 samples of every plane must be the same to a quarter of an 8-bit code value in the mean; motion of the
+    smallest object and any noise that is worth removing are more.
+
+    before, now: planes [h, w] of equal shapes. peak: their largest value.
+    """
+    return all(_same(one, other, _SAME * peak) for one, other in zip(before, now, strict=True))
+
+
+def _same(before: Samples, now: Samples, most: float) -> bool:
+    # The mean over all tells most frames apart at once.
+    if cv2.norm(before, now, cv2.NORM_L1) > most * now.size:
+        return False
+    difference = cv2.absdiff(before, now).astype(np.float32)
+    height, width = difference.shape
+    for axis, size in ((0, height), (1, width)):
+        difference = np.add.reduceat(difference, np.arange(0, size, _SAME_BLOCK), axis=axis)
+    rows, columns = (np.minimum(size - np.arange(0, size, _SAME_BLOCK), _SAME_BLOCK) for size in (height, width))
+    return bool((difference <= most * np.outer(rows, columns)).all())

@@ -22,6 +22,7 @@ from vnlsdenoise import ops
 from vnlsdenoise.classic.motion import Tvl1Motion
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 
 SIZES = {"240p": (240, 432), "540p": (540, 960), "1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680)}
@@ -121,7 +122,7 @@ def operators(height: int, width: int, device: str, repeat: int) -> dict[str, fl
 def denoiser(height: int, width: int, preset: str, device: str, frames: int) -> dict[str, float]:
     """Milliseconds a frame (wall and CPU) in the steady state, and the peak of device memory in MiB."""
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
-    work = PlanarDenoiser(layout, (SIGMA,) * 3, PRESETS[preset], peak=255)
+    work = PlanarDenoiser(layout, NoiseModel.of_sigma((SIGMA,) * 3), PRESETS[preset], peak=255)
     source = footage(height, width, device)
     recorded = [next(source) for _ in range(8)]
     if device.startswith("cuda"):

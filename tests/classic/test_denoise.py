@@ -9,6 +9,7 @@ import vnlsdenoise
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS, Level, Pass
 from vnlsdenoise.errors import UsageError
+from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 
 
@@ -139,7 +140,7 @@ def test_cuda_equals_the_cpu_within_rounding(preset):
 def test_planes_of_every_layout_keep_their_shapes_and_lose_noise(device, family, chroma_x, chroma_y, height, width):
     layout = PlaneFormat(family, width, height, 8, chroma_x, chroma_y)
     sigma = (20.0, 5.0, 10.0)[: len(layout.plane_shapes)]
-    denoiser = PlanarDenoiser(layout, sigma, PRESETS["fast"], peak=255)
+    denoiser = PlanarDenoiser(layout, NoiseModel.of_sigma(sigma), PRESETS["fast"], peak=255)
     clean = [torch.full(shape, 90.0 + 20 * i, device=device) for i, shape in enumerate(layout.plane_shapes)]
     out = []
     for _ in range(5):

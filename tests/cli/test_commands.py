@@ -94,7 +94,10 @@ def test_denoising_end_to_end(clip: Path) -> None:
     summary = json.loads(out)
     assert summary["frames"] == 8 and summary["settings"]["sigma"] == [5, 5, 5]
     events = [json.loads(line)["event"] for line in err.splitlines() if line.startswith("{")]
-    assert events[0] == "start" and events[-1] == "done"
+    assert events[0] == "start" and events[-1] == "done" and "scene" in events
+    scenes = summary["scenes"]
+    assert scenes[0]["first"] == 0 and sum(scene["frames"] for scene in scenes) == 8
+    assert all(scene["noise"]["planes"][0]["sigma"] == 5 for scene in scenes)
     assert len(list(VideoReader(output))) == 8
 
 

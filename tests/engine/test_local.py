@@ -1,10 +1,12 @@
 """Frames through the local engine: native planes in, native planes out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from vnlsdenoise.engine.local import denoise_frames, estimate_sigma, resolve_device
+from vnlsdenoise.engine.local import denoise_frames, estimate_noise, resolve_device
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
 from vnlsdenoise.video.frame import Frame, PlaneFormat
@@ -55,7 +57,7 @@ def test_input_is_pulled_lazily():
 
 def test_noise_is_estimated_in_native_codes():
     layout = PlaneFormat("yuv", 160, 120, 10, 1, 1)
-    found = estimate_sigma(frames(layout, 4, 40.0), layout, "cpu")
+    found = estimate_noise(frames(layout, 4, 40.0), layout, "cpu").sigma
     assert found == pytest.approx((40.0,) * 3, rel=0.03)
 
 
@@ -87,3 +89,30 @@ def test_a_full_device_is_reported_in_words():
             list(denoise_frames(frames(layout, 30, 20.0), layout, settings))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_every_scene_has_its_own_noise():
+    layout = PlaneFormat("gray", 96, 80, 8)
+    quiet, loud = frames(layout, 14, 4.0), frames(layout, 14, 16.0)
+    for frame in loud:
+        frame.planes = (frame.planes[0] + 100,)
+    scenes = []
+    out = list(denoise_frames(iter(quiet + loud), layout, DenoiseSettings(None, preset="fast"), scenes=scenes))
+    assert len(out) == 28
+    assert [(scene.first, scene.frames) for scene in scenes] == [(0, 14), (14, 14)]
+    assert [scene.noise.sigma[0] for scene in scenes] == pytest.approx([4, 16], rel=0.05)
+
+
+def test_kept_grain_and_a_plane_of_no_strength_are_exact():
+    layout = PlaneFormat("yuv", 48, 40, 8, 1, 1)
+    noisy = frames(layout, 3, 10.0)
+    settings = DenoiseSettings((10.0,) * 3, (1.0, 0.0, 1.0), preset="fast")
+    whole, half = (
+        list(denoise_frames(iter(noisy), layout, replace(settings, keep_grain=share))) for share in (0.0, 0.5)
+    )
+    all_kept = denoise_frames(iter(noisy), layout, replace(settings, keep_grain=1.0))
+    for source, clean, grainy, same in zip(noisy, whole, half, all_kept, strict=True):
+        assert (source.planes[1] == clean.planes[1]).all() and (source.planes[0] != clean.planes[0]).any()
+        assert all((a == b).all() for a, b in zip(source.planes, same.planes, strict=True))
+        middle = (source.planes[0].astype(float) + clean.planes[0]) / 2
+        assert np.abs(grainy.planes[0] - middle).max() <= 1

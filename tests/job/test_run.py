@@ -134,7 +134,8 @@ def test_sigma_is_scaled_to_the_depth_and_by_strength(tmp_path: Path) -> None:
     request = Request(tmp_path / "in.mkv", None, (4, 2, 1), strength=2, luma=3, chroma=5, device="cpu")
     settings = make_plan(request).settings
     assert settings is not None
-    assert settings.sigma == (4 * 4 * 2 * 3, 2 * 4 * 2 * 5, 1 * 4 * 2 * 5)
+    assert settings.sigma == (4 * 4, 2 * 4, 1 * 4)
+    assert settings.strength == (2 * 3, 2 * 5, 2 * 5)
     assert native_sigma((3,), PlaneFormat("gray", 8, 8, 8)) == (3,)
     with pytest.raises(UsageError, match="--sigma"):
         native_sigma((3, 2, 1), PlaneFormat("gray", 8, 8, 8))

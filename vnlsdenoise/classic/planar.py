@@ -10,12 +10,17 @@ from vnlsdenoise import ops
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser
 from vnlsdenoise.classic.motion import Motion, Tvl1Motion
 from vnlsdenoise.classic.presets import Preset
-from vnlsdenoise.planes import opponent_from_rgb, opponent_sigma, pad_by_reflection, rgb_from_opponent
+from vnlsdenoise.noise.model import NoiseModel
+from vnlsdenoise.noise.stabilise import Stabiliser
+from vnlsdenoise.planes import opponent_from_rgb, pad_by_reflection, rgb_from_opponent
 from vnlsdenoise.video.frame import PlaneFormat
 
 SMALLEST_SIDE = 32  # a smaller frame is padded by reflection, so that every preset's patches fit in
 # Under this share of the range a noise deviation counts as none: the plane is returned as it is.
 SMALLEST_SIGMA = 1 / 4096
+# No plane is worked on as if it had less than this share of the noisiest one's deviation: in units of its noise it
+# would dwarf the others. R, G and B are added up in these units, so that it matters more for them.
+_LEAST_SHARE = {"gray": 1 / 64, "yuv": 1 / 64, "rgb": 1 / 8}
 
 
 def padded_size(height: int, width: int) -> tuple[int, int]:
@@ -23,38 +28,45 @@ def padded_size(height: int, width: int) -> tuple[int, int]:
     return max(height, SMALLEST_SIDE), max(width, SMALLEST_SIDE)
 
 
+def untouched(noise: NoiseModel, peak: float) -> list[bool]:
+    """Of every plane, whether it has so little noise that it is returned as it is."""
+    return [sigma < SMALLEST_SIGMA * peak for sigma in noise.sigma]
+
+
 class PlanarDenoiser:
     """Planes in, the same planes denoised out, in order, some tens of frames later; constant memory.
 
     A frame is a list of float32 tensors [h, w]: luma; luma and two chroma planes; or R, G, B. Each plane has its own
-    noise deviation and is worked on in units of it. 4:2:0 chroma is never enlarged: it enters the pyramid one level
-    down. Chroma subsampled along one axis is denoised beside luma halved along that axis, luma by itself.
+    noise and is worked on in units of it (R, G and B first, then their sum and differences). 4:2:0 chroma is never
+    enlarged: it enters the pyramid one level down. Chroma subsampled along one axis is denoised beside luma halved
+    along that axis, luma by itself.
 
-    layout: sizes, subsampling and family of the planes. sigma: noise deviation of each plane, in the planes' own
-    scale, whose largest value is `peak`. motion: makes the flow estimator, from the factor that takes a luma to 0..255.
+    layout: sizes, subsampling and family of the planes. noise: of each plane, in the planes' own scale, whose largest
+    value is `peak`; a plane of no noise is returned as it is. motion: makes the flow estimator, from the factor that
+    takes a luma to 0..255.
     """
 
     def __init__(
         self,
         layout: PlaneFormat,
-        sigma: tuple[float, ...],
+        noise: NoiseModel,
         preset: Preset,
         *,
         peak: float,
         batch: int = DEFAULT_BATCH,
         motion: Callable[[float], Motion] = Tvl1Motion,
     ) -> None:
-        if len(sigma) != len(layout.plane_shapes):
-            raise ValueError(f"sigma must have {len(layout.plane_shapes)} values, one a plane, got {len(sigma)}")
+        if len(noise.planes) != len(layout.plane_shapes):
+            raise ValueError(f"noise must be of {len(layout.plane_shapes)} planes, got {len(noise.planes)}")
         self._layout = layout
-        self._untouched = [s < SMALLEST_SIGMA * peak for s in sigma]
-        floor = max(SMALLEST_SIGMA * peak, max(sigma) / 64)
-        floored = tuple(max(s, floor) for s in sigma)
-        self._sigma = opponent_sigma(floored) if layout.family == "rgb" else floored
+        self._untouched = untouched(noise, peak)
+        floor = max(SMALLEST_SIGMA * peak, max(noise.sigma) * _LEAST_SHARE[layout.family])
+        self._stabilisers = [Stabiliser(plane, peak, floor) for plane in noise.planes]
         self._originals: deque[list[Tensor | None]] = deque()  # the planes that are to be returned as they are
         height, width = padded_size(layout.height, layout.width)
-        # The opponent luma of equal channels is sqrt(3) times as large as they are.
-        to_bytes = 255 / peak * self._sigma[0] / (3**0.5 if layout.family == "rgb" else 1.0)
+        # The opponent luma of R, G and B is their sum over sqrt(3).
+        lumas = [s.range for s in self._stabilisers] if layout.family == "rgb" else [self._stabilisers[0].range]
+        to_bytes = 255 * len(lumas) ** 0.5 / sum(lumas)
         subsampling = (layout.chroma_y, layout.chroma_x)
         self._subsampled = subsampling == (1, 1)
         self._main = ClassicDenoiser(
@@ -74,9 +86,9 @@ class PlanarDenoiser:
     def push(self, planes: list[Tensor]) -> Iterator[list[Tensor]]:
         """Add the next frame; yields finished frames."""
         self._originals.append([p if kept else None for p, kept in zip(planes, self._untouched, strict=True)])
+        units = [s.forward(plane) for plane, s in zip(planes, self._stabilisers, strict=True)]
         if self._layout.family == "rgb":
-            planes = list(opponent_from_rgb(torch.stack(planes)))
-        units = [plane / sigma for plane, sigma in zip(planes, self._sigma, strict=True)]
+            units = list(opponent_from_rgb(torch.stack(units)))
         if self._beside is not None:
             luma, *chroma = units
             self._luma.extend(done for done, _ in self._main.push(pad_by_reflection(luma[None], *self._size)))
@@ -114,11 +126,9 @@ class PlanarDenoiser:
         """Finished channels back to the planes' own sizes, scales and colours."""
         channels, chroma = result
         units = [*channels, *(chroma if chroma is not None else ())]
-        planes = [
-            unit[:height, :width] * sigma
-            for unit, sigma, (height, width) in zip(units, self._sigma, self._layout.plane_shapes, strict=True)
-        ]
+        units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]
         if self._layout.family == "rgb":
-            planes = list(rgb_from_opponent(torch.stack(planes)))
+            units = list(rgb_from_opponent(torch.stack(units)))
+        planes = [s.back(unit) for unit, s in zip(units, self._stabilisers, strict=True)]
         originals = self._originals.popleft()
         return [plane if original is None else original for plane, original in zip(planes, originals, strict=True)]

@@ -1,20 +1,23 @@
 """Denoising in this process, on one device."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import tee
 
 import torch
 
 from vnlsdenoise import _library
 from vnlsdenoise.budget import plan_memory
-from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.classic.scenewise import Scene, SceneDenoiser, measure_noise
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
-from vnlsdenoise.noise import estimate_sigma as estimate_plane_sigma
-from vnlsdenoise.planes import planes_to_tensors, tensors_to_planes
-from vnlsdenoise.scenes import mark_cuts
-from vnlsdenoise.video.frame import Frame, PlaneFormat
+from vnlsdenoise.noise import NoiseModel
+from vnlsdenoise.planes import blend_grain, planes_to_tensors, tensors_to_planes
+from vnlsdenoise.scenes import mark_cuts, repeated
+from vnlsdenoise.video.fields import field_format, split_fields, weave_fields
+from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
 
 _BRIGHTNESS = {"gray": 0, "yuv": 0, "rgb": 1}  # the plane that scene cuts are looked for in
 
@@ -43,10 +46,13 @@ def resolve_device(name: str) -> str:
     return f"cuda:{int(index or 0)}"
 
 
-def estimate_sigma(frames: Sequence[Frame], format: PlaneFormat, device: str) -> tuple[float, ...]:
-    """Noise deviation of every plane, in native code values, from a few frames."""
-    stacks = zip(*(planes_to_tensors(frame.planes, device) for frame in frames), strict=True)
-    return tuple(estimate_plane_sigma(torch.stack(stack), peak=format.peak) for stack in stacks)
+def estimate_noise(
+    frames: Sequence[Frame], format: PlaneFormat, device: str, *, white: bool = False, fields: bool = False
+) -> NoiseModel:
+    """The noise of every plane, in native code values, from a few frames; fields: they are interlaced."""
+    if fields:
+        frames = [field for frame in frames for field in split_fields(frame)]
+    return measure_noise([planes_to_tensors(frame.planes, device) for frame in frames], format.peak, white=white)
 
 
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
@@ -55,15 +61,29 @@ def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
     Raises:
         MemoryLimitError: more than `settings.max_memory` even with the smallest batch.
     """
+    if settings.fields:
+        return 2 * predict_memory(field_format(format), _of_one_field(settings))
     return plan_memory(format, PRESETS[settings.preset], settings.max_memory).peak
 
 
-def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: DenoiseSettings) -> Iterator[Frame]:
+def denoise_frames(
+    frames: Iterable[Frame],
+    format: PlaneFormat,
+    settings: DenoiseSettings,
+    opened: Callable[[Scene], None] | None = None,
+    scenes: list[Scene] | None = None,
+) -> Iterator[Frame]:
     """Denoise a clip frame by frame: lazily, in order, in constant memory; output lags input by tens of frames.
+
+    opened: told of every scene once its noise is known, before its length is. scenes: filled with all of them at the
+    end.
 
     Raises:
         UsageError: unknown method or preset. DeviceError, MemoryLimitError: the device is missing or too small.
     """
+    if settings.fields:
+        yield from _by_fields(frames, format, settings, opened, scenes)
+        return
     if settings.method != "classic":
         raise UsageError(f"no such method: {settings.method!r}; there is: classic")
     if settings.preset not in PRESETS:
@@ -71,12 +91,25 @@ def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: Denoi
     device = resolve_device(settings.device)
     preset = PRESETS[settings.preset]
     memory = plan_memory(format, preset, settings.max_memory)
-    denoiser = PlanarDenoiser(format, settings.sigma, preset, peak=format.peak, batch=memory.batch)
+    denoiser = SceneDenoiser[Frame](
+        format,
+        lambda frame: planes_to_tensors(frame.planes, device),
+        preset,
+        peak=format.peak,
+        noise=NoiseModel.of_sigma(settings.sigma) if settings.sigma is not None else None,
+        white=settings.noise_model == "white",
+        strength=settings.strength,
+        batch=memory.batch,
+        opened=opened,
+    )
     waiting: deque[Frame] = deque()
+    before: tuple[Plane, ...] | None = None  # the last frame that was none like the one before it
 
     def finished(results: Iterator[list[torch.Tensor]]) -> Iterator[Frame]:
         for planes in results:
             frame = waiting.popleft()
+            if settings.keep_grain:
+                planes = blend_grain(planes, planes_to_tensors(frame.planes, device), settings.keep_grain)
             yield Frame(tensors_to_planes(planes, format), frame.pts, frame.duration, frame.extra)
 
     try:
@@ -84,13 +117,39 @@ def denoise_frames(frames: Iterable[Frame], format: PlaneFormat, settings: Denoi
         if settings.scene_cuts:
             marked = mark_cuts(frames, lambda frame: frame.planes[_BRIGHTNESS[format.family]], format.peak)
         for frame, cut in marked:
-            if cut:
-                yield from finished(denoiser.flush())
-            waiting.append(Frame((), frame.pts, frame.duration, frame.extra))
-            yield from finished(denoiser.push(planes_to_tensors(frame.planes, device)))
+            repeats = settings.duplicates and before is not None and repeated(before, frame.planes, format.peak)
+            before = frame.planes if not repeats else before
+            # The host keeps the frame's samples only where grain is to be put back.
+            kept = frame.planes if settings.keep_grain else ()
+            waiting.append(Frame(kept, frame.pts, frame.duration, frame.extra))
+            yield from finished(denoiser.push(frame, cut=cut, repeats=repeats))
         yield from finished(denoiser.flush())
+        if scenes is not None:
+            scenes.extend(denoiser.scenes)
     except torch.OutOfMemoryError as error:
         raise MemoryLimitError(
             f"the device is out of memory at {format.width}x{format.height} with preset {settings.preset}; "
             "use a faster preset, another device, or --device cpu"
         ) from error
+
+
+def _by_fields(
+    frames: Iterable[Frame],
+    format: PlaneFormat,
+    settings: DenoiseSettings,
+    opened: Callable[[Scene], None] | None,
+    scenes: list[Scene] | None,
+) -> Iterator[Frame]:
+    """The upper and the lower fields are two videos of half the height; scenes are told of the upper one."""
+    half, settings = field_format(format), _of_one_field(settings)
+    # Both lag their input by the same number of frames, which is what `tee` keeps for the second.
+    for_upper, for_lower = tee(map(split_fields, frames))
+    upper = denoise_frames((field for field, _ in for_upper), half, settings, opened, scenes)
+    lower = denoise_frames((field for _, field in for_lower), half, settings)
+    for one, other in zip(upper, lower, strict=True):
+        yield weave_fields(one, other)
+
+
+def _of_one_field(settings: DenoiseSettings) -> DenoiseSettings:
+    ceiling = None if settings.max_memory is None else settings.max_memory // 2
+    return replace(settings, fields=False, max_memory=ceiling)

@@ -1,21 +1,32 @@
 """The settings of one denoising run, as every engine takes them."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class DenoiseSettings:
     """What decides the result; two runs with equal settings on one device kind give equal samples.
 
-    sigma: noise deviation of every plane, in native code values of that plane (already multiplied by strength).
+    sigma: noise deviation of every plane, in native code values of that plane, white noise; None to measure every
+        scene. strength: multiplies the noise of each plane; None for 1.
+    noise_model: what is measured where `sigma` is None: "auto", all that is found, or "white", one deviation a plane.
+    keep_grain: share of what was removed that is put back, 0 to 1.
     method: "classic". preset: "fast", "balanced" or "best". device: "cpu", "cuda" or "cuda:N".
     scene_cuts: whether frames on both sides of a cut are kept apart.
+    duplicates: whether frames that repeat the one before are told apart and not used as evidence.
+    fields: whether frames are interlaced: every second line is denoised among its like.
     max_memory: ceiling of device memory in bytes, None for none; it never changes the result.
     """
 
-    sigma: tuple[float, ...]
+    sigma: tuple[float, ...] | None
+    strength: tuple[float, ...] | None = None
+    noise_model: Literal["auto", "white"] = "auto"
+    keep_grain: float = 0.0
     method: str = "classic"
     preset: str = "balanced"
     device: str = "cpu"
     scene_cuts: bool = True
+    duplicates: bool = True
+    fields: bool = False
     max_memory: int | None = None

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import OutputError, UsageError
@@ -11,7 +11,11 @@ from vnlsdenoise.video.encoders import EncoderChoice, Encoding, choose
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.open import Reader, open_reader
 from vnlsdenoise.video.probe import VideoInfo
+from vnlsdenoise.video.read import Interlaced
 from vnlsdenoise.video.sequences import IMAGE_ENDINGS, image_names, is_sequence
+
+if TYPE_CHECKING:
+    from vnlsdenoise.noise import NoiseModel
 
 SAMPLED_FRAMES = 8
 
@@ -20,8 +24,10 @@ SAMPLED_FRAMES = 8
 class Request:
     """One input and what to do with it.
 
-    sigma: noise deviation in 8-bit code values, one number or one a plane, None to estimate it. strength multiplies it;
-    luma and chroma multiply further (RGB: luma all planes). output None: only plan.
+    sigma: noise deviation in 8-bit code values, one number or one a plane, white noise; None to measure every scene.
+    strength multiplies it; luma and chroma multiply further (RGB: luma all planes). noise_model: "auto", or "white" to
+    take the noise for one deviation a plane. keep_grain: share of what was removed that is put back. output None: only
+    plan.
     """
 
     input: Path
@@ -30,6 +36,8 @@ class Request:
     strength: float = 1.0
     luma: float = 1.0
     chroma: float = 1.0
+    noise_model: Literal["auto", "white"] = "auto"
+    keep_grain: float = 0.0
     method: str = "classic"
     preset: str = "balanced"
     device: str = "auto"
@@ -37,14 +45,18 @@ class Request:
     encoding: Encoding = field(default_factory=Encoding)
     streams: Literal["copy", "video"] = "copy"
     scene_cuts: Literal["auto", "off"] = "auto"
-    interlaced: Literal["error", "ignore"] = "error"
+    duplicates: Literal["auto", "off"] = "auto"
+    interlaced: Interlaced = "error"
     on_damage: Literal["conceal", "fail"] = "conceal"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A request with every choice made. settings is None where the frames pass through unchanged (strength 0).
+    """A request with every choice made. settings is None where the frames pass through unchanged (strength 0,
+    or all grain kept).
 
+    estimate: the noise of a few frames of the whole file, before any strength, in native code values; None unless it
+    was asked for.
     identity: (bytes, modification time in ns) of the input file, the folder's where the input is a sequence.
     memory: predicted peak of device memory in bytes, None where nothing is denoised.
     encoder is None for an image sequence as output, and where there is no output.
@@ -57,6 +69,7 @@ class Plan:
     memory: int | None
     encoder: EncoderChoice | None
     warnings: tuple[str, ...] = ()
+    estimate: "NoiseModel | None" = None
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON."""
@@ -65,6 +78,7 @@ class Plan:
             "input": self.info.as_dict(),
             "output": str(self.request.output) if self.request.output else None,
             "settings": vars(settings) if settings else None,
+            "estimate": self.estimate.as_dict() if self.estimate else None,
             "memory": self.memory,
             "encoder": encoder
             and {
@@ -76,6 +90,16 @@ class Plan:
             "warnings": list(self.warnings),
         }
 
+    def _noise(self, settings: DenoiseSettings) -> str:
+        factors = settings.strength or ()
+        strength = "" if set(factors) <= {1.0} else " x " + ", ".join(f"{value:g}" for value in factors)
+        unit = f"in code values of {self.info.format.depth} bits"
+        if settings.sigma is not None:
+            return f"sigma {', '.join(f'{value:.2f}' for value in settings.sigma)}{strength} {unit} (given)"
+        if self.estimate is not None:
+            return f"{self.estimate.describe()}{strength} {unit} (of sampled frames; every scene is measured by itself)"
+        return f"measured scene by scene{strength}"
+
     def lines(self) -> list[str]:
         """The plan for a reader, one fact a line."""
         info, shape = self.info, self.info.format
@@ -85,13 +109,11 @@ class Plan:
             f"{info.pix_fmt}, {frames})"
         ]
         if self.settings is None:
-            lines.append("denoise:  nothing (strength 0): frames pass through unchanged")
+            lines.append("denoise:  nothing (strength 0 or all grain kept): frames pass through unchanged")
         else:
-            sigma = ", ".join(f"{value:.2f}" for value in self.settings.sigma)
-            source = "estimated" if self.request.sigma is None else "given"
             lines.append(f"denoise:  {self.settings.method}, {self.settings.preset}, on {self.settings.device}")
             lines.append(f"memory:   about {(self.memory or 0) / 2**20:.0f} MiB")
-            lines.append(f"sigma:    {sigma} in code values of {shape.depth} bits ({source}, times strength)")
+            lines.append(f"noise:    {self._noise(self.settings)}")
         if self.encoder is not None:
             options = " ".join(f"{key}={value}" for key, value in self.encoder.options.items())
             lines.append(
@@ -102,8 +124,8 @@ class Plan:
         return lines + [f"warning:  {text}" for text in self.warnings]
 
 
-def make_plan(request: Request) -> Plan:
-    """Read what is needed of the input and choose; writes nothing.
+def make_plan(request: Request, *, estimate: bool = False) -> Plan:
+    """Read what is needed of the input and choose; writes nothing. estimate: measure the noise of sampled frames too.
 
     Raises UsageError (output is the input, options contradict), InputError, OutputError (missing folder), DeviceError,
     MemoryLimitError (more than max_memory would be needed).
@@ -121,9 +143,10 @@ def make_plan(request: Request) -> Plan:
         )
     settings = _settings(request, reader)
     memory = _memory(reader, settings)
+    noise = _estimate(reader, settings) if estimate else None
     status = _image_or_file(request.input).stat()
     warnings = (*(encoder.warnings if encoder else ()), *reader.warnings)
-    return Plan(request, reader.info, (status.st_size, status.st_mtime_ns), settings, memory, encoder, warnings)
+    return Plan(request, reader.info, (status.st_size, status.st_mtime_ns), settings, memory, encoder, warnings, noise)
 
 
 def writes_images(output: Path) -> bool:
@@ -156,20 +179,38 @@ def _image_or_file(path: Path) -> Path:
 
 
 def _settings(request: Request, reader: Reader) -> DenoiseSettings | None:
-    if request.strength == 0:
+    format = reader.info.format
+    given = native_sigma(request.sigma, format)
+    if request.strength == 0 or request.keep_grain == 1:
         return None
     # The engine loads torch, which nothing before this point needs.
     from vnlsdenoise.engine import local
 
-    format = reader.info.format
-    device = local.resolve_device(request.device)
-    native = native_sigma(request.sigma, format)
-    if native is None:
-        native = local.estimate_sigma(reader.sample(SAMPLED_FRAMES), format, device)
-    weights = [request.luma] + [request.luma if format.family == "rgb" else request.chroma] * (len(native) - 1)
-    sigma = tuple(float(value * request.strength * weight) for value, weight in zip(native, weights, strict=True))
-    cuts = request.scene_cuts == "auto"
-    return DenoiseSettings(sigma, request.method, request.preset, device, cuts, request.max_memory)
+    weights = [request.luma] + [request.luma if format.family == "rgb" else request.chroma] * 2
+    strength = tuple(float(request.strength * weight) for weight in weights[: len(format.plane_shapes)])
+    return DenoiseSettings(
+        given,
+        strength,
+        request.noise_model,
+        float(request.keep_grain),
+        request.method,
+        request.preset,
+        local.resolve_device(request.device),
+        scene_cuts=request.scene_cuts == "auto",
+        duplicates=request.duplicates == "auto",
+        fields=request.interlaced == "fields",
+        max_memory=request.max_memory,
+    )
+
+
+def _estimate(reader: Reader, settings: DenoiseSettings | None) -> "NoiseModel | None":
+    if settings is None or settings.sigma is not None:
+        return None
+    from vnlsdenoise.engine import local
+
+    frames = reader.sample(SAMPLED_FRAMES)
+    white = settings.noise_model == "white"
+    return local.estimate_noise(frames, reader.info.format, settings.device, white=white, fields=settings.fields)
 
 
 def _memory(reader: Reader, settings: DenoiseSettings | None) -> int | None:

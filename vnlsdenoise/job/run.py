@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vnlsdenoise.errors import VerificationError
 from vnlsdenoise.job.plan import Plan, writes_images
@@ -17,6 +17,9 @@ from vnlsdenoise.video.open import open_reader
 from vnlsdenoise.video.read import Damage
 from vnlsdenoise.video.sequences import IMAGE_ENDINGS, SequenceWriter, image_names, list_images
 from vnlsdenoise.video.write import VideoWriter
+
+if TYPE_CHECKING:
+    from vnlsdenoise.classic.scenewise import Scene
 
 QUEUED_FRAMES = 8
 _POLL_SECONDS = 0.1
@@ -32,10 +35,17 @@ class Report:
     frames: int
     damage: Damage
     warnings: tuple[str, ...]
+    scenes: tuple["Scene", ...] = ()
 
 
-def run(plan: Plan, progress: Callable[[int], None] | None = None) -> Report:
+def run(
+    plan: Plan,
+    progress: Callable[[int], None] | None = None,
+    opened: Callable[["Scene"], None] | None = None,
+) -> Report:
     """Denoise as planned; calls `progress(frames written)` from the encoding thread.
+
+    opened: told of every scene once its noise is known, before its length is.
 
     The output is complete under its name when this returns. Damage of the input is in the report, not raised. Raises
     the errors of reading, denoising and writing, and VerificationError; then nothing stands under the final name.
@@ -45,23 +55,28 @@ def run(plan: Plan, progress: Callable[[int], None] | None = None) -> Report:
         raise ValueError("a plan without an output cannot be run")
     check_space(output, _least_bytes(plan))
     if writes_images(output):
-        return _run_images(plan, output, progress)
+        return _run_images(plan, output, progress, opened)
     with publish_file(output) as temporary:
         assert plan.encoder is not None
         writer = VideoWriter(
             temporary, plan.info, plan.encoder, "video" if _is_sequence_input(plan) else plan.request.streams
         )
-        report = _pump(plan, output, writer, progress)
+        report = _pump(plan, output, writer, progress, opened)
         verify_file(temporary, output, plan.info, plan.encoder, writer.written)
     return report
 
 
-def _run_images(plan: Plan, output: Path, progress: Callable[[int], None] | None) -> Report:
+def _run_images(
+    plan: Plan,
+    output: Path,
+    progress: Callable[[int], None] | None,
+    opened: Callable[["Scene"], None] | None,
+) -> Report:
     names, first = image_names(output)
     folder = output.parent if output.suffix.lower() in IMAGE_ENDINGS else output
     with publish_folder(folder) as temporary:
         writer = SequenceWriter(temporary, names, plan.info, first)
-        report = _pump(plan, output, writer, progress)
+        report = _pump(plan, output, writer, progress, opened)
         found = len(list_images(temporary)) if report.frames else 0
         if found != report.frames:
             raise VerificationError(
@@ -113,7 +128,11 @@ class _Belt:
 
 
 def _pump(
-    plan: Plan, output: Path, writer: VideoWriter | SequenceWriter, progress: Callable[[int], None] | None
+    plan: Plan,
+    output: Path,
+    writer: VideoWriter | SequenceWriter,
+    progress: Callable[[int], None] | None,
+    opened: Callable[["Scene"], None] | None,
 ) -> Report:
     """Decode in one thread, denoise in this one, encode in a third; the first error of any stops all and is raised."""
     reader = open_reader(plan.request.input, plan.request.interlaced, plan.request.on_damage)
@@ -121,6 +140,7 @@ def _pump(
     decoded, finished = _Belt(stop), _Belt(stop)
     errors: list[BaseException] = []
     counts = {"read": 0, "written": 0}
+    scenes: list[Scene] = []
 
     def guard(work: Callable[[], None]) -> Callable[[], None]:
         def guarded() -> None:
@@ -152,7 +172,7 @@ def _pump(
     with writer, _stopping(stop, threads):
         for thread in threads:
             thread.start()
-        for frame in _denoised(decoded, plan):
+        for frame in _denoised(decoded, plan, opened, scenes):
             finished.put(frame)
             if stop.is_set():
                 break
@@ -164,7 +184,7 @@ def _pump(
         raise VerificationError(
             f"{counts['written']} frames were written of {counts['read']} read; nothing was published"
         )
-    return Report(output, counts["written"], reader.damage, (*reader.warnings, *writer.warnings))
+    return Report(output, counts["written"], reader.damage, (*reader.warnings, *writer.warnings), tuple(scenes))
 
 
 class _stopping(AbstractContextManager[None]):
@@ -180,10 +200,12 @@ class _stopping(AbstractContextManager[None]):
                 thread.join()
 
 
-def _denoised(frames: Iterable[Frame], plan: Plan) -> Iterable[Frame]:
+def _denoised(
+    frames: Iterable[Frame], plan: Plan, opened: Callable[["Scene"], None] | None, scenes: list["Scene"]
+) -> Iterable[Frame]:
     if plan.settings is None:
         return frames
     # The engine loads torch, which a run that changes nothing does not need.
     from vnlsdenoise.engine import local
 
-    return local.denoise_frames(frames, plan.info.format, plan.settings)
+    return local.denoise_frames(frames, plan.info.format, plan.settings, opened, scenes)

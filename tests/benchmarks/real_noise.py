@@ -1,0 +1,98 @@
+"""PSNR of the denoiser on noise that is not white and Gaussian of one deviation, its noise measured or taken for white.
+
+    python tests/benchmarks/real_noise.py DIR --preset fast --crop 224x160 --frames 8 --json real_noise.json
+
+Clips are decoded to 8-bit RGB, noise is drawn once a clip and kind, PSNR as in quality.py. "white" measures one
+deviation a channel on all frames; "measured" is what the denoiser does by itself; "gain" is their difference.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import zlib
+
+import numpy as np
+import torch
+from quality import Video, load, psnr
+from torch import Tensor
+
+import vnlsdenoise
+from vnlsdenoise.noise import estimate_sigma, synthesis
+
+PEAK = 255.0
+
+
+def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
+    """Every kind of noise on a clip [T, 3, H, W] of 0 .. 255."""
+
+    def white(sigma: float, kind: str) -> Tensor:
+        return clean + sigma * torch.randn(clean.shape, generator=generator(kind))
+
+    def generator(kind: str) -> torch.Generator:
+        return torch.Generator().manual_seed(zlib.crc32(f"{name}{kind}".encode()))
+
+    def photon(a: float, b: float, gamma: float, kind: str) -> Tensor:
+        drawn = synthesis.poisson_gaussian(clean / PEAK, a, b, generator(kind), gamma=gamma)
+        return synthesis.clip_to_codes(PEAK * drawn, PEAK)
+
+    return {
+        "white 20": white(20, "white 20"),
+        "clipped 30": synthesis.clip_to_codes(white(30, "clipped 30"), PEAK),
+        "clipped 50": synthesis.clip_to_codes(white(50, "clipped 50"), PEAK),
+        "photon": photon(0.02, 0.0005, 1.0, "photon"),
+        "photon, linear light": photon(0.01, 0.0002, 2.2, "photon, linear light"),
+    }
+
+
+def denoised(noisy: Tensor, sigma: list[float] | None, preset: str, device: str) -> Video:
+    out = vnlsdenoise.denoise(noisy, sigma, preset=preset, device=device, peak=PEAK, scene_cuts=False)
+    return out.cpu().numpy().transpose(0, 2, 3, 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--frames", type=int, help="use the first frames only")
+    parser.add_argument("--crop", help="WIDTHxHEIGHT of the centre")
+    parser.add_argument("--clips", help="names of the clips to use, separated by commas")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    crop = tuple(int(side) for side in options.crop.split("x")) if options.crop else None
+    wanted = options.clips.split(",") if options.clips else None
+    paths = sorted(p for p in options.folder.iterdir() if p.suffix in (".mkv", ".mp4", ".mov", ".avi"))
+    paths = [p for p in paths if wanted is None or p.stem in wanted]
+    if not paths:
+        sys.exit(f"no clips in {options.folder}")
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for path in paths:
+        clean = load(path, options.frames, crop)
+        for kind, noisy in noisy_versions(torch.from_numpy(clean.transpose(0, 3, 1, 2).copy()), path.stem).items():
+            sigma = [estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3)]
+            figures = {
+                "noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean),
+                "white": psnr(denoised(noisy, sigma, options.preset, options.device), clean),
+                "measured": psnr(denoised(noisy, None, options.preset, options.device), clean),
+            }
+            results.setdefault(kind, {})[path.stem] = figures
+            print(row(f"{path.stem} / {kind}", figures), flush=True)
+    for kind, clips in results.items():
+        names = ("noisy", "white", "measured")
+        print(row(f"mean / {kind}", {name: float(np.mean([c[name] for c in clips.values()])) for name in names}))
+    if options.json:
+        arguments = {"preset": options.preset, "crop": options.crop, "frames": options.frames}
+        options.json.write_text(json.dumps({"arguments": arguments, "results": results}, indent=1))
+
+
+def row(label: str, figures: dict[str, float]) -> str:
+    gain = figures["measured"] - figures["white"]
+    return f"{label:40}" + "".join(f" {name} {value:6.3f}" for name, value in figures.items()) + f" gain {gain:+.3f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Overlapping 8x8 blocks of a frame in the DCT domain: what noise is measured on."""
+
+import math
+
+import torch
+from torch import Tensor
+
+SIDE = 8
+_BLOCKS_A_FRAME = 65536  # at most about; a denser grid adds work, hardly certainty
+# Sums u + v of the frequencies that tell texture from quiet, and of those that measure the noise. The two are disjoint,
+# and independent where the noise is white: choosing quiet blocks does not choose blocks of little noise.
+_TEXTURE, _NOISE = (2, 9), 10
+GAUSSIAN_MAD = 0.6744897501960817  # median of |x| for x ~ N(0, 1)
+
+
+def cut_blocks(frame: Tensor) -> Tensor:
+    """[H, W] -> [N, 64]: overlapping blocks on a grid; a frame under 8x8 is mirrored."""
+    frame = _at_least_a_block(frame)
+    height, width = frame.shape
+    # Odd, so that blocks lie at every phase to the grid of whatever codec the video has been through.
+    stride = max(3, math.ceil(math.sqrt(height * width / _BLOCKS_A_FRAME)) | 1)
+    return frame.unfold(0, SIDE, stride).unfold(1, SIDE, stride).reshape(-1, SIDE * SIDE)
+
+
+def spectrum_of(blocks: Tensor) -> Tensor:
+    """[N, 64] blocks -> [N, 64] DCT coefficients."""
+    return blocks @ _dct(blocks).T
+
+
+def frequency_sums(device: torch.device) -> Tensor:
+    """[64]: u + v of every coefficient."""
+    order = torch.arange(SIDE, device=device)
+    return (order[:, None] + order).flatten()
+
+
+def texture_of(spectrum: Tensor) -> Tensor:
+    """[N]: mean energy of every block at the frequencies that tell texture."""
+    sums = frequency_sums(spectrum.device)
+    return (spectrum[:, (sums >= _TEXTURE[0]) & (sums <= _TEXTURE[1])] ** 2).mean(1)
+
+
+def noise_part(spectrum: Tensor) -> Tensor:
+    """[N, 15]: the coefficients that measure the noise."""
+    return spectrum[:, frequency_sums(spectrum.device) >= _NOISE]
+
+
+def not_graphic(blocks: Tensor) -> Tensor:
+    """[N], whether a block is a camera's: a line of one value is not; such a block would pass for a quiet one."""
+    square = blocks.view(-1, SIDE, SIDE)
+    return ~((square.amin(1) == square.amax(1)).any(1) | (square.amin(2) == square.amax(2)).any(1))
+
+
+def _dct(like: Tensor) -> Tensor:
+    """[64, 64]: orthonormal 2-D DCT-II of a flattened 8x8 block, frequency (u, v) at row 8 u + v."""
+    n = torch.arange(SIDE, dtype=like.dtype, device=like.device)
+    cosines = torch.cos(math.pi / SIDE * (n + 0.5) * n[:, None]) * math.sqrt(2 / SIDE)
+    cosines[0] *= math.sqrt(0.5)
+    return torch.kron(cosines, cosines)
+
+
+def _at_least_a_block(frame: Tensor) -> Tensor:
+    for axis in (0, 1):
+        size = frame.shape[axis]
+        if size < SIDE:
+            period = max(1, 2 * (size - 1))
+            at = torch.arange(SIDE, device=frame.device) % period
+            frame = frame.index_select(axis, torch.minimum(at, period - at))
+    return frame

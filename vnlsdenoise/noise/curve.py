@@ -1,0 +1,145 @@
+"""The noise curve: the deviation at every intensity, measured on the quiet blocks of that brightness."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vnlsdenoise.noise import blocks as cutting
+from vnlsdenoise.noise.clipping import unclipped
+
+_BINS = 32  # of block means, over 0 .. peak
+_FEWEST = 200  # blocks a bin, else it is not measured
+_QUIETEST = 0.03  # share of the blocks of a bin
+_OVERLAP = 4  # overlapping blocks say as much as one in so many that lie apart
+_MODEL_ERROR = 0.04  # relative deviation of a bin's variance beyond what chance explains
+_TEXTURED = 1.5  # times as much texture for its noise as the quietest bins have: such a bin measures texture
+_STIFFNESS = 30.0  # weight of the curvature of the variance; at infinity the fit is affine, as photon noise is
+_OUTLIER = 3.0  # deviations of a bin above the fit from which it no longer counts
+_LEAST_CONTRAST = 1.15  # ratio of the largest to the smallest deviation, else the noise has one
+_LEAST_GAIN = 12.0  # of chi square over noise of one deviation, else it has one
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class QuietBlocks:
+    """The quietest blocks of every brightness, of some frames of a plane."""
+
+    spectrum: Tensor  # [N, 64]
+    mean: Tensor  # [N]
+    bin: Tensor  # [N], of the mean
+    population: Tensor  # [bins], blocks of every brightness, quiet or not
+
+
+@dataclass(frozen=True)
+class MeasuredCurve:
+    """level, deviation: knots of the fit over the true intensity. share: of the blocks, around each knot.
+
+    varies: whether the deviation depends on the intensity by more than chance.
+    """
+
+    level: Array
+    deviation: Array
+    share: Array
+    varies: bool
+
+    @property
+    def sigma(self) -> float:
+        """Root mean square over the picture."""
+        return float(np.sqrt((self.share * self.deviation**2).sum() / self.share.sum()))
+
+
+def quiet_blocks(frames: list[Tensor], peak: float) -> QuietBlocks:
+    """The blocks of least texture among those of like brightness, frame by frame; frames: [H, W] each."""
+    spectra, means, bins, populations = [], [], [], []
+    for frame in frames:
+        blocks = cutting.cut_blocks(frame)
+        blocks = blocks[cutting.not_graphic(blocks)]
+        mean = blocks.mean(1)
+        bin = (mean * (_BINS / peak)).floor().clamp(0, _BINS - 1).long()
+        spectrum = cutting.spectrum_of(blocks)
+        count = torch.bincount(bin, minlength=_BINS)
+        quota = (count * _QUIETEST).ceil().clamp_min(-(-2 * _FEWEST // len(frames)))
+        order = cutting.texture_of(spectrum).argsort(stable=True)
+        order = order[bin[order].argsort(stable=True)]
+        rank = torch.arange(len(order), device=order.device) - (count.cumsum(0) - count)[bin[order]]
+        chosen = order[rank < quota[bin[order]]]
+        spectra.append(spectrum[chosen])
+        means.append(mean[chosen])
+        bins.append(bin[chosen])
+        populations.append(count)
+    return QuietBlocks(torch.cat(spectra), torch.cat(means), torch.cat(bins), torch.stack(populations).sum(0))
+
+
+def measure_curve(quiet: QuietBlocks, peak: float, clipped: bool) -> MeasuredCurve | None:
+    """The deviation over the intensity; None where no bin holds enough blocks."""
+    bins = [_measured_bin(quiet, index) for index in range(_BINS)]
+    table = np.array([row for row in bins if row is not None], dtype=np.float64).reshape(-1, 5)
+    level, deviation, texture, count, share = table.T
+    if len(table) == 0 or not (deviation > 0).any():
+        return None
+    if clipped:
+        level, deviation = unclipped(level, deviation, peak)
+    # A bin without quiet blocks measures its texture: white noise has as much energy at all frequencies.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        excess = texture / np.maximum(table[:, 1] ** 2, 1e-12)
+    told = np.isfinite(deviation) & (deviation > 0)
+    if not told.any():
+        return None
+    told &= excess <= _TEXTURED * excess[told].min()
+    level, deviation, count, share = level[told], deviation[told], count[told], share[told]
+    variance = deviation**2
+    # The median magnitude of n values is known to 1.17 / sqrt(2 n) of itself, its square to twice that.
+    chance = 2 * 1.17 / np.sqrt(2 * 15 * count / _OVERLAP)
+    weight = 1 / (chance**2 + _MODEL_ERROR**2)
+    fit, used = _fitted(level, variance, weight, peak)
+    constant = (weight * variance).sum() / weight.sum()
+    gain = (used * weight * ((variance / constant - 1) ** 2 - (variance / fit - 1) ** 2)).sum()
+    contrast = np.sqrt(fit.max() / fit.min())
+    return MeasuredCurve(level, np.sqrt(fit), share, bool(contrast > _LEAST_CONTRAST and gain > _LEAST_GAIN))
+
+
+def _measured_bin(quiet: QuietBlocks, index: int) -> tuple[float, float, float, float, float] | None:
+    """Mean, deviation, texture and count of the quiet blocks of one bin, and how many blocks it has in all."""
+    own = quiet.bin == index
+    count = int(own.sum())
+    if count < _FEWEST:
+        return None
+    spectrum = quiet.spectrum[own]
+    deviation = cutting.noise_part(spectrum).abs().median() / cutting.GAUSSIAN_MAD
+    texture = cutting.texture_of(spectrum).median()
+    return float(quiet.mean[own].mean()), float(deviation), float(texture), float(count), float(quiet.population[index])
+
+
+def _fitted(level: Array, variance: Array, weight: Array, peak: float) -> tuple[Array, Array]:
+    """A smooth curve through the variances, and how far each was trusted: those far above it measure texture."""
+    used = np.ones_like(level)
+    order = np.argsort(level)
+    x, fit = level / peak, variance.copy()
+    for _ in range(8):
+        # Relative errors: weights refer to the fit, which the first round does not have.
+        scale = np.maximum(fit, 1e-3 * variance.max()) if _ else np.full_like(variance, np.median(variance))
+        fit = _smooth(x, variance, used * weight / scale**2, order, float(np.mean(scale)))
+        fit = np.maximum(fit, 0.05 * np.median(variance))
+        excess = (variance / fit - 1) * np.sqrt(weight)
+        used = np.where(excess > 0, 1 / (1 + (excess / _OUTLIER) ** 4), 1 / (1 + (excess / (2 * _OUTLIER)) ** 4))
+    return fit, used
+
+
+def _smooth(x: Array, y: Array, weight: Array, order: npt.NDArray[np.intp], scale: float) -> Array:
+    """Weighted least squares with a penalty on the change of slope."""
+    n = len(x)
+    xs = x[order]
+    penalty = np.zeros((n, n))
+    for k in range(1, n - 1):
+        row = np.zeros(n)
+        left, right = xs[k] - xs[k - 1], xs[k + 1] - xs[k]
+        row[k - 1], row[k], row[k + 1] = 1 / left, -1 / left - 1 / right, 1 / right
+        penalty += np.outer(row, row) * 2 / (left + right)
+    system = np.diag(weight[order]) + _STIFFNESS / scale**2 * penalty
+    fit = np.empty(n)
+    fit[order] = np.linalg.lstsq(system, weight[order] * y[order], rcond=None)[0]
+    return fit

@@ -1,0 +1,93 @@
+"""How noisy a video is, measured on the video itself."""
+
+import torch
+from torch import Tensor
+
+from vnlsdenoise.noise import blocks as cutting
+from vnlsdenoise.noise.curve import MeasuredCurve, measure_curve, quiet_blocks
+from vnlsdenoise.noise.model import PlaneNoise
+from vnlsdenoise.ops._checks import check_positive, check_tensor
+
+_MID_TONES = (35 / 255, 220 / 255)  # of the peak: means of blocks whose noise is hardly clipped, at any usual sigma
+_QUIETEST = 0.02  # share of the blocks of a frame
+_FEWEST = 512  # blocks to measure on, while there are as many: overlapping, they say as much as a quarter of that apart
+_CLIPPED_SHARE = 1e-4  # of the samples at black or white, from which noise counts as clipped there
+_EXTRAPOLATED = 4.0  # most that the variance changes, as a ratio, beyond the intensities that it was measured at
+
+
+def measure_plane(planes: Tensor, *, peak: float, white: bool = False) -> PlaneNoise:
+    """The noise of a plane: its deviation, how that depends on the intensity, and whether noise was clipped.
+
+    Args, errors: as `estimate_sigma`, whose result the deviation is where the noise has one and was not clipped.
+    white: ask no more than that of any noise.
+    """
+    sigma = estimate_sigma(planes, peak=peak)
+    if white:
+        return PlaneNoise(sigma)
+    inside = bool((planes.amin() >= 0) & (planes.amax() <= peak))
+    clipped = inside and float(((planes <= 0) | (planes >= peak)).float().mean()) >= _CLIPPED_SHARE
+    measured = measure_curve(quiet_blocks(list(planes), peak), peak, clipped)
+    if measured is None or not (measured.varies or clipped):
+        return PlaneNoise(sigma)
+    curve = _knots(measured, peak) if measured.varies else ()
+    return PlaneNoise(measured.sigma, curve, clipped=clipped)
+
+
+def _knots(measured: MeasuredCurve, peak: float) -> tuple[tuple[float, float], ...]:
+    """The measured knots, and the variance drawn on straight to black and white."""
+    level, variance = measured.level, measured.deviation**2
+    knots = [(float(at), float(value) ** 0.5) for at, value in zip(level, variance, strict=True)]
+    for end, near, far in ((0.0, 0, 1), (peak, -1, -2)):
+        if abs(end - level[near]) > 1e-3 * peak:
+            slope = (variance[near] - variance[far]) / (level[near] - level[far])
+            value = variance[near] + slope * (end - level[near])
+            value = min(max(value, variance[near] / _EXTRAPOLATED), variance[near] * _EXTRAPOLATED)
+            knots.append((end, float(value) ** 0.5))
+    return tuple(sorted(knots))
+
+
+def estimate_sigma(planes: Tensor, *, peak: float) -> float:
+    """Standard deviation of additive white noise in a plane.
+
+    Per frame, overlapping 8x8 blocks are taken to the DCT domain, those of least energy at low and middle frequencies
+    are kept, and sigma is the median magnitude of their high frequencies over 0.6745; then the median over the frames
+    (after Ponomarenko et al., "An automatic approach to lossy compression of AVIRIS images", IGARSS 2007, and Colom,
+    Buades, "Analysis and extension of the Ponomarenko et al. method", IPOL 2013). Blocks that are very dark or very
+    bright, where clipping has taken away noise, and blocks that reach into a flat graphic or border count only where
+    there are not enough others.
+
+    Args:
+        planes: [T, H, W], float32 or float64, one plane of each frame, on any device; frames under 8x8 are mirrored.
+        peak: white in the scale of `planes` (255 for 8-bit codes, 255 sqrt(3) for (R + G + B) / sqrt(3) of them).
+
+    Returns:
+        sigma in the scale of `planes`. Fine texture and the source's own noise count as noise: on a clean 8-bit video
+        it says 0 to 1.5 of 255.
+
+    Raises:
+        ValueError, TypeError: shape, dtype or peak are not as above, or there is no pixel.
+    """
+    check_tensor("planes", planes, "T H W")
+    check_positive(peak=peak)
+    if planes.numel() == 0:
+        raise ValueError(f"planes must hold at least one pixel, got shape {list(planes.shape)}")
+    return torch.stack([_sigma_of_frame(frame, peak) for frame in planes]).median().item()
+
+
+def _sigma_of_frame(frame: Tensor, peak: float) -> Tensor:
+    spectrum = cutting.spectrum_of(_worth_measuring(cutting.cut_blocks(frame), peak))
+    count = min(len(spectrum), max(_FEWEST, round(_QUIETEST * len(spectrum))))
+    quietest = cutting.texture_of(spectrum).topk(count, largest=False).indices
+    return cutting.noise_part(spectrum[quietest]).abs().median() / cutting.GAUSSIAN_MAD
+
+
+def _worth_measuring(blocks: Tensor, peak: float) -> Tensor:
+    """The best set of blocks that is large enough: of middle brightness, else free of clipped pixels, else all."""
+    mean = blocks.mean(1)
+    mid_tones = (mean >= _MID_TONES[0] * peak) & (mean <= _MID_TONES[1] * peak)
+    unclipped = (blocks.amin(1) > 0) & (blocks.amax(1) < peak)
+    noisy = cutting.not_graphic(blocks)
+    for chosen in (noisy & mid_tones, noisy & unclipped, noisy):
+        if chosen.sum() >= _FEWEST:
+            return blocks[chosen]
+    return blocks

@@ -1,0 +1,102 @@
+"""What the noise of a video is taken to be: a curve over the intensity for every plane."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class PlaneNoise:
+    """The noise of one plane, in the scale of its samples.
+
+    sigma: the deviation; of noise that depends on the intensity, its root mean square over the picture.
+    curve: (intensity, deviation) knots in ascending order of intensity, between which the deviation is interpolated
+        and beyond which it is held; empty where the deviation is `sigma` at every intensity.
+    clipped: whether samples were clipped to 0 .. peak after the noise came in: then noise has shifted the mean of dark
+        and bright areas inwards, which denoising undoes.
+    """
+
+    sigma: float
+    curve: tuple[tuple[float, float], ...] = ()
+    clipped: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.sigma < float("inf"):
+            raise ValueError(f"sigma must be finite and at least 0, got {self.sigma}")
+        levels = [level for level, _ in self.curve]
+        if any(b <= a for a, b in itertools.pairwise(levels)):
+            raise ValueError(f"curve must be in ascending order of intensity, got {levels}")
+        if not all(0 < deviation < float("inf") for _, deviation in self.curve):
+            raise ValueError("deviations of the curve must be finite and greater than 0")
+
+    @property
+    def signal_dependent(self) -> bool:
+        """Whether the deviation depends on the intensity."""
+        return bool(self.curve)
+
+    def deviation_at(self, intensity: float) -> float:
+        """The deviation at one intensity."""
+        if not self.curve:
+            return self.sigma
+        levels, deviations = zip(*self.curve, strict=True)
+        return float(np.interp(intensity, levels, deviations))
+
+    def times(self, factor: float) -> "PlaneNoise":
+        """The same noise, `factor` times as strong."""
+        curve = tuple((level, deviation * factor) for level, deviation in self.curve) if factor else ()
+        return replace(self, sigma=self.sigma * factor, curve=curve)
+
+    def scaled(self, scale: float) -> "PlaneNoise":
+        """The same noise of samples that are `scale` times as large."""
+        curve = tuple((level * scale, deviation * scale) for level, deviation in self.curve)
+        return replace(self, sigma=self.sigma * scale, curve=curve)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON."""
+        return {
+            "sigma": round(self.sigma, 4),
+            "curve": [[round(level, 2), round(deviation, 4)] for level, deviation in self.curve],
+            "clipped": self.clipped,
+        }
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """The noise of a video or scene: one `PlaneNoise` a plane (or channel), in their order."""
+
+    planes: tuple[PlaneNoise, ...]
+
+    @classmethod
+    def of_sigma(cls, sigma: Iterable[float]) -> "NoiseModel":
+        """White noise of one deviation a plane."""
+        return cls(tuple(PlaneNoise(float(value)) for value in sigma))
+
+    @property
+    def sigma(self) -> tuple[float, ...]:
+        """The deviation of every plane."""
+        return tuple(plane.sigma for plane in self.planes)
+
+    @property
+    def signal_dependent(self) -> bool:
+        """Whether the deviation of any plane depends on the intensity."""
+        return any(plane.signal_dependent for plane in self.planes)
+
+    def times(self, factors: Iterable[float]) -> "NoiseModel":
+        """The same noise, every plane multiplied by its own factor."""
+        return NoiseModel(tuple(plane.times(f) for plane, f in zip(self.planes, factors, strict=True)))
+
+    def scaled(self, scale: float) -> "NoiseModel":
+        """The same noise of samples that are `scale` times as large."""
+        return NoiseModel(tuple(plane.scaled(scale) for plane in self.planes))
+
+    def describe(self) -> str:
+        """The deviations, and whether they depend on the intensity, for a reader."""
+        values = ", ".join(f"{value:.2f}" for value in self.sigma)
+        return f"sigma {values}" + ", signal-dependent" * self.signal_dependent
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON."""
+        return {"signal_dependent": self.signal_dependent, "planes": [plane.as_dict() for plane in self.planes]}
