@@ -19,7 +19,7 @@ _OUTSTANDING = 1.6  # times the change on the calmer side
 _MEMORY = 15  # pairs of frames that tell how much this scene changes from frame to frame
 
 _SAME = 0.25 / 255  # mean difference, of the peak, up to which a block counts as the same
-_SAME_BLOCK = 16
+_SAME_BLOCK = 8
 
 Thumbnail = npt.NDArray[np.float32]
 Samples = Plane | npt.NDArray[np.float32]
@@ -114,7 +114,7 @@ def repeated(before: Sequence[Samples], now: Sequence[Samples], peak: float) -> 
     """Whether a frame shows the one before again, its noise too, but for what a codec may have added.
 
     So it is where a frame rate was raised by doubling frames: the noise of such frames is no new evidence. Every block
-    of 16 x 16 samples of every plane must be the same to a quarter of an 8-bit code value in the mean; motion of the
+    of 8 x 8 samples of every plane must be the same to a quarter of an 8-bit code value in the mean; motion of the
     smallest object and any noise that is worth removing are more.
 
     before, now: planes [h, w] of equal shapes. peak: their largest value.
