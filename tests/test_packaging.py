@@ -59,7 +59,7 @@ def test_public_names() -> None:
     import vnlsdenoise
     import vnlsdenoise.ops
 
-    assert vnlsdenoise.__all__ == ["denoise"]
+    assert vnlsdenoise.__all__ == ["NoiseModel", "PlaneNoise", "denoise"]
     assert callable(vnlsdenoise.denoise)
     public = [n for n in vars(vnlsdenoise.ops) if not n.startswith("_") and callable(getattr(vnlsdenoise.ops, n))]
     assert sorted(vnlsdenoise.ops.__all__) == sorted(public)
