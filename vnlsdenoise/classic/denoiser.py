@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vnlsdenoise import ops
-from vnlsdenoise.classic.level import LevelDenoiser, LevelFrame
+from vnlsdenoise.classic.level import LevelDenoiser, LevelFlow, LevelFrame
 from vnlsdenoise.classic.motion import FlowPair, Motion
+from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Preset
 
 SMALLEST_LEVEL = 32  # a level whose shorter side would be less is left out
@@ -32,7 +33,7 @@ class ClassicDenoiser:
     channel). With `subsampled_chroma` the chroma comes apart, [2, ceil(H/2), ceil(W/2)]: it enters one level down,
     beside the halved luma, whose matches it shares.
 
-    motion: measures the flow between neighbouring frames, on their luma.
+    motion: measures the flow between neighbouring frames, on their luma. pager: holds the frames in flight.
     """
 
     def __init__(
@@ -44,26 +45,28 @@ class ClassicDenoiser:
         *,
         subsampled_chroma: bool = False,
         batch: int = DEFAULT_BATCH,
+        pager: Pager | None = None,
     ) -> None:
         self._motion = motion
+        self._pager = pager or Pager()
         self._subsampled = subsampled_chroma
         count = len(level_sizes(preset, height, width, subsampled_chroma))
         self._levels = [
-            LevelDenoiser(preset.coarse if index else preset.finest, preset, 0.5**index, batch)
+            LevelDenoiser(preset.coarse if index else preset.finest, preset, 0.5**index, batch, self._pager)
             for index in range(count)
         ]
         self._waiting: list[deque[LevelFrame]] = [deque() for _ in range(count)]
-        self._chroma: deque[Tensor] = deque()
+        self._chroma: deque[Page] = deque()
         self._number = 0
 
     def push(self, frame: Tensor, chroma: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Add the next frame; yields finished (frame, chroma) pairs."""
         pair = self._motion.push(frame[0])
-        levels = self._pyramid(frame, chroma)
-        for index, noisy in enumerate(levels):
-            self._waiting[index].append(LevelFrame(self._number, noisy, self._flow_at(pair, index)))
+        flows = self._flows(pair)
+        for index, noisy in enumerate(self._pyramid(frame, chroma)):
+            self._waiting[index].append(LevelFrame(self._number, self._pager.keep(noisy), flows[index]))
         self._number += 1
-        yield from self._feed(len(levels) - 1, None)
+        yield from self._feed(len(self._levels) - 1, None)
 
     def flush(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """End the clip (a scene, or the video); yields what is left. The next frame begins a new clip."""
@@ -73,20 +76,23 @@ class ClassicDenoiser:
         self._motion.reset()
         self._number = 0  # a scene's result does not depend on where in the video it lies
 
-    def _feed(self, index: int, coarse: Tensor | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _feed(self, index: int, coarse: Page | None) -> Iterator[tuple[Tensor, Tensor | None]]:
         frame = self._waiting[index].popleft()
         frame.coarse = coarse
         for result in self._levels[index].push(frame):
             yield from self._deliver(index, result)
 
-    def _deliver(self, index: int, result: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _deliver(self, index: int, result: Page) -> Iterator[tuple[Tensor, Tensor | None]]:
         """A level's result goes to the next finer level, or out."""
         if index == 0:
-            yield result, self._chroma.popleft() if self._subsampled else None
+            [finished, *chroma], _ = self._pager.open(
+                [result, self._chroma.popleft()] if self._subsampled else [result]
+            )
+            yield finished, chroma[0] if chroma else None
             return
         if index == 1 and self._subsampled:
             # The level works at half the noise: its chroma was scaled on the way in.
-            self._chroma.append(result[1:] * 2)
+            self._chroma.append(self._pager.keep(self._pager.open([result])[0][0][1:] * 2))
         yield from self._feed(index - 1, result)
 
     def _pyramid(self, frame: Tensor, chroma: Tensor | None) -> list[Tensor]:
@@ -98,17 +104,20 @@ class ClassicDenoiser:
             levels.append(below)
         return levels
 
-    def _flow_at(self, pair: FlowPair | None, index: int) -> FlowPair | None:
-        """The same flow for level `index`: each level halves the field's scale, then the field itself."""
+    def _flows(self, pair: FlowPair | None) -> list[LevelFlow | None]:
+        """The same flow for every level: each halves the field's scale, then the field itself."""
         if pair is None:
-            return None
+            return [None] * len(self._levels)
         forward, backward, scale = pair.forward, pair.backward, pair.scale
-        for _ in range(index):
+        flows = [LevelFlow(self._pager.keep(forward), self._pager.keep(backward), scale)]
+        while len(flows) < len(self._levels):
             if scale > 1:
                 scale //= 2
+                flows.append(LevelFlow(flows[-1].forward, flows[-1].backward, scale))
             else:
                 forward, backward = _halved_flow(forward), _halved_flow(backward)
-        return FlowPair(forward, backward, scale)
+                flows.append(LevelFlow(self._pager.keep(forward), self._pager.keep(backward), scale))
+        return [*flows]
 
 
 def _halved_flow(flow: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """One resolution of the pyramid: guided step 1, recomposition with the coarser result, step-2 passes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from vnlsdenoise import ops
-from vnlsdenoise.classic.motion import FlowPair
+from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Level, Pass, Preset
 from vnlsdenoise.classic.window import SlidingWindow
 
@@ -16,13 +16,22 @@ CANDIDATES_A_NEIGHBOR = 3  # at least so many are searched for each patch of a g
 
 
 @dataclass
+class LevelFlow:
+    """`FlowPair` of a level, as pages."""
+
+    forward: Page
+    backward: Page
+    scale: int
+
+
+@dataclass
 class LevelFrame:
     """A frame at one resolution. coarse: the coarser level's result for it, luma first; None at the coarsest level."""
 
     number: int
-    noisy: Tensor  # [C, H, W]
-    flow: FlowPair | None  # None at the first frame of a clip
-    coarse: Tensor | None = None
+    noisy: Page  # [C, H, W]
+    flow: LevelFlow | None  # None at the first frame of a clip
+    coarse: Page | None = None
 
 
 @dataclass
@@ -30,14 +39,22 @@ class _PassFrame:
     """A frame inside one pass: what is searched and filtered, and where the estimates add up."""
 
     frame: LevelFrame
-    guide: Tensor  # [H, W]
-    basic: Tensor | None  # [C, H, W], the estimate so far; None in step 1
-    enlarged: Tensor | None  # [C, H, W], the coarser result at this size, kept for the recomposition
-    results: list[Tensor] = field(default_factory=list)  # of the passes so far
-    sums: Tensor = field(init=False)
+    guide: Page | None  # [H, W]; None in step 2, which searches the luma of the newest result
+    results: list[Page]  # [C, H, W], of the passes so far
+    sums: Page
 
-    def __post_init__(self) -> None:
-        self.sums = ops.new_sums(self.frame.noisy)
+
+@dataclass
+class _Window:
+    """The frames of a window, on the device while this object lives; as in `_PassFrame`."""
+
+    numbers: list[int]
+    noisy: list[Tensor]
+    guides: list[Tensor]
+    basics: list[Tensor]  # the newest results; none in step 1
+    sums: list[Tensor]
+    flows: list[tuple[Tensor, Tensor]]  # between neighbours, forward and backward
+    scale: int  # of the flow's fields
 
 
 @lru_cache(maxsize=256)
@@ -61,24 +78,26 @@ class LevelDenoiser:
     """Frames of one resolution in, the same frames denoised out, some tens of frames later. Constant memory.
 
     sigma: noise deviation at this resolution. batch: most queries searched at once; the result does not depend on it.
+    pager: holds every frame in flight.
     """
 
-    def __init__(self, level: Level, preset: Preset, sigma: float, batch: int) -> None:
+    def __init__(self, level: Level, preset: Preset, sigma: float, batch: int, pager: Pager) -> None:
         self._level = level
         self._preset = preset
         self._sigma = sigma
         self._batch = batch
+        self._pager = pager
         self._shrink = SlidingWindow(preset.radius, self._shrink_frame, self._finish_shrink)
         self._wiener = [
             SlidingWindow(preset.radius, self._wiener_worker(step), self._finish_wiener) for step in level.wiener
         ]
 
-    def push(self, frame: LevelFrame) -> Iterator[Tensor]:
+    def push(self, frame: LevelFrame) -> Iterator[Page]:
         """Add the next frame; yields finished frames [C, H, W]."""
         for item in self._shrink.push(self._guided(frame)):
             yield from self._through(0, item)
 
-    def flush(self) -> Iterator[Tensor]:
+    def flush(self) -> Iterator[Page]:
         """End the clip; yields what is left."""
         for item in self._shrink.flush():
             yield from self._through(0, item)
@@ -86,7 +105,7 @@ class LevelDenoiser:
             for item in window.flush():
                 yield from self._through(index + 1, item)
 
-    def _through(self, index: int, item: _PassFrame) -> Iterator[Tensor]:
+    def _through(self, index: int, item: _PassFrame) -> Iterator[Page]:
         """A frame that has come through `index` step-2 passes, into the next one or out."""
         if index == len(self._wiener):
             yield self._mixed(item.results)
@@ -94,32 +113,36 @@ class LevelDenoiser:
         for done in self._wiener[index].push(item):
             yield from self._through(index + 1, done)
 
-    def _mixed(self, results: list[Tensor]) -> Tensor:
+    def _mixed(self, results: list[Page]) -> Page:
         used = [(weight, result) for weight, result in zip(self._level.mix, results, strict=True) if weight]
         if len(used) == 1:
             return used[0][1]
-        return torch.stack([weight * result for weight, result in used]).sum(0)
+        tensors, _ = self._pager.open([result for _, result in used])
+        weights = [weight for weight, _ in used]
+        return self._pager.keep(torch.stack([w * t for w, t in zip(weights, tensors, strict=True)]).sum(0))
 
     # --- step 1
 
     def _guided(self, frame: LevelFrame) -> _PassFrame:
         """The search image: the coarser result, which is clean, plus the noisy band above it, blurred."""
-        luma = frame.noisy[0]
-        if frame.coarse is None:
-            return _PassFrame(frame, ops.guide(torch.zeros_like(luma), luma, 1.0), None, None)
-        height, width = luma.shape
-        enlarged = ops.pyramid_up(frame.coarse[: frame.noisy.shape[0]], height, width)
-        band = luma - ops.pyramid_up(ops.pyramid_down(luma), height, width)
-        return _PassFrame(frame, ops.guide(enlarged[0], band, self._preset.guide), None, enlarged)
+        [noisy, *coarse], _ = self._pager.open([frame.noisy] if frame.coarse is None else [frame.noisy, frame.coarse])
+        luma = noisy[0]
+        if coarse:
+            base = ops.pyramid_up(coarse[0][:1], *luma.shape)[0]
+            band = luma - ops.pyramid_up(ops.pyramid_down(luma), *luma.shape)
+            guide = ops.guide(base, band, self._preset.guide)
+        else:
+            guide = ops.guide(torch.zeros_like(luma), luma, 1.0)
+        return _PassFrame(frame, self._pager.keep(guide), [], self._pager.keep(ops.new_sums(noisy)))
 
-    def _shrink_frame(self, window: list[_PassFrame], index: int) -> None:
-        step = self._level.shrink
+    def _shrink_frame(self, items: list[_PassFrame], index: int) -> None:
+        step, window = self._level.shrink, self._opened(items)
         for queries, offsets in self._matches(window, index, step):
             ops.shrink_groups(
-                [item.frame.noisy for item in window],
+                window.noisy,
                 queries,
                 offsets,
-                [item.sums for item in window],
+                window.sums,
                 frame=index,
                 patch=step.patch,
                 sigma=self._sigma,
@@ -127,34 +150,36 @@ class LevelDenoiser:
             )
 
     def _finish_shrink(self, item: _PassFrame) -> _PassFrame:
-        basic = ops.normalise(item.frame.noisy, item.sums, self._sigma)
-        if item.enlarged is not None:
-            basic = self._recomposed(basic, item)
-        return _PassFrame(item.frame, basic[0], basic, None, [basic])
+        frame = item.frame
+        pages = [frame.noisy, item.sums] if frame.coarse is None else [frame.noisy, item.sums, frame.coarse]
+        [noisy, sums, *coarse], _ = self._pager.open(pages)
+        basic = ops.normalise(noisy, sums, self._sigma)
+        if coarse:
+            basic = self._recomposed(basic, coarse[0][: len(basic)])
+            frame.coarse = None  # not needed any more; the frame lives on through step 2
+        return self._next_pass(item, basic)
 
-    def _recomposed(self, basic: Tensor, item: _PassFrame) -> Tensor:
-        enlarged = item.enlarged
-        assert enlarged is not None and item.frame.coarse is not None
-        coarse = item.frame.coarse[: basic.shape[0]]
+    def _recomposed(self, basic: Tensor, coarse: Tensor) -> Tensor:
+        enlarged = ops.pyramid_up(coarse, *basic.shape[-2:])
         variance = ops.local_variance(enlarged)
         difference = coarse - ops.pyramid_down(basic)
         low = ops.pyramid_down(difference)
         low = ops.pyramid_up(ops.pyramid_up(low, *difference.shape[-2:]), *basic.shape[-2:])
-        item.frame.coarse = None  # not needed any more; the frame lives on through step 2
         basic = ops.recompose(basic, low, variance, sigma=self._sigma)
         return ops.fine_wiener(basic, enlarged, variance, sigma=self._sigma, neighbors=self._level.shrink.neighbors)
 
     # --- step 2
 
     def _wiener_worker(self, step: Pass) -> Callable[[list[_PassFrame], int], None]:
-        def work(window: list[_PassFrame], index: int) -> None:
+        def work(items: list[_PassFrame], index: int) -> None:
+            window = self._opened(items)
             for queries, offsets in self._matches(window, index, step):
                 ops.wiener_groups(
-                    [item.frame.noisy for item in window],
-                    [item.results[-1] for item in window],
+                    window.noisy,
+                    window.basics,
                     queries,
                     offsets,
-                    [item.sums for item in window],
+                    window.sums,
                     frame=index,
                     patch=step.patch,
                     sigma=self._sigma,
@@ -163,46 +188,64 @@ class LevelDenoiser:
         return work
 
     def _finish_wiener(self, item: _PassFrame) -> _PassFrame:
-        result = ops.normalise(item.frame.noisy, item.sums, self._sigma)
-        return _PassFrame(item.frame, result[0], result, None, [*item.results, result])
+        [noisy, sums], _ = self._pager.open([item.frame.noisy, item.sums])
+        return self._next_pass(item, ops.normalise(noisy, sums, self._sigma))
+
+    def _next_pass(self, item: _PassFrame, result: Tensor) -> _PassFrame:
+        results = [*item.results, self._pager.keep(result)]
+        return _PassFrame(item.frame, None, results, self._pager.keep(ops.new_sums(result)))
 
     # --- both
 
-    def _matches(self, window: list[_PassFrame], index: int, step: Pass) -> Iterator[tuple[Tensor, Tensor]]:
+    def _opened(self, items: list[_PassFrame]) -> _Window:
+        """Everything that a pass reads and changes, brought to the device at once."""
+        count = len(items)
+        between = [item.frame.flow for item in items[1:]]
+        fields = [page for flow in between if flow is not None for page in (flow.forward, flow.backward)]
+        if len(fields) != 2 * len(between):
+            raise RuntimeError("a window reaches across the start of a clip")
+        searched = [item.guide if item.guide is not None else item.results[-1] for item in items]
+        read, sums = self._pager.open(
+            [*(item.frame.noisy for item in items), *searched, *fields], [item.sums for item in items]
+        )
+        noisy, guides, flows = read[:count], read[count : 2 * count], read[2 * count :]
+        basics: list[Tensor] = []
+        if items[0].guide is None:
+            basics, guides = guides, [basic[0] for basic in guides]
+        numbers = [item.frame.number for item in items]
+        scale = next((flow.scale for flow in between if flow is not None), 1)
+        return _Window(numbers, noisy, guides, basics, sums, list(zip(flows[::2], flows[1::2], strict=True)), scale)
+
+    def _matches(self, window: _Window, index: int, step: Pass) -> Iterator[tuple[Tensor, Tensor]]:
         """Queries of one frame and the offsets of their groups, batch by batch."""
-        own = window[index]
-        height, width = own.guide.shape
-        phase = 2 * own.frame.number % step.stride
-        grid = _query_grid(height, width, step.patch, step.stride, phase, own.guide.device)
+        height, width = window.guides[index].shape
+        phase = 2 * window.numbers[index] % step.stride
+        grid = _query_grid(height, width, step.patch, step.stride, phase, window.guides[index].device)
         for queries in torch.split(grid, self._batch):
             centres = _chained(window, index, queries)
             _, offsets = ops.search(
-                [item.guide for item in window],
+                window.guides,
                 queries,
                 centres,
                 frame=index,
                 patch=step.patch,
                 neighbors=step.neighbors,
-                side=_own_side(step, len(window)),
+                side=_own_side(step, len(window.guides)),
                 side_other=step.side_other,
             )
             yield queries, offsets
 
 
-def _chained(window: list[_PassFrame], index: int, queries: Tensor) -> Tensor:
+def _chained(window: _Window, index: int, queries: Tensor) -> Tensor:
     """Where the flow takes the queries of frame `index` in every frame of the window: int32 [N, frames, 2]."""
-    between = [item.frame.flow for item in window[1:]]
-    if not between:
+    if not window.flows:
         return queries[:, None].contiguous()
-    flows = [flow for flow in between if flow is not None]
-    if len(flows) != len(between):
-        raise RuntimeError("a window reaches across the start of a clip")
     # The last frame's forward and the first one's backward flow are never read: their neighbours' stand in.
     return ops.chain_flow(
-        [flow.forward for flow in [*flows, flows[-1]]],
-        [flow.backward for flow in [flows[0], *flows]],
+        [forward for forward, _ in [*window.flows, window.flows[-1]]],
+        [backward for _, backward in [window.flows[0], *window.flows]],
         queries,
         frame=index,
-        size=(window[0].guide.shape[0], window[0].guide.shape[1]),
-        scale=flows[0].scale,
+        size=(window.guides[0].shape[0], window.guides[0].shape[1]),
+        scale=window.scale,
     )

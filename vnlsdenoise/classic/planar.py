@@ -9,6 +9,7 @@ from torch import Tensor
 from vnlsdenoise import ops
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser
 from vnlsdenoise.classic.motion import Motion, Tvl1Motion
+from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.noise.model import NoiseModel
 from vnlsdenoise.noise.stabilise import Stabiliser
@@ -54,6 +55,7 @@ class PlanarDenoiser:
         *,
         peak: float,
         batch: int = DEFAULT_BATCH,
+        pages: int | None = None,
         motion: Callable[[float], Motion] = Tvl1Motion,
     ) -> None:
         if len(noise.planes) != len(layout.plane_shapes):
@@ -62,21 +64,30 @@ class PlanarDenoiser:
         self._untouched = untouched(noise, peak)
         floor = max(SMALLEST_SIGMA * peak, max(noise.sigma) * _LEAST_SHARE[layout.family])
         self._stabilisers = [Stabiliser(plane, peak, floor) for plane in noise.planes]
-        self._originals: deque[list[Tensor | None]] = deque()  # the planes that are to be returned as they are
+        self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
         height, width = padded_size(layout.height, layout.width)
         # The opponent luma of R, G and B is their sum over sqrt(3).
         lumas = [s.range for s in self._stabilisers] if layout.family == "rgb" else [self._stabilisers[0].range]
         to_bytes = 255 * len(lumas) ** 0.5 / sum(lumas)
         subsampling = (layout.chroma_y, layout.chroma_x)
         self._subsampled = subsampling == (1, 1)
+        self._pager = Pager(pages)
         self._main = ClassicDenoiser(
-            preset, height, width, motion(to_bytes), subsampled_chroma=self._subsampled, batch=batch
+            preset,
+            height,
+            width,
+            motion(to_bytes),
+            subsampled_chroma=self._subsampled,
+            batch=batch,
+            pager=self._pager,
         )
         self._beside: ClassicDenoiser | None = None  # chroma subsampled along one axis
         self._size = (height, width)
         if layout.family == "yuv" and subsampling in ((0, 1), (1, 0)):
             self._chroma_size = padded_size(*layout.plane_shapes[1])
-            self._beside = ClassicDenoiser(preset, *self._chroma_size, motion(to_bytes / 2**0.5), batch=batch)
+            self._beside = ClassicDenoiser(
+                preset, *self._chroma_size, motion(to_bytes / 2**0.5), batch=batch, pager=self._pager
+            )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
         self._luma: deque[Tensor] = deque()
@@ -85,7 +96,9 @@ class PlanarDenoiser:
     @torch.no_grad()
     def push(self, planes: list[Tensor]) -> Iterator[list[Tensor]]:
         """Add the next frame; yields finished frames."""
-        self._originals.append([p if kept else None for p, kept in zip(planes, self._untouched, strict=True)])
+        self._originals.append(
+            [self._pager.keep(p) if kept else None for p, kept in zip(planes, self._untouched, strict=True)]
+        )
         units = [s.forward(plane) for plane, s in zip(planes, self._stabilisers, strict=True)]
         if self._layout.family == "rgb":
             units = list(opponent_from_rgb(torch.stack(units)))
@@ -131,4 +144,7 @@ class PlanarDenoiser:
             units = list(rgb_from_opponent(torch.stack(units)))
         planes = [s.back(unit) for unit, s in zip(units, self._stabilisers, strict=True)]
         originals = self._originals.popleft()
-        return [plane if original is None else original for plane, original in zip(planes, originals, strict=True)]
+        return [
+            plane if original is None else self._pager.open([original])[0][0]
+            for plane, original in zip(planes, originals, strict=True)
+        ]
