@@ -74,9 +74,15 @@ def denoise(
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
     work = torch.device(device) if device is not None else video.device
-    batch = batch or plan_memory(layout, PRESETS[preset], max_memory).batch
+    memory = plan_memory(layout, PRESETS[preset], max_memory)
     denoiser = SceneDenoiser[Tensor](
-        layout, lambda frame: list(frame.to(work).float()), PRESETS[preset], peak=peak, noise=noise, batch=batch
+        layout,
+        lambda frame: list(frame.to(work).float()),
+        PRESETS[preset],
+        peak=peak,
+        noise=noise,
+        batch=batch or memory.batch,
+        pages=memory.pages,
     )
     out = torch.empty_like(video, memory_format=torch.contiguous_format)
     done = 0

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, level_sizes
+from vnlsdenoise.classic.level import SMALLEST_BATCH
 from vnlsdenoise.classic.planar import padded_size
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.video.frame import PlaneFormat
 
-SMALLEST_BATCH = 1024
 _FLOAT, _SUM = 4, 8  # bytes of a sample and of its fixed-point sum
 _FLOW_PLANES = 38  # float planes of a half-resolution image that flow of both directions works with
 _TEMPORARIES = 8  # float copies of a frame's channels alive at once while a frame passes from stage to stage
@@ -17,72 +17,97 @@ _SLACK = 1.05  # the allocator rounds every piece up
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """batch: most queries worked on at once. peak: predicted peak of device memory, in bytes."""
+    """batch: most queries worked on at once. pages: bytes of frames in flight that may be on the device, None for all.
+
+    peak: predicted peak of device memory, in bytes.
+    """
 
     batch: int
+    pages: int | None
     peak: int
+
+
+@dataclass(frozen=True)
+class _Need:
+    """Bytes on the device: of all frames in flight, of those that one pass works on, and of what comes and goes."""
+
+    pages: int
+    least: int
+    work: int
 
 
 def plan_memory(layout: PlaneFormat, preset: Preset, ceiling: int | None = None) -> MemoryPlan:
     """The largest batch that keeps the predicted peak under `ceiling` bytes; it does not change the result.
 
+    Where even the smallest batch leaves no room for all frames in flight, those of other passes wait in host memory.
+
     Raises:
-        MemoryLimitError: even the smallest batch would need more.
+        MemoryLimitError: the frames of one pass and the smallest batch would need more.
     """
-    fixed = _resident_bytes(layout, preset)
+    need = _need(layout, preset)
     per_query = _bytes_per_query(preset)
     queries = _queries_per_frame(layout, preset)
-    batch = min(DEFAULT_BATCH, max(queries, SMALLEST_BATCH))
-    if ceiling is not None:
-        batch = min(batch, int(ceiling / _SLACK - fixed) // per_query)
-        if batch < min(queries, SMALLEST_BATCH):
-            least = _mebibytes((fixed + min(queries, SMALLEST_BATCH) * per_query) * _SLACK)
-            raise MemoryLimitError(
-                f"{layout.width}x{layout.height} at this preset needs about {least} MiB of device memory and "
-                f"{_mebibytes(ceiling)} MiB are allowed; allow more or use a faster preset"
-            )
-    return MemoryPlan(batch, int((fixed + min(batch, queries) * per_query) * _SLACK))
+    most, least = min(DEFAULT_BATCH, max(queries, SMALLEST_BATCH)), min(queries, SMALLEST_BATCH)
+    if ceiling is None:
+        return _planned(most, None, need.work + need.pages + min(most, queries) * per_query)
+    room = int(ceiling / _SLACK) - need.work
+    if room - need.pages >= least * per_query:
+        batch = min(most, (room - need.pages) // per_query)
+        return _planned(batch, None, need.work + need.pages + min(batch, queries) * per_query)
+    if room - need.least < least * per_query:
+        needed = _mebibytes((need.work + need.least + least * per_query) * _SLACK)
+        raise MemoryLimitError(
+            f"{layout.width}x{layout.height} at this preset needs about {needed} MiB of device memory and "
+            f"{_mebibytes(ceiling)} MiB are allowed; allow more or use a faster preset"
+        )
+    # Half of what is to spare for more queries at once, half for fewer journeys of frames.
+    batch = min(most, max(least, (room - need.least) // 2 // per_query))
+    return _planned(batch, room - min(batch, queries) * per_query, need.work + room)
+
+
+def _planned(batch: int, pages: int | None, peak: int) -> MemoryPlan:
+    return MemoryPlan(batch, pages, int(peak * _SLACK))
 
 
 def _mebibytes(size: float) -> int:
     return int(size) // 2**20
 
 
-def _resident_bytes(layout: PlaneFormat, preset: Preset) -> int:
-    """Frames in flight: waiting for coarser results, in the windows of every pass, and on their way out."""
+def _need(layout: PlaneFormat, preset: Preset) -> _Need:
     subsampled = (layout.chroma_x, layout.chroma_y) == (1, 1)
     channels = 1 if layout.family == "gray" or layout.chroma_x + layout.chroma_y else 3
-    height, width = padded_size(layout.height, layout.width)
-    total = _pyramid_bytes(preset, height, width, channels, subsampled)
+    parts = [_pyramid(preset, *padded_size(layout.height, layout.width), channels, subsampled)]
     if layout.chroma_x + layout.chroma_y == 1:  # chroma has a pyramid of its own
-        total += _pyramid_bytes(preset, *padded_size(*layout.plane_shapes[1]), 3, False)
-    samples = sum(h * w for h, w in layout.plane_shapes)
-    return total + 4 * _FLOAT * samples
+        parts.append(_pyramid(preset, *padded_size(*layout.plane_shapes[1]), 3, False))
+    planes = 4 * _FLOAT * sum(h * w for h, w in layout.plane_shapes)  # on their way in and out
+    return _Need(
+        sum(part.pages for part in parts), max(part.least for part in parts), sum(part.work for part in parts) + planes
+    )
 
 
-def _pyramid_bytes(preset: Preset, height: int, width: int, channels: int, subsampled: bool) -> int:
+def _pyramid(preset: Preset, height: int, width: int, channels: int, subsampled: bool) -> _Need:
     window = 2 * preset.radius + 1
     sizes = level_sizes(preset, height, width, subsampled)
     levels = [preset.coarse if index else preset.finest for index in range(len(sizes))]
     stays = [window * (1 + len(level.wiener)) for level in levels]  # frames inside each level
-    total = 0
-    for index, ((h, w), level) in enumerate(zip(sizes, levels, strict=True)):
-        planes = 3 if subsampled and index else channels
-        frame = planes * h * w
-        in_flight = sum(stays[index:])
-        total += _FLOAT * frame * (in_flight + 1)  # noisy, from its arrival to its leaving
-        total += (window + 1) * (_FLOAT * (h * w + 2 * frame) + _SUM * frame)  # step 1: guide, coarse, sums
-        for passes in range(1, len(level.wiener) + 1):
-            total += (window + 1) * (_FLOAT * passes + _SUM) * frame
+    half = -(-height // 2) * -(-width // 2)
+    pages = work = least = below = 0
+    for index, ((h, w), level) in reversed(list(enumerate(zip(sizes, levels, strict=True)))):
+        frame = (3 if subsampled and index else channels) * h * w
+        pages += _FLOAT * frame * (sum(stays[index:]) + 1)  # noisy, from its arrival to its leaving
+        pages += (window + 1) * (_FLOAT * (h * w + below) + _SUM * frame)  # step 1: guide, coarser result, sums
+        pages += (window + 1) * sum((_FLOAT * passes + _SUM) * frame for passes in range(1, len(level.wiener) + 1))
+        flow = _FLOAT * 4 * (half if index < 2 else h * w)
+        least = max(least, window * ((2 * _FLOAT + _SUM) * frame + flow), (_FLOAT * (len(level.wiener) + 2)) * frame)
         if index == 0:
-            total += _TEMPORARIES * _FLOAT * frame
+            work += _TEMPORARIES * _FLOAT * frame
+        below = frame
     if subsampled:
         h, w = sizes[1]
-        total += 2 * _FLOAT * h * w * (stays[0] + 1)  # denoised chroma waits for its luma
-    half = -(-height // 2) * -(-width // 2)
+        pages += 2 * _FLOAT * h * w * (stays[0] + 1)  # denoised chroma waits for its luma
     fields = 4 + 1  # two fields of two components, and a quarter of that for the coarsest level
-    total += _FLOAT * half * (fields * (sum(stays) + 1) + _FLOW_PLANES)
-    return total
+    pages += _FLOAT * half * fields * (sum(stays) + 1)
+    return _Need(pages, least, work + _FLOAT * half * _FLOW_PLANES)
 
 
 def _bytes_per_query(preset: Preset) -> int:

@@ -12,6 +12,7 @@ from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Level, Pass, Preset
 from vnlsdenoise.classic.window import SlidingWindow
 
+SMALLEST_BATCH = 1024  # queries worked on at once, where memory is short
 CANDIDATES_A_NEIGHBOR = 3  # at least so many are searched for each patch of a group
 
 
@@ -137,7 +138,8 @@ class LevelDenoiser:
 
     def _shrink_frame(self, items: list[_PassFrame], index: int) -> None:
         step, window = self._level.shrink, self._opened(items)
-        for queries, offsets in self._matches(window, index, step):
+
+        def shrink(queries: Tensor, offsets: Tensor) -> None:
             ops.shrink_groups(
                 window.noisy,
                 queries,
@@ -148,6 +150,8 @@ class LevelDenoiser:
                 sigma=self._sigma,
                 mean_threshold=step.mean_threshold,
             )
+
+        self._in_batches(window, index, step, shrink)
 
     def _finish_shrink(self, item: _PassFrame) -> _PassFrame:
         frame = item.frame
@@ -173,7 +177,8 @@ class LevelDenoiser:
     def _wiener_worker(self, step: Pass) -> Callable[[list[_PassFrame], int], None]:
         def work(items: list[_PassFrame], index: int) -> None:
             window = self._opened(items)
-            for queries, offsets in self._matches(window, index, step):
+
+            def filter_groups(queries: Tensor, offsets: Tensor) -> None:
                 ops.wiener_groups(
                     window.noisy,
                     window.basics,
@@ -184,6 +189,8 @@ class LevelDenoiser:
                     patch=step.patch,
                     sigma=self._sigma,
                 )
+
+            self._in_batches(window, index, step, filter_groups)
 
         return work
 
@@ -216,24 +223,43 @@ class LevelDenoiser:
         scale = next((flow.scale for flow in between if flow is not None), 1)
         return _Window(numbers, noisy, guides, basics, sums, list(zip(flows[::2], flows[1::2], strict=True)), scale)
 
-    def _matches(self, window: _Window, index: int, step: Pass) -> Iterator[tuple[Tensor, Tensor]]:
-        """Queries of one frame and the offsets of their groups, batch by batch."""
+    def _in_batches(
+        self, window: _Window, index: int, step: Pass, filter_groups: Callable[[Tensor, Tensor], None]
+    ) -> None:
+        """Calls `filter_groups(queries, offsets)` for all queries of one frame, batch by batch.
+
+        A device that is out of memory gets smaller batches from then on, down to `SMALLEST_BATCH`. Whatever is short of
+        memory is so before anything was added to the sums: the filters themselves take none.
+        """
         height, width = window.guides[index].shape
         phase = 2 * window.numbers[index] % step.stride
         grid = _query_grid(height, width, step.patch, step.stride, phase, window.guides[index].device)
-        for queries in torch.split(grid, self._batch):
-            centres = _chained(window, index, queries)
-            _, offsets = ops.search(
-                window.guides,
-                queries,
-                centres,
-                frame=index,
-                patch=step.patch,
-                neighbors=step.neighbors,
-                side=_own_side(step, len(window.guides)),
-                side_other=step.side_other,
-            )
-            yield queries, offsets
+        start = 0
+        while start < len(grid):
+            queries = grid[start : start + self._batch]
+            try:
+                filter_groups(queries, self._matches(window, index, step, queries))
+            except torch.OutOfMemoryError:
+                if len(queries) <= SMALLEST_BATCH:
+                    raise
+                self._batch = max(SMALLEST_BATCH, len(queries) // 2)
+                torch.cuda.empty_cache()
+                continue
+            start += len(queries)
+
+    def _matches(self, window: _Window, index: int, step: Pass, queries: Tensor) -> Tensor:
+        """Offsets of the groups of some queries of one frame."""
+        _, offsets = ops.search(
+            window.guides,
+            queries,
+            _chained(window, index, queries),
+            frame=index,
+            patch=step.patch,
+            neighbors=step.neighbors,
+            side=_own_side(step, len(window.guides)),
+            side_other=step.side_other,
+        )
+        return offsets
 
 
 def _chained(window: _Window, index: int, queries: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ class SceneDenoiser(Generic[F]):
         white: bool = False,
         strength: tuple[float, ...] | None = None,
         batch: int = DEFAULT_BATCH,
+        pages: int | None = None,
         opened: Callable[[Scene], None] | None = None,
     ) -> None:
         self._layout = layout
@@ -71,6 +72,7 @@ class SceneDenoiser(Generic[F]):
         self._white = white
         self._strength = strength or (1.0,) * len(layout.plane_shapes)
         self._batch = batch
+        self._pages = pages
         self._opened = opened
         self._buffer: list[F] = []
         self._repeats: deque[list[F]] = deque()  # of every frame that is not out yet
@@ -154,7 +156,9 @@ class SceneDenoiser(Generic[F]):
         if all(self._untouched):
             yield from self._released(self._planes(frame) for frame in waiting)
             return
-        self._denoiser = PlanarDenoiser(self._layout, applied, self._preset, peak=self._peak, batch=self._batch)
+        self._denoiser = PlanarDenoiser(
+            self._layout, applied, self._preset, peak=self._peak, batch=self._batch, pages=self._pages
+        )
         for frame in waiting:
             yield from self._released(self._denoiser.push(self._planes(frame)))
 

@@ -100,6 +100,7 @@ def denoise_frames(
         white=settings.noise_model == "white",
         strength=settings.strength,
         batch=memory.batch,
+        pages=memory.pages,
         opened=opened,
     )
     waiting: deque[Frame] = deque()
@@ -129,7 +130,7 @@ def denoise_frames(
     except torch.OutOfMemoryError as error:
         raise MemoryLimitError(
             f"the device is out of memory at {format.width}x{format.height} with preset {settings.preset}; "
-            "use a faster preset, another device, or --device cpu"
+            "give --max-memory to let frames wait in host memory, a faster preset, another device, or --device cpu"
         ) from error
 
 
