@@ -4,10 +4,17 @@
 
 Footage: a moving pattern of smooth texture and flat areas with white noise of deviation 20 (8-bit scale), 4:2:0, made
 on the device. Operators are timed on one frame of the finest level of preset `fast`; the denoiser in its steady state.
+
+    python tests/benchmarks/speed.py --device cuda --sizes 1080p,4k --skip-operators --max-memory none,4,1.5
+
+runs the denoiser under each of these ceilings (GiB; one that is too low is said to be) and prints a hash of its output,
+which must be the same for all, with the peak that was predicted beside the one that was measured (CUDA).
 """
 
 import argparse
 import gc
+import hashlib
+import itertools
 import json
 import platform
 import statistics
@@ -19,9 +26,11 @@ from typing import Any
 import torch
 
 from vnlsdenoise import ops
+from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.motion import Tvl1Motion
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 
@@ -107,7 +116,7 @@ def operators(height: int, width: int, device: str, repeat: int) -> dict[str, fl
             torch.cat((before, now)), torch.cat((now, before))
         ),
         "chain flow": chain,
-        "search 9/5 (step 1)": lambda: search(step1.side, step1.side_other),
+        "search 5/5 (step 1)": lambda: search(step1.side, step1.side_other),
         "search 15/7 (step 2)": lambda: search(step2.side, step2.side_other),
         "step 1 groups p8 K32 s8": shrink,
         "step 2 groups p8 K32 s8": wiener,
@@ -119,14 +128,18 @@ def operators(height: int, width: int, device: str, repeat: int) -> dict[str, fl
     return {name: 1e3 * seconds(work, device, repeat) for name, work in cases.items()}
 
 
-def denoiser(height: int, width: int, preset: str, device: str, frames: int) -> dict[str, float]:
-    """Milliseconds a frame (wall and CPU) in the steady state, and the peak of device memory in MiB."""
+def denoiser(height: int, width: int, preset: str, device: str, frames: int, ceiling: int | None) -> dict[str, Any]:
+    """Milliseconds a frame (wall and CPU) in the steady state, peaks of device memory in MiB, hash of the output."""
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
-    work = PlanarDenoiser(layout, NoiseModel.of_sigma((SIGMA,) * 3), PRESETS[preset], peak=255)
+    plan = plan_memory(layout, PRESETS[preset], ceiling)
+    noise = NoiseModel.of_sigma((SIGMA,) * 3)
+    work = PlanarDenoiser(layout, noise, PRESETS[preset], peak=255, batch=plan.batch, pages=plan.pages)
     source = footage(height, width, device)
     recorded = [next(source) for _ in range(8)]
+    before = 0
     if device.startswith("cuda"):
         gc.collect()  # what earlier cases left
+        before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
     pushed = 0
     while next(iter(list(work.push(recorded[pushed % 8]))), None) is None:  # fill the pipeline
@@ -134,18 +147,19 @@ def denoiser(height: int, width: int, preset: str, device: str, frames: int) -> 
     synchronise(device)
     start, start_cpu = time.perf_counter(), time.process_time()
     for index in range(frames):
-        for _ in work.push(recorded[(pushed + 1 + index) % 8]):
-            pass
+        for finished in work.push(recorded[(pushed + 1 + index) % 8]):
+            last = finished
     synchronise(device)
     wall, cpu = time.perf_counter() - start, time.process_time() - start_cpu
     figures = {
         "ms_per_frame": 1e3 * wall / frames,
         "frames_per_second": frames / wall,
         "cpu_ms_per_frame": 1e3 * cpu / frames,
+        "predicted_MiB": plan.peak / 2**20,
     }
     if device.startswith("cuda"):
-        figures["peak_MiB"] = torch.cuda.max_memory_allocated() / 2**20
-    return figures
+        figures["peak_MiB"] = (torch.cuda.max_memory_allocated() - before) / 2**20
+    return figures | {"sha256": hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in last)).hexdigest()[:16]}
 
 
 def main() -> None:
@@ -156,6 +170,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=12, help="frames timed, after the pipeline is full")
     parser.add_argument("--repeat", type=int, default=10, help="calls timed of each operator")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--max-memory", default="none", help="ceilings in GiB, or none")
     parser.add_argument("--skip-operators", action="store_true")
     parser.add_argument("--json", help="write the figures here too")
     options = parser.parse_args()
@@ -180,14 +195,20 @@ def main() -> None:
                 for case, milliseconds in entry["operators_ms"].items():
                     print(f"{size:6} {case:46} {milliseconds:9.3f} ms", flush=True)
             entry["denoiser"] = {}
-            for preset in options.presets.split(","):
-                figures = denoiser(height, width, preset, device, options.frames)
-                entry["denoiser"][preset] = figures
-                memory = f" peak {figures['peak_MiB']:.0f} MiB" if "peak_MiB" in figures else ""
+            for preset, limit in itertools.product(options.presets.split(","), options.max_memory.split(",")):
+                case = preset if limit == "none" else f"{preset} {limit} GiB"
+                try:
+                    ceiling = None if limit == "none" else int(float(limit) * 2**30)
+                    figures = denoiser(height, width, preset, device, options.frames, ceiling)
+                except MemoryLimitError as error:
+                    print(f"{size:6} denoiser {case:18} {error}")
+                    continue
+                entry["denoiser"][case] = figures
+                measured = f", measured {figures['peak_MiB']:.0f}" if "peak_MiB" in figures else ""
                 print(
-                    f"{size:6} denoiser {preset:10} {figures['ms_per_frame']:9.2f} ms a frame "
-                    f"{figures['frames_per_second']:7.2f} frames/s {figures['cpu_ms_per_frame']:9.1f} CPU-ms a frame"
-                    f"{memory}",
+                    f"{size:6} denoiser {case:18} {figures['ms_per_frame']:9.2f} ms a frame "
+                    f"{figures['frames_per_second']:7.2f} frames/s {figures['cpu_ms_per_frame']:9.1f} CPU-ms a frame "
+                    f"peak MiB predicted {figures['predicted_MiB']:.0f}{measured} sha256 {figures['sha256']}",
                     flush=True,
                 )
     if options.json:
