@@ -7,7 +7,8 @@ Protocol: clips are decoded to 8-bit RGB; noise is drawn once a clip, unclipped,
 (`numpy.random.RandomState(crc32(f"{clip}{sigma}") % 2**31)`, frame after frame, H x W x 3 in the order B, G, R); sigma
 is given to the denoiser; PSNR is the mean over frames of each frame's RGB PSNR, the output clipped to 0..255, not
 rounded. SSIM: mean over frames, scikit-image, data range 255. Flicker: mean absolute difference between the errors
-(output minus clean) of neighbouring frames, in code values.
+(output minus clean) of neighbouring frames, in code values; once more for the pixels that stand still (the clean frames
+differ there by less than 2 in the mean of the channels) and for the others.
 
 `--peer` names a JSON file {"psnr": {"CLIP/SIGMA": {"METHOD": dB}}}; its methods are printed beside the results.
 """
@@ -65,10 +66,11 @@ def ssim(video: Video, clean: Video) -> float:
     return float(np.mean(scores))
 
 
-def flicker(video: Video, clean: Video) -> float:
-    if len(video) < 2:
-        return 0.0
-    return float(np.abs(np.diff(video.clip(0, 255) - clean, axis=0)).mean())
+def flicker(video: Video, clean: Video) -> dict[str, float]:
+    change = np.abs(np.diff(video.clip(0, 255) - clean, axis=0)).mean(-1)
+    still = np.abs(np.diff(clean, axis=0)).mean(-1) < 2
+    parts = {"flicker": change, "flicker_still": change[still], "flicker_moving": change[~still]}
+    return {name: float(part.mean()) if part.size else 0.0 for name, part in parts.items()}
 
 
 def measure(clean: Video, noisy: Video, sigma: int, preset: str, device: str) -> dict[str, float]:
@@ -80,7 +82,7 @@ def measure(clean: Video, noisy: Video, sigma: int, preset: str, device: str) ->
     return {
         "psnr": psnr(video, clean),
         "ssim": ssim(video, clean),
-        "flicker": flicker(video, clean),
+        **flicker(video, clean),
         "seconds_per_frame": wall / len(clean),
         "cpu_seconds_per_frame": cpu / len(clean),
     }
@@ -124,6 +126,7 @@ def main() -> None:
                 results[key][preset] = figures
                 line += (
                     f" | {preset} {figures['psnr']:6.3f} dB ssim {figures['ssim']:.4f} flicker {figures['flicker']:.3f}"
+                    f" (still {figures['flicker_still']:.3f}, moving {figures['flicker_moving']:.3f})"
                 )
                 line += f" {figures['cpu_seconds_per_frame']:.2f} CPU-s"
                 for method in ("vnlb", f"classic_{preset}"):
@@ -139,11 +142,11 @@ def summarise(results: dict[str, dict[str, Any]], presets: list[str], peers: dic
     for sigma in sorted({int(key.split("/")[1]) for key in results}):
         keys = [key for key in results if key.endswith(f"/{sigma}")]
         for preset in presets:
-            mean = {
-                name: float(np.mean([results[k][preset][name] for k in keys])) for name in ("psnr", "ssim", "flicker")
-            }
+            names = ("psnr", "ssim", "flicker", "flicker_still", "flicker_moving")
+            mean = {name: float(np.mean([results[k][preset][name] for k in keys])) for name in names}
             line = f"mean sigma {sigma:3} {preset:10} {mean['psnr']:6.3f} dB ssim {mean['ssim']:.4f}"
-            line += f" flicker {mean['flicker']:.3f}"
+            line += f" flicker {mean['flicker']:.3f} (still {mean['flicker_still']:.3f},"
+            line += f" moving {mean['flicker_moving']:.3f})"
             for method in ("vnlb", f"classic_{preset}"):
                 gains = [(results[k][preset]["psnr"] - peers[k][method], k) for k in keys if method in peers.get(k, {})]
                 if gains:
