@@ -58,6 +58,9 @@ def test_black_tiny_and_deep_frames():
 def test_motion_too_fast_to_follow_is_no_cut(sigma):
     image = np.tile(gray("coffee"), (1, 6))
     assert cuts(pan(image, 14, step=83), sigma) == []
+    doubled = [frame for frame in pan(image, 14, step=83) for _ in range(2)]
+    noise = np.random.default_rng(0).standard_normal((14, *doubled[0].shape)).repeat(2, 0) * sigma
+    assert cuts([frame + part for frame, part in zip(doubled, noise, strict=True)]) in ([], [2])
 
 
 def test_small_noisy_frames_are_no_cuts():

@@ -16,6 +16,7 @@ _REACH = 2  # largest motion between two thumbnails that is forgiven, in pixels:
 _BLOCK = 5  # side of the blocks whose motion is found
 _BINS = 32
 _OUTSTANDING = 1.6  # times the change on the calmer side
+_STILL = 0.05  # change, in code values, of a frame that repeats the one before: it says nothing of those around it
 _MEMORY = 15  # pairs of frames that tell how much this scene changes from frame to frame
 
 _SAME = 0.25 / 255  # mean difference, of the peak, up to which a block counts as the same
@@ -23,8 +24,6 @@ _SAME_BLOCK = 8
 
 Thumbnail = npt.NDArray[np.float32]
 Samples = Plane | npt.NDArray[np.float32]
-
-
 Item = TypeVar("Item")
 
 
@@ -50,14 +49,15 @@ def mark_cuts(frames: Iterable[Item], luma: Callable[[Item], Samples], peak: flo
     scale = 255 / peak
     lately: deque[float] = deque(maxlen=_MEMORY)
     before: Thumbnail | None = None
-    earlier = pair = None  # the last pair that was decided, and the one that waits
+    earlier = pair = None  # the last pair that was decided and no repeat, and the one that waits
     held: list[Item] = []
     for frame in frames:
         now = _thumbnail(luma(frame), scale)
         following = None if before is None else _compare(before, now, lately)
         if held:
             yield held.pop(), _begins(earlier, pair, following, lately)
-            earlier, pair = pair, following
+            earlier = earlier if pair is None or pair.change < _STILL else pair
+            pair = following
         before = now
         held.append(frame)
     if held:
@@ -75,11 +75,13 @@ def _begins(earlier: _Pair | None, pair: _Pair | None, following: _Pair | None, 
     """Whether `pair` is a cut; remembers its change if it is none."""
     if pair is None:
         return False
-    calmest = min((near.change for near in (earlier, following) if near is not None), default=0.0)
+    near = [other.change for other in (earlier, following) if other is not None and other.change >= _STILL]
+    calmest = min(near, default=0.0)
     if pair.stands_out and pair.change > _OUTSTANDING * calmest:
         lately.clear()
         return True
-    lately.append(pair.change)
+    if pair.change >= _STILL:
+        lately.append(pair.change)
     return False
 
 
