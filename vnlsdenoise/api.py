@@ -94,19 +94,29 @@ def denoise(
         out[done] = torch.stack(planes)
         done += 1
 
-    samples = [frame.float().cpu().numpy() for frame in video] if scene_cuts or duplicates else []
-    cuts = [False] * len(video)
-    if scene_cuts:
-        cuts = [cut for _, cut in mark_cuts(samples, lambda frame: frame[channels // 2], peak)]
-    shown = 0  # the last frame that was none like the one before it
-    for index, (frame, cut) in enumerate(zip(video, cuts, strict=True)):
-        repeats = duplicates and index > 0 and repeated(samples[shown], samples[index], peak)
-        shown = shown if repeats else index
-        for planes in denoiser.push(frame, cut=cut, repeats=repeats):
+    # Looked for beforehand: bringing frames to the host would hold up the device in between.
+    cuts = _cuts(video, peak) if scene_cuts else [False] * len(video)
+    repeats = _repeats(video, peak) if duplicates else [False] * len(video)
+    for frame, cut, repeat in zip(video, cuts, repeats, strict=True):
+        for planes in denoiser.push(frame, cut=cut, repeats=repeat):
             collect(planes)
     for planes in denoiser.flush():
         collect(planes)
     return out
+
+
+def _cuts(video: Tensor, peak: float) -> list[bool]:
+    return [cut for _, cut in mark_cuts(video[:, video.shape[1] // 2], lambda f: f.float().cpu().numpy(), peak)]
+
+
+def _repeats(video: Tensor, peak: float) -> list[bool]:
+    before = video[0].float().cpu().numpy()  # the last frame that was none like the one before it
+    found = [False]
+    for frame in video[1:]:
+        now = frame.float().cpu().numpy()
+        found.append(repeated(before, now, peak))
+        before = before if found[-1] else now
+    return found
 
 
 def _model(sigma: float | Sequence[float] | NoiseModel | None, channels: int) -> NoiseModel | None:
