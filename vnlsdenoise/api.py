@@ -110,10 +110,10 @@ def _cuts(video: Tensor, peak: float) -> list[bool]:
 
 
 def _repeats(video: Tensor, peak: float) -> list[bool]:
-    before = video[0].float().cpu().numpy()  # the last frame that was none like the one before it
+    before = list(video[0].float().cpu().numpy())  # the last frame that was none like the one before it
     found = [False]
     for frame in video[1:]:
-        now = frame.float().cpu().numpy()
+        now = list(frame.float().cpu().numpy())
         found.append(repeated(before, now, peak))
         before = before if found[-1] else now
     return found
