@@ -7,11 +7,13 @@ deviation a channel on all frames; "measured" is what the denoiser does by itsel
 """
 
 import argparse
+import io
 import json
 import pathlib
 import sys
 import zlib
 
+import av
 import numpy as np
 import torch
 from quality import Video, load, psnr
@@ -36,13 +38,44 @@ def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
         drawn = synthesis.poisson_gaussian(clean / PEAK, a, b, generator(kind), gamma=gamma)
         return synthesis.clip_to_codes(PEAK * drawn, PEAK)
 
+    def correlated(sigma: float) -> Tensor:
+        return clean + synthesis.correlated(tuple(clean.shape), sigma, generator(f"correlated {sigma:g}"))
+
+    def chroma() -> Tensor:
+        """Three times as much noise in the colour differences as in the luma."""
+        drawn = torch.randn(clean.shape, generator=generator("chroma"))
+        grey = drawn.mean(1, keepdim=True)
+        return clean + 10 * (grey + 3 * (drawn - grey))
+
+    compressed = synthesis.clip_to_codes(white(20, "h264"), PEAK)
     return {
         "white 20": white(20, "white 20"),
         "clipped 30": synthesis.clip_to_codes(white(30, "clipped 30"), PEAK),
         "clipped 50": synthesis.clip_to_codes(white(50, "clipped 50"), PEAK),
         "photon": photon(0.02, 0.0005, 1.0, "photon"),
         "photon, linear light": photon(0.01, 0.0002, 2.2, "photon, linear light"),
+        "correlated 15": correlated(15),
+        "correlated 30": correlated(30),
+        "h264, crf 18": through_h264(compressed, 18),
+        "h264, crf 26": through_h264(compressed, 26),
+        "chroma": chroma(),
     }
+
+
+def through_h264(video: Tensor, crf: int) -> Tensor:
+    """What libx264 keeps of a clip [T, 3, H, W] of 8-bit codes, as 4:2:0."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream = output.add_stream("libx264", 25, options={"crf": str(crf), "threads": "1"})
+        stream.height, stream.width = video.shape[-2:]
+        stream.pix_fmt = "yuv420p"
+        for picture in video.byte().permute(0, 2, 3, 1).contiguous().numpy():
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as source:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().contiguous()
 
 
 def denoised(noisy: Tensor, sigma: list[float] | None, preset: str, device: str) -> Video:
@@ -58,6 +91,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="use the first frames only")
     parser.add_argument("--crop", help="WIDTHxHEIGHT of the centre")
     parser.add_argument("--clips", help="names of the clips to use, separated by commas")
+    parser.add_argument("--kinds", help="kinds of noise to use, separated by semicolons")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     options = parser.parse_args()
@@ -65,6 +99,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     crop = tuple(int(side) for side in options.crop.split("x")) if options.crop else None
     wanted = options.clips.split(",") if options.clips else None
+    kinds = options.kinds.split(";") if options.kinds else None
     paths = sorted(p for p in options.folder.iterdir() if p.suffix in (".mkv", ".mp4", ".mov", ".avi"))
     paths = [p for p in paths if wanted is None or p.stem in wanted]
     if not paths:
@@ -73,6 +108,8 @@ def main() -> None:
     for path in paths:
         clean = load(path, options.frames, crop)
         for kind, noisy in noisy_versions(torch.from_numpy(clean.transpose(0, 3, 1, 2).copy()), path.stem).items():
+            if kinds and kind not in kinds:
+                continue
             sigma = [estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3)]
             figures = {
                 "noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean),
