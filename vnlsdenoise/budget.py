@@ -12,6 +12,8 @@ SMALLEST_BATCH = 1024
 _FLOAT, _SUM = 4, 8  # bytes of a sample and of its fixed-point sum
 _FLOW_PLANES = 38  # float planes of a half-resolution image that flow of both directions works with
 _TEMPORARIES = 8  # float copies of a frame's channels alive at once while a frame passes from stage to stage
+_GAINS = 2  # floats a sample, of the filter that whitens correlated noise; whether there is any is not known yet
+_WAVES = 12  # floats a sample of one plane while it is whitened: mirrored, transformed, and transformed back
 _SLACK = 1.05  # the allocator rounds every piece up
 
 
@@ -57,7 +59,8 @@ def _resident_bytes(layout: PlaneFormat, preset: Preset) -> int:
     if layout.chroma_x + layout.chroma_y == 1:  # chroma has a pyramid of its own
         total += _pyramid_bytes(preset, *padded_size(*layout.plane_shapes[1]), 3, False)
     samples = sum(h * w for h, w in layout.plane_shapes)
-    return total + 4 * _FLOAT * samples
+    largest = max(h * w for h, w in layout.plane_shapes)
+    return total + _FLOAT * ((4 + _GAINS) * samples + _WAVES * largest)
 
 
 def _pyramid_bytes(preset: Preset, height: int, width: int, channels: int, subsampled: bool) -> int:

@@ -1,9 +1,10 @@
-"""PSNR of the denoiser on noise that is not white and Gaussian of one deviation, its noise measured or taken for white.
+"""PSNR of the denoiser on noise that is not white and Gaussian of one deviation, its noise measured in steps.
 
     python tests/benchmarks/real_noise.py DIR --preset fast --crop 224x160 --frames 8 --json real_noise.json
 
 Clips are decoded to 8-bit RGB, noise is drawn once a clip and kind, PSNR as in quality.py. "white" measures one
-deviation a channel on all frames; "measured" is what the denoiser does by itself; "gain" is their difference.
+deviation a channel on all frames; "curve" the deviation at every intensity, and undoes clipping; "everything" is what
+the denoiser does by itself, with the spectrum of the noise; "gain" is the difference of the last two.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from quality import Video, load, psnr
 from torch import Tensor
 
 import vnlsdenoise
-from vnlsdenoise.noise import estimate_sigma, synthesis
+from vnlsdenoise.noise import NoiseModel, estimate_sigma, synthesis
+from vnlsdenoise.noise.estimate import measure_intensities, measure_plane
 
 PEAK = 255.0
 
@@ -49,6 +51,7 @@ def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
 
     compressed = synthesis.clip_to_codes(white(20, "h264"), PEAK)
     return {
+        "white 0.5": white(0.5, "white 0.5"),
         "white 20": white(20, "white 20"),
         "clipped 30": synthesis.clip_to_codes(white(30, "clipped 30"), PEAK),
         "clipped 50": synthesis.clip_to_codes(white(50, "clipped 50"), PEAK),
@@ -78,8 +81,8 @@ def through_h264(video: Tensor, crf: int) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().contiguous()
 
 
-def denoised(noisy: Tensor, sigma: list[float] | None, preset: str, device: str) -> Video:
-    out = vnlsdenoise.denoise(noisy, sigma, preset=preset, device=device, peak=PEAK, scene_cuts=False)
+def denoised(noisy: Tensor, noise: NoiseModel, preset: str, device: str) -> Video:
+    out = vnlsdenoise.denoise(noisy, noise, preset=preset, device=device, peak=PEAK, scene_cuts=False)
     return out.cpu().numpy().transpose(0, 2, 3, 1)
 
 
@@ -110,16 +113,19 @@ def main() -> None:
         for kind, noisy in noisy_versions(torch.from_numpy(clean.transpose(0, 3, 1, 2).copy()), path.stem).items():
             if kinds and kind not in kinds:
                 continue
-            sigma = [estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3)]
+            white = NoiseModel.of_sigma(estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3))
+            curve = NoiseModel(tuple(measure_intensities(noisy[:, c], peak=PEAK) for c in range(3)))
+            everything = NoiseModel(tuple(measure_plane(noisy[:, c], peak=PEAK) for c in range(3)))
             figures = {
                 "noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean),
-                "white": psnr(denoised(noisy, sigma, options.preset, options.device), clean),
-                "measured": psnr(denoised(noisy, None, options.preset, options.device), clean),
+                "white": psnr(denoised(noisy, white, options.preset, options.device), clean),
+                "curve": psnr(denoised(noisy, curve, options.preset, options.device), clean),
+                "everything": psnr(denoised(noisy, everything, options.preset, options.device), clean),
             }
             results.setdefault(kind, {})[path.stem] = figures
             print(row(f"{path.stem} / {kind}", figures), flush=True)
     for kind, clips in results.items():
-        names = ("noisy", "white", "measured")
+        names = ("noisy", "white", "curve", "everything")
         print(row(f"mean / {kind}", {name: float(np.mean([c[name] for c in clips.values()])) for name in names}))
     if options.json:
         arguments = {"preset": options.preset, "crop": options.crop, "frames": options.frames}
@@ -127,7 +133,7 @@ def main() -> None:
 
 
 def row(label: str, figures: dict[str, float]) -> str:
-    gain = figures["measured"] - figures["white"]
+    gain = figures["everything"] - figures["curve"]
     return f"{label:40}" + "".join(f" {name} {value:6.3f}" for name, value in figures.items()) + f" gain {gain:+.3f}"
 
 
