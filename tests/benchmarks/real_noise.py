@@ -116,12 +116,10 @@ def main() -> None:
             white = NoiseModel.of_sigma(estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3))
             curve = NoiseModel(tuple(measure_intensities(noisy[:, c], peak=PEAK) for c in range(3)))
             everything = NoiseModel(tuple(measure_plane(noisy[:, c], peak=PEAK) for c in range(3)))
-            figures = {
-                "noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean),
-                "white": psnr(denoised(noisy, white, options.preset, options.device), clean),
-                "curve": psnr(denoised(noisy, curve, options.preset, options.device), clean),
-                "everything": psnr(denoised(noisy, everything, options.preset, options.device), clean),
-            }
+            models = {"white": white, "curve": curve, "everything": everything}
+            restored = {m: psnr(denoised(noisy, m, options.preset, options.device), clean) for m in {*models.values()}}
+            figures = {"noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean)}
+            figures |= {name: restored[model] for name, model in models.items()}
             results.setdefault(kind, {})[path.stem] = figures
             print(row(f"{path.stem} / {kind}", figures), flush=True)
     for kind, clips in results.items():
