@@ -21,7 +21,7 @@ _FLOOR = 1 / 256  # of the mean variance: what lies below holds nothing that div
 
 
 def measure_spectrum(samples: list[Tensor], units: list[Tensor], peak: float) -> tuple[Spectrum, float]:
-    """The spectrum of the noise of a plane, and its deviation over that at the highest frequencies.
+    """The spectrum of the noise of a plane, and its deviation in the units given.
 
     samples: [H, W] frames. units: the same in units of their noise. White noise gives an empty spectrum and 1.
     """
