@@ -69,8 +69,9 @@ def through_h264(video: Tensor, crf: int) -> Tensor:
     """What libx264 keeps of a clip [T, 3, H, W] of 8-bit codes, as 4:2:0."""
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as output:
-        stream = output.add_stream("libx264", 25, options={"crf": str(crf), "threads": "1"})
+        stream = output.add_stream("libx264", 25, options={"crf": str(crf)})
         stream.height, stream.width = video.shape[-2:]
+        stream.codec_context.thread_count = 1  # more would make each encode another
         stream.pix_fmt = "yuv420p"
         for picture in video.byte().permute(0, 2, 3, 1).contiguous().numpy():
             output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
