@@ -34,8 +34,8 @@ def denoise(
     Args:
         video: [T, C, H, W], float, C = 1 (grey) or 3 (R, G, B); any T, H, W of at least 1.
         sigma: deviation of the noise in the scale of the data: one for all channels or one each, white noise; a
-            `NoiseModel` for noise that depends on the intensity or was clipped; None = every scene's is measured.
-            Channels whose sigma is 0 are returned as they are.
+            `NoiseModel` for noise that depends on the intensity, is correlated or was clipped; None = every scene's is
+            measured. Channels whose sigma is 0 are returned as they are.
         method: "classic". preset: "fast", "balanced" or "best".
         device: where to work, e.g. "cuda"; None = where the video is.
         peak: the value of full white; None = 1 if the mean of the video's absolute values is at most 1.5, else 255. It

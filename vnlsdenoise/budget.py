@@ -12,6 +12,8 @@ from vnlsdenoise.video.frame import PlaneFormat
 _FLOAT, _SUM = 4, 8  # bytes of a sample and of its fixed-point sum
 _FLOW_PLANES = 38  # float planes of a half-resolution image that flow of both directions works with
 _TEMPORARIES = 8  # float copies of a frame's channels alive at once while a frame passes from stage to stage
+_GAINS = 2  # floats a sample, of the filter that whitens correlated noise; whether there is any is not known yet
+_WAVES = 12  # floats a sample of one plane while it is whitened: mirrored, transformed, and transformed back
 _SLACK = 1.05  # the allocator rounds every piece up
 
 
@@ -79,7 +81,9 @@ def _need(layout: PlaneFormat, preset: Preset) -> _Need:
     parts = [_pyramid(preset, *padded_size(layout.height, layout.width), channels, subsampled)]
     if layout.chroma_x + layout.chroma_y == 1:  # chroma has a pyramid of its own
         parts.append(_pyramid(preset, *padded_size(*layout.plane_shapes[1]), 3, False))
-    planes = 4 * _FLOAT * sum(h * w for h, w in layout.plane_shapes)  # on their way in and out
+    samples = [h * w for h, w in layout.plane_shapes]
+    # Planes on their way in and out, and what whitens them if their noise is correlated.
+    planes = _FLOAT * ((4 + _GAINS) * sum(samples) + _WAVES * max(samples))
     return _Need(
         sum(part.pages for part in parts), max(part.least for part in parts), sum(part.work for part in parts) + planes
     )

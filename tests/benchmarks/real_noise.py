@@ -1,24 +1,28 @@
-"""PSNR of the denoiser on noise that is not white and Gaussian of one deviation, its noise measured or taken for white.
+"""PSNR of the denoiser on noise that is not white and Gaussian of one deviation, its noise measured in steps.
 
     python tests/benchmarks/real_noise.py DIR --preset fast --crop 224x160 --frames 8 --json real_noise.json
 
 Clips are decoded to 8-bit RGB, noise is drawn once a clip and kind, PSNR as in quality.py. "white" measures one
-deviation a channel on all frames; "measured" is what the denoiser does by itself; "gain" is their difference.
+deviation a channel on all frames; "curve" the deviation at every intensity, and undoes clipping; "everything" is what
+the denoiser does by itself, with the spectrum of the noise; "gain" is the difference of the last two.
 """
 
 import argparse
+import io
 import json
 import pathlib
 import sys
 import zlib
 
+import av
 import numpy as np
 import torch
 from quality import Video, load, psnr
 from torch import Tensor
 
 import vnlsdenoise
-from vnlsdenoise.noise import estimate_sigma, synthesis
+from vnlsdenoise.noise import NoiseModel, estimate_sigma, synthesis
+from vnlsdenoise.noise.estimate import measure_intensities, measure_plane
 
 PEAK = 255.0
 
@@ -36,17 +40,53 @@ def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
         drawn = synthesis.poisson_gaussian(clean / PEAK, a, b, generator(kind), gamma=gamma)
         return synthesis.clip_to_codes(PEAK * drawn, PEAK)
 
+    def correlated(sigma: float) -> Tensor:
+        return clean + synthesis.correlated(tuple(clean.shape), sigma, generator(f"correlated {sigma:g}"))
+
+    def chroma() -> Tensor:
+        """Three times as much noise in the colour differences as in the luma."""
+        drawn = torch.randn(clean.shape, generator=generator("chroma"))
+        grey = drawn.mean(1, keepdim=True)
+        return clean + 10 * (grey + 3 * (drawn - grey))
+
+    compressed = synthesis.clip_to_codes(white(20, "h264"), PEAK)
     return {
+        "white 0.5": white(0.5, "white 0.5"),
         "white 20": white(20, "white 20"),
         "clipped 30": synthesis.clip_to_codes(white(30, "clipped 30"), PEAK),
         "clipped 50": synthesis.clip_to_codes(white(50, "clipped 50"), PEAK),
         "photon": photon(0.02, 0.0005, 1.0, "photon"),
         "photon, linear light": photon(0.01, 0.0002, 2.2, "photon, linear light"),
+        "correlated 15": correlated(15),
+        "correlated 30": correlated(30),
+        "h264, crf 18": through_h264(compressed, 18),
+        "h264, crf 26": through_h264(compressed, 26),
+        "chroma": chroma(),
     }
 
 
-def denoised(noisy: Tensor, sigma: list[float] | None, preset: str, device: str) -> Video:
-    out = vnlsdenoise.denoise(noisy, sigma, preset=preset, device=device, peak=PEAK, scene_cuts=False)
+def through_h264(video: Tensor, crf: int) -> Tensor:
+    """What libx264 keeps of a clip [T, 3, H, W] of 8-bit codes, as 4:2:0.
+
+    Not the same bit for bit each time: figures on it move by some hundredths of a dB.
+    """
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream = output.add_stream("libx264", 25, options={"crf": str(crf)})
+        stream.height, stream.width = video.shape[-2:]
+        stream.codec_context.thread_count = 1
+        stream.pix_fmt = "yuv420p"
+        for picture in video.byte().permute(0, 2, 3, 1).contiguous().numpy():
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as source:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().contiguous()
+
+
+def denoised(noisy: Tensor, noise: NoiseModel, preset: str, device: str) -> Video:
+    out = vnlsdenoise.denoise(noisy, noise, preset=preset, device=device, peak=PEAK, scene_cuts=False)
     return out.cpu().numpy().transpose(0, 2, 3, 1)
 
 
@@ -58,6 +98,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, help="use the first frames only")
     parser.add_argument("--crop", help="WIDTHxHEIGHT of the centre")
     parser.add_argument("--clips", help="names of the clips to use, separated by commas")
+    parser.add_argument("--kinds", help="kinds of noise to use, separated by semicolons")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     options = parser.parse_args()
@@ -65,6 +106,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     crop = tuple(int(side) for side in options.crop.split("x")) if options.crop else None
     wanted = options.clips.split(",") if options.clips else None
+    kinds = options.kinds.split(";") if options.kinds else None
     paths = sorted(p for p in options.folder.iterdir() if p.suffix in (".mkv", ".mp4", ".mov", ".avi"))
     paths = [p for p in paths if wanted is None or p.stem in wanted]
     if not paths:
@@ -73,16 +115,19 @@ def main() -> None:
     for path in paths:
         clean = load(path, options.frames, crop)
         for kind, noisy in noisy_versions(torch.from_numpy(clean.transpose(0, 3, 1, 2).copy()), path.stem).items():
-            sigma = [estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3)]
-            figures = {
-                "noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean),
-                "white": psnr(denoised(noisy, sigma, options.preset, options.device), clean),
-                "measured": psnr(denoised(noisy, None, options.preset, options.device), clean),
-            }
+            if kinds and kind not in kinds:
+                continue
+            white = NoiseModel.of_sigma(estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3))
+            curve = NoiseModel(tuple(measure_intensities(noisy[:, c], peak=PEAK) for c in range(3)))
+            everything = NoiseModel(tuple(measure_plane(noisy[:, c], peak=PEAK) for c in range(3)))
+            models = {"white": white, "curve": curve, "everything": everything}
+            restored = {m: psnr(denoised(noisy, m, options.preset, options.device), clean) for m in {*models.values()}}
+            figures = {"noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean)}
+            figures |= {name: restored[model] for name, model in models.items()}
             results.setdefault(kind, {})[path.stem] = figures
             print(row(f"{path.stem} / {kind}", figures), flush=True)
     for kind, clips in results.items():
-        names = ("noisy", "white", "measured")
+        names = ("noisy", "white", "curve", "everything")
         print(row(f"mean / {kind}", {name: float(np.mean([c[name] for c in clips.values()])) for name in names}))
     if options.json:
         arguments = {"preset": options.preset, "crop": options.crop, "frames": options.frames}
@@ -90,7 +135,7 @@ def main() -> None:
 
 
 def row(label: str, figures: dict[str, float]) -> str:
-    gain = figures["measured"] - figures["white"]
+    gain = figures["everything"] - figures["curve"]
     return f"{label:40}" + "".join(f" {name} {value:6.3f}" for name, value in figures.items()) + f" gain {gain:+.3f}"
 
 

@@ -13,6 +13,7 @@ from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.noise.model import NoiseModel
 from vnlsdenoise.noise.stabilise import Stabiliser
+from vnlsdenoise.noise.whiten import Whitener
 from vnlsdenoise.planes import opponent_from_rgb, pad_by_reflection, rgb_from_opponent
 from vnlsdenoise.video.frame import PlaneFormat
 
@@ -64,6 +65,7 @@ class PlanarDenoiser:
         self._untouched = untouched(noise, peak)
         floor = max(SMALLEST_SIGMA * peak, max(noise.sigma) * _LEAST_SHARE[layout.family])
         self._stabilisers = [Stabiliser(plane, peak, floor) for plane in noise.planes]
+        self._whiteners = [Whitener(plane.spectrum) for plane in noise.planes]
         self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
         height, width = padded_size(layout.height, layout.width)
         # The opponent luma of R, G and B is their sum over sqrt(3).
@@ -100,6 +102,7 @@ class PlanarDenoiser:
             [self._pager.keep(p) if kept else None for p, kept in zip(planes, self._untouched, strict=True)]
         )
         units = [s.forward(plane) for plane, s in zip(planes, self._stabilisers, strict=True)]
+        units = [w.forward(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         if self._layout.family == "rgb":
             units = list(opponent_from_rgb(torch.stack(units)))
         if self._beside is not None:
@@ -142,6 +145,7 @@ class PlanarDenoiser:
         units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]
         if self._layout.family == "rgb":
             units = list(rgb_from_opponent(torch.stack(units)))
+        units = [w.back(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         planes = [s.back(unit) for unit, s in zip(units, self._stabilisers, strict=True)]
         originals = self._originals.popleft()
         return [

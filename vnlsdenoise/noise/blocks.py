@@ -10,6 +10,10 @@ _BLOCKS_A_FRAME = 65536  # at most about; a denser grid adds work, hardly certai
 # Sums u + v of the frequencies that tell texture from quiet, and of those that measure the noise. The two are disjoint,
 # and independent where the noise is white: choosing quiet blocks does not choose blocks of little noise.
 _TEXTURE, _NOISE = (2, 9), 10
+_MID_TONES = (35 / 255, 220 / 255)  # of the peak: means of blocks whose noise is hardly clipped, at any usual sigma
+ENOUGH = (
+    512  # blocks of a frame to measure on, while there are as many: they overlap, and say as much as a quarter apart
+)
 GAUSSIAN_MAD = 0.6744897501960817  # median of |x| for x ~ N(0, 1)
 
 
@@ -41,13 +45,30 @@ def texture_of(spectrum: Tensor) -> Tensor:
 
 def noise_part(spectrum: Tensor) -> Tensor:
     """[N, 15]: the coefficients that measure the noise."""
-    return spectrum[:, frequency_sums(spectrum.device) >= _NOISE]
+    return spectrum[:, measures_noise(frequency_sums(spectrum.device))]
+
+
+def measures_noise(sums: Tensor) -> Tensor:
+    """Whether coefficients of these u + v measure the noise."""
+    return sums >= _NOISE
 
 
 def not_graphic(blocks: Tensor) -> Tensor:
     """[N], whether a block is a camera's: a line of one value is not; such a block would pass for a quiet one."""
     square = blocks.view(-1, SIDE, SIDE)
     return ~((square.amin(1) == square.amax(1)).any(1) | (square.amin(2) == square.amax(2)).any(1))
+
+
+def worth_measuring(blocks: Tensor, peak: float) -> Tensor:
+    """[N]: the best set that is large enough: blocks of middle brightness, else free of clipped pixels, else all."""
+    mean = blocks.mean(1)
+    mid_tones = (mean >= _MID_TONES[0] * peak) & (mean <= _MID_TONES[1] * peak)
+    unclipped = (blocks.amin(1) > 0) & (blocks.amax(1) < peak)
+    noisy = not_graphic(blocks)
+    for chosen in (noisy & mid_tones, noisy & unclipped, noisy):
+        if chosen.sum() >= ENOUGH:
+            return chosen
+    return torch.ones_like(noisy)
 
 
 def _dct(like: Tensor) -> Tensor:

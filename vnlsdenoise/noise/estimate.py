@@ -1,17 +1,21 @@
 """How noisy a video is, measured on the video itself."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from vnlsdenoise.noise import blocks as cutting
 from vnlsdenoise.noise.curve import MeasuredCurve, measure_curve, quiet_blocks
 from vnlsdenoise.noise.model import PlaneNoise
+from vnlsdenoise.noise.spectrum import measure_spectrum
+from vnlsdenoise.noise.stabilise import Stabiliser
 from vnlsdenoise.ops._checks import check_positive, check_tensor
 
-_MID_TONES = (35 / 255, 220 / 255)  # of the peak: means of blocks whose noise is hardly clipped, at any usual sigma
 _QUIETEST = 0.02  # share of the blocks of a frame
-_FEWEST = 512  # blocks to measure on, while there are as many: overlapping, they say as much as a quarter of that apart
 _CLIPPED_SHARE = 1e-4  # of the samples at black or white, from which noise counts as clipped there
+_LEAST_SIGMA = 1 / 1024  # of the peak: less is rounding as much as noise, of no spectrum that could be told
+_LEAST_CORRELATED = 4 / 255  # of the peak: correlated noise of less is not told from fine texture
 _EXTRAPOLATED = 4.0  # most that the variance changes, as a ratio, beyond the intensities that it was measured at
 
 
@@ -21,9 +25,21 @@ def measure_plane(planes: Tensor, *, peak: float, white: bool = False) -> PlaneN
     Args, errors: as `estimate_sigma`, whose result the deviation is where the noise has one and was not clipped.
     white: ask no more than that of any noise.
     """
-    sigma = estimate_sigma(planes, peak=peak)
     if white:
-        return PlaneNoise(sigma)
+        return PlaneNoise(estimate_sigma(planes, peak=peak))
+    noise = measure_intensities(planes, peak=peak)
+    if noise.sigma < _LEAST_SIGMA * peak:
+        return noise
+    stabiliser = Stabiliser(noise, peak, _LEAST_SIGMA * peak)
+    spectrum, deviation = measure_spectrum(list(planes), [stabiliser.forward(frame) for frame in planes], peak)
+    if noise.sigma * deviation < _LEAST_CORRELATED * peak:
+        return noise
+    return replace(noise.times(deviation), spectrum=spectrum)
+
+
+def measure_intensities(planes: Tensor, *, peak: float) -> PlaneNoise:
+    """The noise of a plane taken for white in space: what `measure_plane` finds before it asks for a spectrum."""
+    sigma = estimate_sigma(planes, peak=peak)
     inside = bool((planes.amin() >= 0) & (planes.amax() <= peak))
     clipped = inside and float(((planes <= 0) | (planes >= peak)).float().mean()) >= _CLIPPED_SHARE
     measured = measure_curve(quiet_blocks(list(planes), peak), peak, clipped)
@@ -75,19 +91,8 @@ def estimate_sigma(planes: Tensor, *, peak: float) -> float:
 
 
 def _sigma_of_frame(frame: Tensor, peak: float) -> Tensor:
-    spectrum = cutting.spectrum_of(_worth_measuring(cutting.cut_blocks(frame), peak))
-    count = min(len(spectrum), max(_FEWEST, round(_QUIETEST * len(spectrum))))
+    blocks = cutting.cut_blocks(frame)
+    spectrum = cutting.spectrum_of(blocks[cutting.worth_measuring(blocks, peak)])
+    count = min(len(spectrum), max(cutting.ENOUGH, round(_QUIETEST * len(spectrum))))
     quietest = cutting.texture_of(spectrum).topk(count, largest=False).indices
     return cutting.noise_part(spectrum[quietest]).abs().median() / cutting.GAUSSIAN_MAD
-
-
-def _worth_measuring(blocks: Tensor, peak: float) -> Tensor:
-    """The best set of blocks that is large enough: of middle brightness, else free of clipped pixels, else all."""
-    mean = blocks.mean(1)
-    mid_tones = (mean >= _MID_TONES[0] * peak) & (mean <= _MID_TONES[1] * peak)
-    unclipped = (blocks.amin(1) > 0) & (blocks.amax(1) < peak)
-    noisy = cutting.not_graphic(blocks)
-    for chosen in (noisy & mid_tones, noisy & unclipped, noisy):
-        if chosen.sum() >= _FEWEST:
-            return blocks[chosen]
-    return blocks

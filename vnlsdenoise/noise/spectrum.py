@@ -1,0 +1,70 @@
+"""How noise is spread over the spatial frequencies, measured on quiet blocks; and whether it is anything but white."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from vnlsdenoise.noise import blocks as cutting
+
+Spectrum = tuple[float, ...]  # 64 variances of an 8x8 DCT, (u, v) at 8 u + v, of mean 1; empty where the noise is white
+
+_SHARES = (0.03, 0.12)  # of the blocks of a frame: noise is the same in both, texture is not
+# Sums u + v over which blurred noise falls off, while white noise does not, and texture hardly matters.
+_MIDDLE = (5, 9)
+# Ratio of the variances there to those above. Chance makes at most 1.1 of it; fine texture, and compressed noise, 2 to
+# 4.4: the latter is not stationary, and whitening it helps on most clips but costs up to 0.4 dB on others.
+_LEAST_FALL = 4.5
+# Growth between the shares, over the fall: the steeper this is, the less is texture alone what explains it.
+_MOST_GROWTH = 1 / 6
+_FLOOR = 1 / 256  # of the mean variance: what lies below holds nothing that dividing by it could bring back
+
+
+def measure_spectrum(samples: list[Tensor], units: list[Tensor], peak: float) -> tuple[Spectrum, float]:
+    """The spectrum of the noise of a plane, and its deviation in the units given.
+
+    samples: [H, W] frames. units: the same in units of their noise. White noise gives an empty spectrum and 1.
+    """
+    own = [_quiet(frame, unit, peak) for frame, unit in zip(samples, units, strict=True)]
+    quietest, quiet = (_variance(own, share) for share in _SHARES)
+    return _told(quietest, quiet)
+
+
+def _variance(frames: list[Tensor], share: float) -> Tensor:
+    """[64]: of the coefficients of that share of the blocks of every frame that has least texture."""
+    # Blocks are chosen by one half of the frequencies and measured on the other: u + v even, u + v odd. The two are
+    # uncorrelated in any noise that looks the same in a mirror, so that the choice does not lower what is measured.
+    odd = cutting.frequency_sums(frames[0].device) % 2 == 1
+    variance = torch.empty(64, dtype=torch.float64)
+    for half in (odd, ~odd):
+        parts = []
+        for spectrum in frames:
+            texture = cutting.texture_of(torch.where(half, 0, spectrum))
+            count = math.ceil(share * len(texture))
+            parts.append(spectrum[texture.topk(count, largest=False).indices][:, half])
+        deviation = torch.cat(parts).abs().median(0).values / cutting.GAUSSIAN_MAD
+        variance[half.cpu()] = deviation.double().cpu() ** 2
+    return variance
+
+
+def _quiet(frame: Tensor, unit: Tensor, peak: float) -> Tensor:
+    """The coefficients of the blocks worth measuring on."""
+    return cutting.spectrum_of(cutting.cut_blocks(unit)[cutting.worth_measuring(cutting.cut_blocks(frame), peak)])
+
+
+def _told(variance: Tensor, quiet: Tensor) -> tuple[Spectrum, float]:
+    sums = cutting.frequency_sums(variance.device)
+    high = float(variance[cutting.measures_noise(sums)].mean())
+    middle = float(variance[(sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])].median())
+    wider = float(quiet[(sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])].median())
+    if not middle > _LEAST_FALL * high > 0 or wider / middle - 1 > _MOST_GROWTH * middle / high:
+        return (), 1.0
+    # Brightness is no noise, and slopes pass for noise at the two frequencies beside it.
+    table = variance.clone().view(8, 8)
+    around = (table[1, 1] + table[0, 2] + table[2, 0]) / 3
+    table[0, 1], table[1, 0] = table[0, 1].clamp_max(around), table[1, 0].clamp_max(around)
+    table[0, 0] = (table[0, 1] + table[1, 0]) / 2
+    mean = table.mean()
+    table = (table / mean).clamp_min(_FLOOR)
+    table /= table.mean()
+    return tuple(round(float(value), 6) for value in table.flatten()), float(mean) ** 0.5
