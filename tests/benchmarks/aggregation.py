@@ -10,7 +10,6 @@ patches 3 x 3; forward, and forward with backward. `example`: 14 neighbours of p
 import argparse
 import functools
 import json
-import platform
 import statistics
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from speed import device_name
 
 from vnlsdenoise import ops
 
@@ -99,8 +99,8 @@ def main() -> None:
     parser.add_argument("--json", help="write the numbers here")
     options = parser.parse_args()
     rows = cases(options.device, options.size, options.example, options.repeat)
-    name = torch.cuda.get_device_name() if options.device.startswith("cuda") else platform.processor()
-    print(f"torch {torch.__version__}, {name or platform.machine()}, {torch.get_num_threads()} threads")
+    name = device_name(options.device)
+    print(f"torch {torch.__version__}, {name}, {torch.get_num_threads()} threads")
     print(f"{'case':8} {'offsets':8} {'ps':>3} {'pass':17} {'ms':>10} {'peak MiB':>9} {'explicit MiB':>13}")
     for row in rows:
         peak, explicit = (f"{row[key]:.1f}" if key in row else "-" for key in ("peak_mib", "explicit_mib"))

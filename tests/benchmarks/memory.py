@@ -10,7 +10,6 @@ case is checked: its far corner must have the bytes of a search of that corner a
 
 import argparse
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 
 import torch
 from operators import smooth_flow
-from speed import synchronise
+from speed import device_name, synchronise
 
 from vnlsdenoise import ops
 
@@ -105,8 +104,7 @@ def main() -> None:
     if options.alone:
         print(json.dumps(measure(options.alone, options.device)))
         return
-    cuda = options.device.startswith("cuda")
-    name = torch.cuda.get_device_name() if cuda else platform.processor() or platform.machine()
+    name = device_name(options.device)
     print(f"{name}, torch {torch.__version__}, {options.threads} threads")
     report: dict[str, Any] = {"device": name, "torch": torch.__version__, "threads": options.threads, "cases": {}}
     for case in options.cases.split(","):

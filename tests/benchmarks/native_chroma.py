@@ -14,7 +14,7 @@ import pathlib
 import zlib
 
 import torch
-from quality import load
+from quality import load, psnr
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -60,11 +60,6 @@ def full(noisy: Planes, sigma: float, preset: str) -> Planes:
     return luma, avg_pool2d(chroma, 2)
 
 
-def psnr(video: Tensor, clean: Tensor) -> float:
-    errors = ((video.clamp(0, 255) - clean) ** 2).mean((1, 2, 3))
-    return float((10 * torch.log10(255**2 / errors)).mean())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
@@ -91,7 +86,7 @@ def main() -> None:
                 ("full", full(noisy, float(sigma), options.preset)),
             ):
                 for part, got, want in zip(("luma", "chroma"), result, clean, strict=True):
-                    figures[f"{name}_{part}"] = psnr(got, want)
+                    figures[f"{name}_{part}"] = psnr(got.numpy(), want.numpy())
             print(f"{path.stem}/{sigma:<3}", *(f"{k} {v:6.2f}" for k, v in figures.items()), flush=True)
     for sigma in options.sigma.split(","):
         rows = [figures for key, figures in results.items() if key.endswith(f"/{sigma}")]

@@ -9,14 +9,13 @@ for every pixel or channel of every candidate, at the device's measured single-p
 
 import argparse
 import json
-import platform
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from patch_database import patch_database_search
-from speed import seconds, synchronise
+from speed import device_name, seconds, synchronise
 
 from vnlsdenoise import ops
 
@@ -105,7 +104,7 @@ def main() -> None:
     parser.add_argument("--json", help="write the figures here too")
     options = parser.parse_args()
     device = options.device
-    name = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
+    name = device_name(device)
     report: dict[str, Any] = {"device": name, "torch": torch.__version__, "cases": {}}
     speed = matrix_speed(device)
     print(f"{name}, torch {torch.__version__}, {speed / 1e12:.2f} T multiply-adds a second")

@@ -128,6 +128,11 @@ def operators(height: int, width: int, device: str, repeat: int) -> dict[str, fl
     return {name: 1e3 * seconds(work, device, repeat) for name, work in cases.items()}
 
 
+def device_name(device: str) -> str:
+    """What the figures were measured on."""
+    return torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
+
+
 def denoiser(height: int, width: int, preset: str, device: str, frames: int, ceiling: int | None) -> dict[str, Any]:
     """Milliseconds a frame (wall and CPU) in the steady state, peaks of device memory in MiB, hash of the output."""
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
@@ -177,7 +182,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = options.device
-    name = torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
+    name = device_name(device)
     report: dict[str, Any] = {
         "device": name,
         "torch": torch.__version__,

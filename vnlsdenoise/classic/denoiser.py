@@ -109,15 +109,17 @@ class ClassicDenoiser:
         if pair is None:
             return [None] * len(self._levels)
         forward, backward, scale = pair.forward, pair.backward, pair.scale
-        flows = [LevelFlow(self._pager.keep(forward), self._pager.keep(backward), scale)]
+        flow = LevelFlow(self._pager.keep(forward), self._pager.keep(backward), scale)
+        flows: list[LevelFlow | None] = [flow]
         while len(flows) < len(self._levels):
             if scale > 1:
                 scale //= 2
-                flows.append(LevelFlow(flows[-1].forward, flows[-1].backward, scale))
+                flow = LevelFlow(flow.forward, flow.backward, scale)
             else:
                 forward, backward = _halved_flow(forward), _halved_flow(backward)
-                flows.append(LevelFlow(self._pager.keep(forward), self._pager.keep(backward), scale))
-        return [*flows]
+                flow = LevelFlow(self._pager.keep(forward), self._pager.keep(backward), scale)
+            flows.append(flow)
+        return flows
 
 
 def _halved_flow(flow: Tensor) -> Tensor:

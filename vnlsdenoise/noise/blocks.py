@@ -5,21 +5,22 @@ import math
 import torch
 from torch import Tensor
 
+from vnlsdenoise.planes import pad_by_reflection
+
 SIDE = 8
 _BLOCKS_A_FRAME = 65536  # at most about; a denser grid adds work, hardly certainty
 # Sums u + v of the frequencies that tell texture from quiet, and of those that measure the noise. The two are disjoint,
 # and independent where the noise is white: choosing quiet blocks does not choose blocks of little noise.
 _TEXTURE, _NOISE = (2, 9), 10
 _MID_TONES = (35 / 255, 220 / 255)  # of the peak: means of blocks whose noise is hardly clipped, at any usual sigma
-ENOUGH = (
-    512  # blocks of a frame to measure on, while there are as many: they overlap, and say as much as a quarter apart
-)
+# Blocks of a frame to measure on, while there are as many: they overlap, and say as much as a quarter that lie apart.
+ENOUGH = 512
 GAUSSIAN_MAD = 0.6744897501960817  # median of |x| for x ~ N(0, 1)
 
 
 def cut_blocks(frame: Tensor) -> Tensor:
     """[H, W] -> [N, 64]: overlapping blocks on a grid; a frame under 8x8 is mirrored."""
-    frame = _at_least_a_block(frame)
+    frame = pad_by_reflection(frame, SIDE, SIDE)
     height, width = frame.shape
     # Odd, so that blocks lie at every phase to the grid of whatever codec the video has been through.
     stride = max(3, math.ceil(math.sqrt(height * width / _BLOCKS_A_FRAME)) | 1)
@@ -77,13 +78,3 @@ def _dct(like: Tensor) -> Tensor:
     cosines = torch.cos(math.pi / SIDE * (n + 0.5) * n[:, None]) * math.sqrt(2 / SIDE)
     cosines[0] *= math.sqrt(0.5)
     return torch.kron(cosines, cosines)
-
-
-def _at_least_a_block(frame: Tensor) -> Tensor:
-    for axis in (0, 1):
-        size = frame.shape[axis]
-        if size < SIDE:
-            period = max(1, 2 * (size - 1))
-            at = torch.arange(SIDE, device=frame.device) % period
-            frame = frame.index_select(axis, torch.minimum(at, period - at))
-    return frame
