@@ -1,0 +1,108 @@
+"""How near the whole tool comes to the slower of its parts: H.264 file in, H.264 file out.
+
+    python tests/benchmarks/file_to_file.py --device cuda --size 1080p --presets fast,balanced --json file_to_file.json
+
+Footage as in speed.py, encoded with x264 at CRF 16. Timed on the same frames: the decoder alone, the denoiser alone
+(frames in host memory in and out, noise measured as the tool does), the encoder alone, and a whole run: decode, denoise,
+encode, verify, publish. "share" is the time of the slowest part over that of the whole run; start-up (imports, loading
+of kernels) is left out, as a first short run has paid for it.
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import torch
+from speed import SIZES, device_name, footage
+
+from vnlsdenoise.engine.local import denoise_frames
+from vnlsdenoise.job.plan import Request, make_plan
+from vnlsdenoise.job.run import run
+from vnlsdenoise.planes import tensors_to_planes
+from vnlsdenoise.video.frame import Frame
+from vnlsdenoise.video.open import open_reader
+from vnlsdenoise.video.pixels import layout_of, pack
+from vnlsdenoise.video.write import VideoWriter
+
+
+def make_clip(path: Path, size: tuple[int, int], frames: int, device: str) -> None:
+    height, width = size
+    layout = layout_of("yuv420p")
+    with av.open(str(path), "w") as output:
+        stream: Any = output.add_stream("libx264", rate=30, options={"crf": "16", "preset": "fast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for index, planes in enumerate(itertools.islice(footage(height, width, device), frames)):
+            picture = pack(tensors_to_planes(planes, layout.plane_format(width, height)), None, layout, width, height)
+            picture.pts = index
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def parts_and_whole(source: Path, folder: Path, preset: str, device: str) -> dict[str, float]:
+    """Seconds of every part alone and of a whole run."""
+    output = folder / f"{preset}.mp4"
+    plan = make_plan(Request(source, output, device=device, preset=preset))
+    assert plan.settings is not None and plan.encoder is not None
+    settings, encoder = plan.settings, plan.encoder
+
+    def frames() -> Iterator[Frame]:
+        yield from open_reader(source, "error", "conceal")
+
+    recorded: list[Frame] = []
+    denoised: list[Frame] = []
+
+    def encode() -> None:
+        with VideoWriter(folder / "alone.mp4", plan.info, encoder, "video") as writer:
+            for frame in denoised:
+                writer.write(frame)
+
+    times = {
+        "decode": seconds(lambda: recorded.extend(frames())),
+        "denoise": seconds(lambda: denoised.extend(denoise_frames(recorded, plan.info.format, settings))),
+        "encode": seconds(encode),
+        "whole": seconds(lambda: run(plan)),
+    }
+    return times | {"share": max(times["decode"], times["denoise"], times["encode"]) / times["whole"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--size", default="1080p", choices=list(SIZES))
+    parser.add_argument("--presets", default="fast,balanced,best")
+    parser.add_argument("--frames", type=int, default=150)
+    parser.add_argument("--json", help="write the figures here too")
+    options = parser.parse_args()
+    name = device_name(options.device)
+    report: dict[str, Any] = {"device": name, "torch": torch.__version__, "size": options.size, "presets": {}}
+    print(f"{name}, torch {torch.__version__}, {options.size}, {options.frames} frames")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        first, source = folder / "first.mp4", folder / "source.mp4"
+        make_clip(first, SIZES[options.size], 20, options.device)
+        make_clip(source, SIZES[options.size], options.frames, options.device)
+        for preset in options.presets.split(","):
+            parts_and_whole(first, folder, preset, options.device)
+            times = report["presets"][preset] = parts_and_whole(source, folder, preset, options.device)
+            rates = ", ".join(f"{part} {options.frames / times[part]:.1f}" for part in times if part != "share")
+            print(f"{preset:9} frames/s: {rates}   share {times['share']:.2f}", flush=True)
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(report, file, indent=1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
