@@ -75,13 +75,22 @@ struct NonlocalQuery {
 
   template <typename T>
   C10_HOST_DEVICE NonlocalQuery(const NonlocalArgs<T>& a, int64_t n) {
-    j = static_cast<int>(n % a.columns);
-    i = static_cast<int>(n / a.columns % a.rows);
-    const int64_t plane = int64_t(a.rows) * a.columns;
-    t = static_cast<int>(n / plane % a.frames);
-    head = static_cast<int>(n / plane / a.frames % a.s.heads);
-    b = n / plane / a.frames / a.s.heads;
+    if (a.count <= UINT32_MAX) {  // divisions of 64 bits are slow
+      split(a, static_cast<uint32_t>(n));
+    } else {
+      split(a, static_cast<uint64_t>(n));
+    }
     centre = ((((b * a.centre_heads + head % a.centre_heads) * a.frames + t) * a.rows + i) * a.columns + j) * a.windows;
+  }
+
+ private:
+  template <typename T, typename Number>
+  C10_HOST_DEVICE void split(const NonlocalArgs<T>& a, Number n) {
+    j = static_cast<int>(n % a.columns), n /= a.columns;
+    i = static_cast<int>(n % a.rows), n /= a.rows;
+    t = static_cast<int>(n % a.frames), n /= a.frames;
+    head = static_cast<int>(n % a.s.heads);
+    b = n / a.s.heads;
   }
 };
 

@@ -35,6 +35,7 @@ struct Rank<float> {
   __device__ bool operator<(const Rank& other) const { return bits < other.bits; }
   __device__ Rank xor_lane(int mask) const { return {__shfl_xor_sync(kWholeWarp, bits, mask)}; }
   __device__ Rank from_lane(int lane) const { return {__shfl_sync(kWholeWarp, bits, lane)}; }
+  __device__ Rank from_below() const { return {__shfl_up_sync(kWholeWarp, bits, 1)}; }
 };
 
 template <>
@@ -56,16 +57,21 @@ struct Rank<double> {
   __device__ Rank from_lane(int lane) const {
     return {__shfl_sync(kWholeWarp, value, lane), __shfl_sync(kWholeWarp, place, lane)};
   }
+  __device__ Rank from_below() const {
+    return {__shfl_up_sync(kWholeWarp, value, 1), __shfl_up_sync(kWholeWarp, place, 1)};
+  }
 };
 
 // The kSlots * 32 least ranks seen, ascending by (slot, lane).
 template <typename T, int kSlots>
 struct Nearest {
   Rank<T> kept[kSlots];
+  Rank<T> worst;  // of those that are wanted, on every lane
 
   __device__ void clear() {
 #pragma unroll
     for (int s = 0; s < kSlots; ++s) kept[s] = Rank<T>::none();
+    worst = Rank<T>::none();
   }
 
   // Sorts a bitonic sequence of one rank a lane.
@@ -93,13 +99,18 @@ struct Nearest {
 
   // One rank of every lane; all lanes of the warp call it together. Only those up to place `last` are wanted.
   __device__ void insert(Rank<T> rank, int lane, int last) {
-    Rank<T> worst = kept[0].from_lane(last % kWarp);
-#pragma unroll
-    for (int s = 1; s < kSlots; ++s) {
-      const Rank<T> candidate = kept[s].from_lane(last % kWarp);
-      if (last / kWarp == s) worst = candidate;
+    constexpr int kFew = 8;  // sorting a whole warp's ranks and merging them in costs as much as putting in so many
+    unsigned better = __ballot_sync(kWholeWarp, rank < worst);
+    if (!better) return;
+    if (__popc(better) > kFew) {
+      insert_all(rank, lane);
+    } else {
+      for (; better; better &= better - 1) insert_one(rank.from_lane(__ffs(better) - 1), lane);
     }
-    if (!__any_sync(kWholeWarp, rank < worst)) return;
+    worst = place(last);
+  }
+
+  __device__ void insert_all(Rank<T> rank, int lane) {
     rank = sort(rank, lane);
 #pragma unroll
     for (int s = 0; s < kSlots; ++s) {
@@ -109,6 +120,29 @@ struct Nearest {
       kept[s] = merge(low, lane);
       if (s + 1 < kSlots) rank = merge(high, lane);
     }
+  }
+
+  // `rank` is the same on every lane: what is greater moves up by a place.
+  __device__ void insert_one(Rank<T> rank, int lane) {
+    Rank<T> last_of_slot_before = rank;
+#pragma unroll
+    for (int s = 0; s < kSlots; ++s) {
+      Rank<T> below = kept[s].from_below();
+      if (lane == 0) below = last_of_slot_before;
+      if (s + 1 < kSlots) last_of_slot_before = kept[s].from_lane(kWarp - 1);
+      if (rank < kept[s]) kept[s] = rank < below ? below : rank;
+    }
+  }
+
+  // The rank at a place of the whole list, on every lane.
+  __device__ Rank<T> place(int at) const {
+    Rank<T> found = kept[0].from_lane(at % kWarp);
+#pragma unroll
+    for (int s = 1; s < kSlots; ++s) {
+      const Rank<T> candidate = kept[s].from_lane(at % kWarp);
+      if (at / kWarp == s) found = candidate;
+    }
+    return found;
   }
 
   // What this lane holds of a slot.

@@ -1,11 +1,13 @@
-// Non-local search: one warp a query, its lanes over candidates, the best in registers. Three ways to the distances:
+// Non-local search, the best in registers; one warp a query, its lanes over candidates, but for one of four ways:
 //   any     every option and type: a lane samples its candidates' patches from global memory
-//   strips  single pixels, channels last, candidates one pixel apart: a lane takes three candidates of a column, which
-//           share their interpolated rows, and reads four channels at once
-//   tiles   patches: each key plane is sampled once into shared memory; a lane takes runs of candidates of a row, whose
-//           overlapping rows of pixels it holds in registers
+//   points  single pixels and short lists, a thread a query, four channels at a time: the distances to the pixels of a
+//           window give those to all points between them
+//   quads   patches, four channels at a time: the samples of a window pass through shared memory
+//   tiles   patches of any number of channels: each key plane is sampled once into shared memory; a lane takes a block
+//           of candidates, whose overlapping rows of pixels it holds in registers
 #include "cuda/launch.h"
 #include "cuda/nonlocal.cuh"
+#include "cuda/nonlocal_quads.cuh"
 #include "cuda/nonlocal_tiles.cuh"
 #include "nonlocal_args.h"
 
@@ -25,28 +27,26 @@ __device__ T candidate_key(const NonlocalArgs<T>& a, const NonlocalQuery& query,
   const T y = candidate_y(a, p, i), x = candidate_x(a, p, j);
   const int64_t q_size = int64_t(a.q_height) * a.q_width, k_size = int64_t(a.k_height) * a.k_width;
   const int channels = a.channels();
-  const int64_t pixel = a.s.channels_last ? channels : 1;
-  const int64_t q_plane = a.s.channels_last ? 1 : q_size, k_plane = a.s.channels_last ? 1 : k_size;
   T sum = 0;
   for (int pk = 0; pk < a.s.pt; ++pk) {
     const T* q_frame = a.queries + (query.b * a.frames + mirror_index(query.t + pk, a.frames)) * channels * q_size +
-                       query.head * a.features * q_plane;
+                       query.head * a.features * q_size;
     const T* k_frame = a.keys + (query.b * a.frames + mirror_index(p.frame + pk, a.frames)) * channels * k_size +
-                       query.head * a.features * k_plane;
+                       query.head * a.features * k_size;
     for (int row = 0; row < a.s.ps; ++row) {
       const Along<T> v = along(y + a.s.dilation * (row + a.s.first_tap), a.k_height, a.s.bilinear);
       for (int column = 0; column < a.s.ps; ++column) {
         const Along<T> h = along(x + a.s.dilation * (column + a.s.first_tap), a.k_width, a.s.bilinear);
         int64_t at;
         if (!query_tap(a, query, row, column, at) || !(a.s.reflect || (v.seen && h.seen))) continue;
-        const T* q = q_frame + at * pixel;
-        const T* k00 = k_frame + (int64_t(v.low) * a.k_width + h.low) * pixel;
-        const T* k01 = k_frame + (int64_t(v.low) * a.k_width + h.high) * pixel;
-        const T* k10 = k_frame + (int64_t(v.high) * a.k_width + h.low) * pixel;
-        const T* k11 = k_frame + (int64_t(v.high) * a.k_width + h.high) * pixel;
+        const T* q = q_frame + at;
+        const T* k00 = k_frame + int64_t(v.low) * a.k_width + h.low;
+        const T* k01 = k_frame + int64_t(v.low) * a.k_width + h.high;
+        const T* k10 = k_frame + int64_t(v.high) * a.k_width + h.low;
+        const T* k11 = k_frame + int64_t(v.high) * a.k_width + h.high;
         for (int c = 0; c < a.features; ++c) {
-          const int64_t to = c * k_plane;
-          const T u = __ldg(q + c * q_plane);
+          const int64_t to = c * k_size;
+          const T u = __ldg(q + c * q_size);
           const T value = a.s.bilinear ? blend(blend(__ldg(k00 + to), __ldg(k01 + to), h.fraction),
                                                blend(__ldg(k10 + to), __ldg(k11 + to), h.fraction), v.fraction)
                                        : __ldg(k00 + to);
@@ -80,79 +80,6 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   });
 }
 
-// --- strips
-__device__ float4 blend4(float4 low, float4 high, float f) {
-  return {blend(low.x, high.x, f), blend(low.y, high.y, f), blend(low.z, high.z, f), blend(low.w, high.w, f)};
-}
-
-template <bool kProd>
-__device__ float add4(float sum, float4 u, float4 v) {
-  if (kProd) return fmaf(u.x, v.x, fmaf(u.y, v.y, fmaf(u.z, v.z, fmaf(u.w, v.w, sum))));
-  const float x = u.x - v.x, y = u.y - v.y, z = u.z - v.z, w = u.w - v.w;
-  return fmaf(x, x, fmaf(y, y, fmaf(z, z, fmaf(w, w, sum))));
-}
-
-template <int kSlots, bool kProd, bool kBilinear>
-__global__ void __launch_bounds__(kWarps* kWarp)
-    strips_kernel(const __grid_constant__ NonlocalArgs<float> a, NonlocalLists<float> out) {
-  constexpr int kRun = 3;
-  extern __shared__ double strips_shared[];
-  const int64_t n = warp_query();
-  if (n >= a.count) return;
-  const int lane = threadIdx.x % kWarp, channels = a.channels();
-  Placed<float>* places = reinterpret_cast<Placed<float>*>(strips_shared) + threadIdx.x / kWarp * a.windows;
-  const NonlocalQuery query(a, n);
-  place_windows(a, query, places, lane);
-  int64_t at;
-  query_tap(a, query, 0, 0, at);
-  const float* q = a.queries + ((query.b * a.frames + query.t) * int64_t(a.q_height) * a.q_width + at) * channels +
-                   query.head * a.features;
-  const int64_t k_size = int64_t(a.k_height) * a.k_width;
-  const int strips = (a.s.ws + kRun - 1) / kRun, tasks = strips * a.s.ws;
-  fill_lists<kSlots>(a, query, places, out, n, lane, [&](int first, int windows, auto&& offer) {
-    for (int s = first; s < first + windows; ++s) {
-      const Placed<float> p = places[s];
-      const float* keys = a.keys + (query.b * a.frames + p.frame) * k_size * channels + query.head * a.features;
-      for (int start = 0; start < tasks; start += kWarp) {
-        const bool works = start + lane < tasks;
-        const int task = works ? start + lane : 0;
-        const int j = task % a.s.ws, i0 = task / a.s.ws * kRun;
-        const Along<float> h = along(candidate_x(a, p, j), a.k_width, kBilinear);
-        const float y = candidate_y(a, p, i0), below = kBilinear ? floorf(y) : rintf(y), fraction = y - below;
-        int64_t rows[kRun + 1];
-#pragma unroll
-        for (int r = 0; r <= kRun; ++r) {
-          rows[r] = int64_t(mirror_index(static_cast<int>(below) + r, a.k_height)) * a.k_width * channels;
-        }
-        const float *left = keys + h.low * int64_t(channels), *right = keys + h.high * int64_t(channels);
-        float sums[kRun] = {};
-        for (int c = 0; c < a.features; c += 4) {
-          const float4 u = __ldg(reinterpret_cast<const float4*>(q + c));
-          float4 above;
-#pragma unroll
-          for (int r = 0; r < kRun + kBilinear; ++r) {
-            float4 value = __ldg(reinterpret_cast<const float4*>(left + rows[r] + c));
-            if (kBilinear) {
-              value = blend4(value, __ldg(reinterpret_cast<const float4*>(right + rows[r] + c)), h.fraction);
-              if (r > 0) sums[r - 1] = add4<kProd>(sums[r - 1], u, blend4(above, value, fraction));
-              above = value;
-            } else {
-              sums[r] = add4<kProd>(sums[r], u, value);
-            }
-          }
-        }
-#pragma unroll
-        for (int r = 0; r < kRun; ++r) {
-          const bool real = works && i0 + r < a.s.ws;
-          const float key = kProd ? -sums[r] : sums[r];
-          const bool valid = real && key == key && is_candidate(a, p, i0 + r, j);
-          offer(real ? s * a.side2() + (i0 + r) * a.s.ws + j : -1, valid ? key : INFINITY);
-        }
-      }
-    }
-  });
-}
-
 template <typename T>
 int places_bytes(const NonlocalArgs<T>& a) {
   return a.windows * static_cast<int>(sizeof(Placed<T>));
@@ -164,27 +91,109 @@ void launch(Kernel kernel, int warp_bytes, cudaStream_t stream, const NonlocalAr
   kernel<<<blocks_for(a.count, warps), warps * kWarp, warps * warp_bytes, stream>>>(a, rest...);
 }
 
-bool takes_strips(const NonlocalArgs<float>& a) {
-  const auto aligned = [](const float* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
-  return a.s.channels_last && a.s.ps == 1 && a.s.pt == 1 && a.stride1 == 1 && a.features % 4 == 0 &&
-         aligned(a.queries) && aligned(a.keys) && (a.s.reflect || (a.s.off_h == 0 && a.s.off_w == 0));
+constexpr int kPointsKeep = 10;  // longest list that a thread keeps in registers
+
+bool takes_quads(const NonlocalArgs<float>& a) {
+  const bool on_lattice = a.stride1 == 1 || a.stride1 == .5f || a.stride1 == .25f;
+  return a.features % 4 == 0 && a.s.reflect && on_lattice && a.s.ws <= kMostWindow && a.s.ps <= kMostSamples &&
+         a.s.dilation <= kMostSamples && plan_quads(a).side <= kMostSamples;
 }
 
-template <int kSlots>
-void run_strips(const NonlocalArgs<float>& a, const NonlocalLists<float>& out, cudaStream_t stream) {
-  const int bytes = places_bytes(a);
+bool takes_points(const NonlocalArgs<float>& a) {
+  return a.s.ps == 1 && a.s.pt == 1 && a.stride1 == 1 && a.s.keep > 0 && a.s.keep <= kPointsKeep &&
+         (a.s.ws == 5 || a.s.ws == 7 || a.s.ws == 9) && (a.features == 8 || a.features == 16);
+}
+
+bool takes_small_patches(const NonlocalArgs<float>& a) {
+  return a.s.bilinear && a.s.ps == 3 && a.s.ws == 5 && a.s.dilation == 1 && (a.stride1 == 1 || a.stride1 == .5f) &&
+         a.s.keep > 0 && a.s.keep <= kPointsKeep && a.s.off_h == 0 && a.s.off_w == 0;
+}
+
+// A video as quads; `memory` holds them.
+Quads quads_of(const Tensor& video, int pad, Tensor& memory, cudaStream_t stream) {
+  const int height = static_cast<int>(video.size(3)), width = static_cast<int>(video.size(4));
+  const int64_t planes = video.size(0) * video.size(1) * video.size(2) / 4;
+  const int64_t pixels = planes * (height + 2 * pad) * (width + 2 * pad);
+  memory = torch::stable::new_empty(video, {pixels, 4});
+  const auto quads = static_cast<float4*>(memory.mutable_data_ptr());
+  quads_of_kernel<<<blocks_for(pixels, 128), 128, 0, stream>>>(video.const_data_ptr<float>(), pixels, height, width,
+                                                               pad, quads);
+  return Quads(quads, height, width, pad);
+}
+
+template <int kSide, int kQuads>
+void run_points(const NonlocalArgs<float>& a, const Tensor& keys, const NonlocalLists<float>& out,
+                cudaStream_t stream) {
+  Tensor quads_memory, texture_memory;
+  const Quads quads = quads_of(keys, kSide, quads_memory, stream);
+  const auto start = [&](auto kernel, const float4* texture) {
+    kernel<<<blocks_for(a.count, kPointThreads), kPointThreads, 0, stream>>>(a, quads, texture, out);
+  };
   if (a.s.prod) {
-    a.s.bilinear ? launch(strips_kernel<kSlots, true, true>, bytes, stream, a, out)
-                 : launch(strips_kernel<kSlots, true, false>, bytes, stream, a, out);
+    a.s.bilinear ? start(points_kernel<kPointsKeep, kSide, kQuads, true, true>, nullptr)
+                 : start(points_kernel<kPointsKeep, kSide, kQuads, true, false>, nullptr);
+  } else if (a.s.bilinear) {
+    const int64_t pixels = keys.size(0) * a.frames * a.s.heads * quads.size;
+    texture_memory = torch::stable::new_empty(keys, {pixels, 4});
+    const auto texture = static_cast<float4*>(texture_memory.mutable_data_ptr());
+    texture_kernel<<<blocks_for(pixels, 128), 128, 0, stream>>>(a, quads, pixels, texture);
+    start(points_kernel<kPointsKeep, kSide, kQuads, false, true>, texture);
   } else {
-    a.s.bilinear ? launch(strips_kernel<kSlots, false, true>, bytes, stream, a, out)
-                 : launch(strips_kernel<kSlots, false, false>, bytes, stream, a, out);
+    start(points_kernel<kPointsKeep, kSide, kQuads, false, false>, nullptr);
+  }
+}
+
+template <int kSide>
+void run_points(const NonlocalArgs<float>& a, const Tensor& keys, const NonlocalLists<float>& out,
+                cudaStream_t stream) {
+  a.features == 16 ? run_points<kSide, 4>(a, keys, out, stream) : run_points<kSide, 2>(a, keys, out, stream);
+}
+
+void run_small_patches(const NonlocalArgs<float>& a, const Tensor& queries, const Tensor& keys,
+                       const NonlocalLists<float>& out, cudaStream_t stream) {
+  constexpr int kSide = 5, kPatch = 3;
+  Tensor queries_memory, keys_memory;
+  const Quads wanted = quads_of(queries, kPatch, queries_memory, stream);
+  const Quads quads = quads_of(keys, kSide + kPatch, keys_memory, stream);
+  const auto start = [&](auto kernel) {
+    kernel<<<blocks_for(a.count, kPointThreads), kPointThreads, 0, stream>>>(a, wanted, quads, out);
+  };
+  if (a.stride1 == 1) {
+    a.s.prod ? start(small_patches_kernel<kPointsKeep, kSide, kPatch, 1, true>)
+             : start(small_patches_kernel<kPointsKeep, kSide, kPatch, 1, false>);
+  } else {
+    a.s.prod ? start(small_patches_kernel<kPointsKeep, kSide, kPatch, 2, true>)
+             : start(small_patches_kernel<kPointsKeep, kSide, kPatch, 2, false>);
+  }
+}
+
+template <int kSlots, int kPasses, int kPatch>
+void run_quads(const NonlocalArgs<float>& a, const Tensor& keys, const NonlocalLists<float>& out, cudaStream_t stream) {
+  Tensor memory;
+  const Quads quads = quads_of(keys, 0, memory, stream);
+  const QuadPlan plan = plan_quads(a);
+  const auto start = [&](auto kernel) { launch(kernel, plan.warp_bytes, stream, a, quads, plan, out); };
+  if (a.s.prod) {
+    a.s.bilinear ? start(quads_kernel<kSlots, kPasses, kPatch, true, true>)
+                 : start(quads_kernel<kSlots, kPasses, kPatch, true, false>);
+  } else {
+    a.s.bilinear ? start(quads_kernel<kSlots, kPasses, kPatch, false, true>)
+                 : start(quads_kernel<kSlots, kPasses, kPatch, false, false>);
   }
 }
 
 template <int kSlots>
-void run(const NonlocalArgs<float>& a, const NonlocalLists<float>& out, cudaStream_t stream) {
-  if (takes_strips(a)) return run_strips<kSlots>(a, out, stream);
+void run(const NonlocalArgs<float>& a, const Tensor& queries, const Tensor& keys, const NonlocalLists<float>& out,
+         cudaStream_t stream) {
+  if (takes_quads(a)) {
+    if (takes_points(a)) {
+      if (a.s.ws == 5) return run_points<5>(a, keys, out, stream);
+      return a.s.ws == 7 ? run_points<7>(a, keys, out, stream) : run_points<9>(a, keys, out, stream);
+    }
+    if (takes_small_patches(a)) return run_small_patches(a, queries, keys, out, stream);
+    if (a.side2() > 2 * kWarp) return run_quads<kSlots, 8, 0>(a, keys, out, stream);
+    return a.s.ps == 3 ? run_quads<kSlots, 2, 3>(a, keys, out, stream) : run_quads<kSlots, 2, 0>(a, keys, out, stream);
+  }
   const TilePlan plan = plan_tiles(a);
   if (plan.run == 0) return launch(any_kernel<float, kSlots>, places_bytes(a), stream, a, out);
   const int bytes = places_bytes(a) + plan.floats * static_cast<int>(sizeof(float));
@@ -192,7 +201,8 @@ void run(const NonlocalArgs<float>& a, const NonlocalLists<float>& out, cudaStre
 }
 
 template <int kSlots>
-void run(const NonlocalArgs<double>& a, const NonlocalLists<double>& out, cudaStream_t stream) {
+void run(const NonlocalArgs<double>& a, const Tensor&, const Tensor&, const NonlocalLists<double>& out,
+         cudaStream_t stream) {
   launch(any_kernel<double, kSlots>, places_bytes(a), stream, a, out);
 }
 
@@ -207,9 +217,9 @@ void nonlocal_search_out(const Tensor& queries, const Tensor& keys, const Tensor
     if (a.count == 0 || a.neighbors == 0) return;
     launch_on(queries, [&](cudaStream_t stream) {
       if (a.s.keep <= kWarp)
-        run<1>(a, out, stream);
+        run<1>(a, queries, keys, out, stream);
       else
-        run<4>(a, out, stream);
+        run<4>(a, queries, keys, out, stream);
     });
   });
 }

@@ -21,34 +21,34 @@ __device__ void place_windows(const NonlocalArgs<T>& a, const NonlocalQuery& que
   __syncwarp();
 }
 
-// The known candidate of a list, -1 where it has none. Every lane finds the same.
-template <typename T>
-__device__ int known_candidate(const NonlocalArgs<T>& a, const NonlocalQuery& query, const Placed<T>* places,
-                               int list) {
+// The known candidate of a list, -1 where it has none. place_of(window) places a window.
+template <typename T, typename PlaceOf>
+__device__ int known_candidate(const NonlocalArgs<T>& a, const NonlocalQuery& query, int list, PlaceOf&& place_of) {
   if (a.s.self == Self::kNone) return -1;
   if (a.s.self == Self::kAnchorEach) {
-    const Placed<T>& p = places[list];
+    const Placed<T> p = place_of(list);
     return p.side ? list * a.side2() + p.start_y * a.s.ws + p.start_x : -1;
   }
   T best = T(1e30);
   int known = -1;
   for (int s = 0; s < a.windows; ++s) {
     int within;
-    if (!places[s].side) continue;
-    const T distance = nearest_to_self(a, query, places[s], within);
+    const Placed<T> p = place_of(s);
+    if (!p.side) continue;
+    const T distance = nearest_to_self(a, query, p, within);
     if (distance < best) best = distance, known = s * a.side2() + within;
   }
   return a.s.lists == 1 || known / a.side2() == list ? known : -1;
 }
 
 template <typename T>
-__device__ void write_neighbor(const NonlocalArgs<T>& a, const NonlocalQuery& query, const Placed<T>* places,
+__device__ void write_neighbor(const NonlocalArgs<T>& a, const NonlocalQuery& query, const Placed<T>& p,
                                const NonlocalLists<T>& out, int64_t at, T key, int ordinal, bool is_self) {
   const bool exists = key < T(INFINITY);
   out.distances[at] = a.s.prod ? -key : key;
   out.ordinals[at] = exists ? ordinal : -1;
   T offset[3];
-  write_offset(a, query, places[ordinal / a.side2()], ordinal % a.side2(), offset);
+  write_offset(a, query, p, ordinal % a.side2(), offset);
 #pragma unroll
   for (int i = 0; i < 3; ++i) out.offsets[3 * at + i] = is_self ? T(0) : offset[i];
 }
@@ -62,7 +62,7 @@ __device__ void fill_lists(const NonlocalArgs<T>& a, const NonlocalQuery& query,
   const int windows = a.windows / a.s.lists, length = windows * a.side2();
   const int kept = a.s.keep ? a.s.keep : length;
   for (int list = 0; list < a.s.lists; ++list) {
-    const int known = known_candidate(a, query, places, list);
+    const int known = known_candidate(a, query, list, [&](int s) { return places[s]; });
     const bool is_self = a.s.self != Self::kAnchorEach;
     const int64_t first = n * a.neighbors + int64_t(list) * kept;
     const bool leads = a.s.keep && known >= 0 && a.s.self != Self::kRemove;
@@ -74,29 +74,31 @@ __device__ void fill_lists(const NonlocalArgs<T>& a, const NonlocalQuery& query,
     do {  // once, unless more are wanted than the registers hold: then again for those behind the last
       const int now = wanted - done < kCapacity ? wanted - done : kCapacity;
       nearest.clear();
+      T worst = nearest.worst.key();
       scan(list * windows, windows, [&](int ordinal, T key) {
         if (!a.s.keep) {  // every candidate in its place, but for the known one, which changes places with the first
           if (ordinal < 0) return;
           const int to = known < 0 ? ordinal : (ordinal == known ? base : (ordinal == base ? known : ordinal));
-          write_neighbor(a, query, places, out, first + to - base, key, ordinal, is_self && ordinal == known);
+          write_neighbor(a, query, places[ordinal / a.side2()], out, first + to - base, key, ordinal,
+                         is_self && ordinal == known);
           return;
         }
+        if (ordinal >= 0 && ordinal == known) known_key = key;
+        // Most are too far, which shows without their ranks; the worst of an unfilled list is no number.
+        const bool wanted = ordinal >= 0 && ordinal != known && !(worst < key);
+        if (!__any_sync(kWholeWarp, wanted)) return;
         Rank<T> rank = Rank<T>::none();
-        if (ordinal >= 0) {
-          if (ordinal == known) {
-            known_key = key;
-          } else {
-            rank = Rank<T>::of(key, ordinal);
-            if (!(bound < rank)) rank = Rank<T>::none();
-          }
-        }
+        if (wanted) rank = Rank<T>::of(key, ordinal);
+        if (!(bound < rank)) rank = Rank<T>::none();
         nearest.insert(rank, lane, now - 1);
+        worst = nearest.worst.key();
       });
       for (int start = 0; start < now; start += kWarp) {
         const int k = start + lane;
         const Rank<T> rank = nearest.at(start / kWarp);
         if (k < now) {
-          write_neighbor(a, query, places, out, first + leads + done + k, rank.key(), rank.ordinal(), false);
+          write_neighbor(a, query, places[rank.ordinal() / a.side2()], out, first + leads + done + k, rank.key(),
+                         rank.ordinal(), false);
         }
       }
       bound = nearest.last();
@@ -108,16 +110,18 @@ __device__ void fill_lists(const NonlocalArgs<T>& a, const NonlocalQuery& query,
         const T other = __shfl_xor_sync(kWholeWarp, known_key, mask);
         known_key = other < known_key ? other : known_key;
       }
-      if (lane == 0) write_neighbor(a, query, places, out, first, known_key, known, is_self);
+      if (lane == 0) {
+        write_neighbor(a, query, places[known / a.side2()], out, first, known_key, known, is_self);
+      }
     }
   }
 }
 
-// As many warps a block as fit the shared memory that needs no asking, else one and what it asks for.
+// As many warps a block as a multiprocessor has shared memory for in two blocks, else one and what it asks for.
 template <typename Kernel>
 int warps_that_fit(Kernel kernel, int warp_bytes, int warps) {
-  constexpr int kUnasked = 48 << 10;
-  while (warps > 1 && warps * warp_bytes > kUnasked) warps /= 2;
+  constexpr int kUnasked = 44 << 10, kMost = 110 << 10;  // the rest is for what kernels declare themselves
+  while (warps > 1 && warps * warp_bytes > kMost) warps /= 2;
   if (warps * warp_bytes > kUnasked) {
     STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, warps * warp_bytes));
   }

@@ -1,6 +1,8 @@
 // The tiles way of the non-local search: see nonlocal.cu.
 #pragma once
 
+#include <cuda_pipeline.h>
+
 #include "cuda/nonlocal.cuh"
 
 namespace vnls {
@@ -15,10 +17,13 @@ struct TilePlan {
   int floats;  // of shared memory a warp: tile and patch
 };
 
+// Floats between the rows of the query's patch in shared memory, which are read four at a time.
+__host__ __device__ constexpr int patch_stride(int ps) { return (ps + 3) / 4 * 4; }
+
 inline TilePlan plan_tiles(const NonlocalArgs<float>& a) {
   TilePlan plan{};
   const int lattice = a.stride1 == 1 ? 1 : (a.stride1 == .5f ? 2 : (a.stride1 == .25f ? 4 : 0));
-  if (!lattice || a.s.channels_last || !a.s.reflect) return plan;
+  if (!lattice || !a.s.reflect) return plan;
   const int ws = a.s.ws, ps = a.s.ps;
   const bool unrolled = lattice == 1 && a.s.dilation == 1 && (ps == 3 || ps == 5 || ps == 7);
   if (unrolled && ws >= 6 && ws <= 28) {
@@ -39,12 +44,13 @@ inline TilePlan plan_tiles(const NonlocalArgs<float>& a) {
   // Task t reads from bank run * t (run is odd), so that neighbouring lanes never meet in one.
   const int across = plan.run * plan.strips;
   plan.stride = across + (plan.columns - across + kWarp - 1) / kWarp * kWarp;
-  plan.floats = plan.rows * plan.stride + ps * ps;
+  plan.floats = (plan.rows * plan.stride + 3) / 4 * 4 + ps * patch_stride(ps);
   if (plan.floats > 10000) plan.run = 0;  // a warp would take more than 40 KB
   return plan;
 }
 
-// Samples one key plane at the tile's positions. Lanes run along x; bands of rows share the warp where it is wider.
+// Samples one key plane at the tile's positions, in part by copies that are still under way at the end. Lanes run along
+// x; bands of rows share the warp where it is wider.
 __device__ inline void fill_tile(const NonlocalArgs<float>& a, const TilePlan& plan, const Placed<float>& p,
                                  const float* __restrict__ plane, float* tile, int lane) {
   const int shift = a.s.dilation * a.s.first_tap;
@@ -58,6 +64,16 @@ __device__ inline void fill_tile(const NonlocalArgs<float>& a, const TilePlan& p
     if (x >= plan.columns) continue;
     const Along<float> h = along(x0 + x * a.stride1, a.k_width, a.s.bilinear);
     if (!a.s.bilinear) {
+      const int top = static_cast<int>(rintf(y0));
+      if (plan.lattice == 1 && top >= 0 && top + plan.rows <= a.k_height) {
+        const float* from = plane + int64_t(top + first) * a.k_width + h.low;
+        float* to = tile + first * plan.stride + x;
+#pragma unroll 8
+        for (int y = first; y < last; ++y, from += a.k_width, to += plan.stride) {
+          __pipeline_memcpy_async(to, from, sizeof(float));
+        }
+        continue;
+      }
       for (int y = first; y < last; ++y) {
         const Along<float> v = along(y0 + y * a.stride1, a.k_height, false);
         tile[y * plan.stride + x] = __ldg(plane + int64_t(v.low) * a.k_width + h.low);
@@ -96,20 +112,27 @@ template <int kRun, int kPatch, bool kProd>
 __device__ inline void add_tile(const TilePlan& plan, const float* from, const float* patch, int ps,
                                 float (&sums)[kRun]) {
   if constexpr (kPatch == 0) {
-    for (int row = 0; row < ps; ++row, from += plan.tap_step * plan.stride) {
+    for (int row = 0; row < ps; ++row, from += plan.tap_step * plan.stride, patch += patch_stride(ps)) {
       for (int column = 0; column < ps; ++column) {
-        sums[0] = add_term<kProd>(sums[0], *patch++, from[column * plan.tap_step]);
+        sums[0] = add_term<kProd>(sums[0], patch[column], from[column * plan.tap_step]);
       }
     }
   } else {
+    constexpr int kWide = patch_stride(kPatch);
 #pragma unroll 1
-    for (int row = 0; row < kPatch; ++row, from += plan.stride, patch += kPatch) {
+    for (int row = 0; row < kPatch; ++row, from += plan.stride, patch += kWide) {
+      float wanted[kWide];
+#pragma unroll
+      for (int x = 0; x < kWide; x += 4) {
+        const float4 four = *reinterpret_cast<const float4*>(patch + x);
+        wanted[x] = four.x, wanted[x + 1] = four.y, wanted[x + 2] = four.z, wanted[x + 3] = four.w;
+      }
       float line[kRun + kPatch - 1];
 #pragma unroll
       for (int x = 0; x < kRun + kPatch - 1; ++x) line[x] = from[x];
 #pragma unroll
       for (int column = 0; column < kPatch; ++column) {
-        const float u = patch[column];
+        const float u = wanted[column];
 #pragma unroll
         for (int r = 0; r < kRun; ++r) sums[r] = add_term<kProd>(sums[r], u, line[column + r]);
       }
@@ -120,20 +143,20 @@ __device__ inline void add_tile(const TilePlan& plan, const float* from, const f
 template <int kSlots, int kRun, int kPasses, int kPatch, bool kProd>
 __global__ void __launch_bounds__(128) tiles_kernel(const __grid_constant__ NonlocalArgs<float> a,
                                                     const __grid_constant__ TilePlan plan, NonlocalLists<float> out) {
-  extern __shared__ double tiles_shared[];
+  extern __shared__ float4 tiles_shared[];
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int64_t n = blockIdx.x * int64_t(blockDim.x / kWarp) + warp;
   if (n >= a.count) return;
   // Tiles first, places behind them: both need no more than the alignment of a float.
   float* tile = reinterpret_cast<float*>(tiles_shared) + warp * plan.floats;
-  float* patch = tile + plan.rows * plan.stride;
+  const int ps = kPatch ? kPatch : a.s.ps, channels = a.channels();
+  float* patch = tile + plan.floats - ps * patch_stride(ps);
   Placed<float>* places =
       reinterpret_cast<Placed<float>*>(reinterpret_cast<float*>(tiles_shared) + blockDim.x / kWarp * plan.floats) +
       warp * a.windows;
   const NonlocalQuery query(a, n);
   place_windows(a, query, places, lane);
   const int64_t q_size = int64_t(a.q_height) * a.q_width, k_size = int64_t(a.k_height) * a.k_width;
-  const int ps = kPatch ? kPatch : a.s.ps, channels = a.channels();
   fill_lists<kSlots>(a, query, places, out, n, lane, [&](int first, int windows, auto&& offer) {
     for (int s = first; s < first + windows; ++s) {
       const Placed<float> p = places[s];
@@ -148,9 +171,11 @@ __global__ void __launch_bounds__(128) tiles_kernel(const __grid_constant__ Nonl
           for (int tap = lane; tap < ps * ps; tap += kWarp) {
             int64_t pixel;
             query_tap(a, query, tap / ps, tap % ps, pixel);
-            patch[tap] = __ldg(q_plane + pixel);
+            patch[tap / ps * patch_stride(ps) + tap % ps] = __ldg(q_plane + pixel);
           }
           fill_tile(a, plan, p, k_plane, tile, lane);
+          __pipeline_commit();
+          __pipeline_wait_prior(0);
           __syncwarp();
 #pragma unroll
           for (int pass = 0; pass < kPasses; ++pass) {
@@ -173,11 +198,12 @@ __global__ void __launch_bounds__(128) tiles_kernel(const __grid_constant__ Nonl
         }
       }
       __syncwarp();
+      const bool whole = p.side == a.s.ws && is_candidate(a, p, 0, 0) && is_candidate(a, p, p.side - 1, p.side - 1);
       for (int start = 0; start < a.side2(); start += kWarp) {
         const int within = start + lane;
         const bool real = within < a.side2();
         const float sum = real ? tile[within] : 0, key = kProd ? -sum : sum;
-        const bool valid = real && key == key && is_candidate(a, p, within / a.s.ws, within % a.s.ws);
+        const bool valid = real && key == key && (whole || is_candidate(a, p, within / a.s.ws, within % a.s.ws));
         offer(real ? s * a.side2() + within : -1, valid ? key : INFINITY);
       }
     }

@@ -3,6 +3,7 @@
 #include <math_constants.h>
 
 #include "cuda/launch.h"
+#include "cuda/nearest.cuh"
 #include "search.h"
 #include "window.h"
 
@@ -10,90 +11,43 @@ namespace {
 
 using namespace vnls;
 
-using Key = unsigned long long;  // distance bits + 1 above, ordinal in the order (t, y, x) below: ties break by it
-constexpr Key kNone = ~0ull;
-constexpr unsigned kAll = 0xffffffffu;
-constexpr int kLanes = 32;
-
-__device__ Key smaller(Key a, Key b) { return a < b ? a : b; }
-__device__ Key larger(Key a, Key b) { return a < b ? b : a; }
-
-// Sorts a bitonic sequence of one key a lane.
-__device__ Key merge_bitonic(Key key, int lane) {
-#pragma unroll
-  for (int j = kLanes / 2; j > 0; j >>= 1) {
-    const Key other = __shfl_xor_sync(kAll, key, j);
-    key = (lane & j) == 0 ? smaller(key, other) : larger(key, other);
-  }
-  return key;
-}
-
-__device__ Key sort_lanes(Key key, int lane) {
-#pragma unroll
-  for (int k = 2; k <= kLanes; k <<= 1) {
-#pragma unroll
-    for (int j = k / 2; j > 0; j >>= 1) {
-      const Key other = __shfl_xor_sync(kAll, key, j);
-      const bool ascending = (lane & k) == 0, lower = (lane & j) == 0;
-      key = ascending == lower ? smaller(key, other) : larger(key, other);
-    }
-  }
-  return key;
-}
-
-// The kSlots * 32 smallest keys seen, ascending by (slot, lane).
-template <int kSlots>
-struct Nearest {
-  Key keys[kSlots];
-
-  __device__ Nearest() {
-#pragma unroll
-    for (int s = 0; s < kSlots; ++s) keys[s] = kNone;
-  }
-
-  __device__ void insert(Key key, int lane) {
-    const Key worst = __shfl_sync(kAll, keys[kSlots - 1], kLanes - 1);
-    if (!__any_sync(kAll, key < worst)) return;
-    key = sort_lanes(key, lane);
-#pragma unroll
-    for (int s = 0; s < kSlots; ++s) {
-      const Key reversed = __shfl_sync(kAll, key, kLanes - 1 - lane);
-      const Key low = smaller(keys[s], reversed), high = larger(keys[s], reversed);
-      keys[s] = merge_bitonic(low, lane);
-      if (s + 1 < kSlots) key = merge_bitonic(high, lane);
-    }
-  }
-
-  __device__ Key at(int rank) const {
-    Key found = kNone;
-#pragma unroll
-    for (int s = 0; s < kSlots; ++s) {
-      const Key candidate = __shfl_sync(kAll, keys[s], rank % kLanes);
-      if (rank / kLanes == s) found = candidate;
-    }
-    return found;
-  }
-};
+constexpr float kFirst = -1;  // sorts the query itself before every distance
 
 // Row stride of a staged window: candidate i of a window `across` wide then lies in bank i, whatever its row.
-__host__ __device__ int tile_stride(int across) { return across + kLanes; }
+__host__ __device__ int tile_stride(int across) { return across + kWarp; }
 
 __host__ __device__ int tile_floats(int side, int patch) { return (side + patch - 1) * tile_stride(side); }
 
+template <int kWide>
+__device__ void load_wide(const float* from, float (&to)[kWide]) {
+  if constexpr (kWide == 4) {
+    const float4 v = *reinterpret_cast<const float4*>(from);
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+  } else if constexpr (kWide == 2) {
+    const float2 v = *reinterpret_cast<const float2*>(from);
+    to[0] = v.x, to[1] = v.y;
+  } else {
+    to[0] = *from;
+  }
+}
+
 template <int kSlots, int kPatch>
 __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ SearchArgs<float> a, int warp_floats) {
-  extern __shared__ float shared[];
-  const int lane = threadIdx.x % kLanes, warp = threadIdx.x / kLanes;
-  const int64_t n = blockIdx.x * int64_t(blockDim.x / kLanes) + warp;
+  constexpr int kWide = kPatch == 0 ? 1 : (kPatch % 4 == 0 ? 4 : 2);
+  extern __shared__ float4 search_shared[];
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  const int64_t n = blockIdx.x * int64_t(blockDim.x / kWarp) + warp;
   if (n >= a.count) return;
   const int p = kPatch ? kPatch : a.patch;
-  float* tile = shared + warp * warp_floats;
-  float* query = tile + tile_floats(a.side > a.side_other ? a.side : a.side_other, p);
+  // The query first: wide loads need its alignment.
+  float* query = reinterpret_cast<float*>(search_shared) + warp * warp_floats;
+  float* tile = query + p * p;
   const Point at = clamp_query(a.queries + 2 * n, p, a.height, a.width);
   const float* own = a.guide.data[a.own] + int64_t(at.y) * a.width + at.x;
-  for (int i = lane; i < p * p; i += kLanes) query[i] = own[int64_t(i / p) * a.width + i % p];
+  for (int i = lane; i < p * p; i += kWarp) query[i] = own[int64_t(i / p) * a.width + i % p];
 
-  Nearest<kSlots> nearest;
+  Nearest<float, kSlots> nearest;
+  nearest.clear();
   int first = 0;
   for (int f = 0; f < a.guide.count; ++f) {
     const int* centre = a.centres + (n * a.guide.count + f) * 2;
@@ -102,16 +56,16 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
     const int rows = window.height + p - 1, columns = window.width + p - 1, stride = tile_stride(window.width);
     const float* from = a.guide.data[f] + int64_t(window.y) * a.width + window.x;
     __syncwarp();
-    for (int i = lane; i < rows * columns; i += kLanes) {
+    for (int i = lane; i < rows * columns; i += kWarp) {
       const int y = i / columns, x = i - y * columns;
       tile[y * stride + x] = from[int64_t(y) * a.width + x];
     }
     __syncwarp();
     const int count = window.height * window.width;
     const int self = is_own ? ordinal_in(window, at) : -1;
-    for (int start = 0; start < count; start += kLanes) {
+    for (int start = 0; start < count; start += kWarp) {
       const int i = start + lane;
-      Key key = kNone;
+      auto rank = Rank<float>::none();
       if (i < count) {
         const int y = i / window.width, x = i - y * window.width;
         const float* candidate = tile + y * stride + x;
@@ -119,26 +73,30 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
 #pragma unroll
         for (int dy = 0; dy < p; ++dy) {
 #pragma unroll
-          for (int dx = 0; dx < p; ++dx) {
-            const float difference = candidate[dy * stride + dx] - query[dy * p + dx];
-            sum = fmaf(difference, difference, sum);
+          for (int dx = 0; dx < p; dx += kWide) {
+            float wanted[kWide];  // the same for all lanes: as few loads as there can be
+            load_wide<kWide>(query + dy * p + dx, wanted);
+#pragma unroll
+            for (int w = 0; w < kWide; ++w) {
+              const float difference = candidate[dy * stride + dx + w] - wanted[w];
+              sum = fmaf(difference, difference, sum);
+            }
           }
         }
         if (!(sum == sum)) sum = CUDART_INF_F;  // NaN goes last
-        key = (Key(__float_as_uint(sum)) + 1) << 32 | Key(first + i);
-        if (i == self) key = first + i;  // the query itself is the first of its group
+        rank = Rank<float>::of(i == self ? kFirst : sum, first + i);
       }
-      nearest.insert(key, lane);
+      nearest.insert(rank, lane, a.neighbors - 1);
     }
     first += count;
   }
 
   const int kept = first < a.neighbors ? first : a.neighbors;
-  for (int start = 0; start < a.neighbors; start += kLanes) {
+  for (int start = 0; start < a.neighbors; start += kWarp) {
     const int k = start + lane;
-    const Key key = nearest.at(k % kept);
+    const Rank<float> rank = nearest.place(k % kept);
     if (k >= a.neighbors) continue;
-    int within = static_cast<int>(key & 0xffffffffu), f = 0;
+    int within = rank.ordinal(), f = 0;
     Window window;
     for (;; ++f) {
       const int* centre = a.centres + (n * a.guide.count + f) * 2;
@@ -146,8 +104,7 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
       if (within < window.height * window.width) break;
       within -= window.height * window.width;
     }
-    const unsigned distance = static_cast<unsigned>(key >> 32);
-    a.distances[n * a.neighbors + k] = distance ? __uint_as_float(distance - 1) : 0.f;
+    a.distances[n * a.neighbors + k] = fmaxf(rank.key(), 0);
     int* offset = a.offsets + (n * a.neighbors + k) * 3;
     offset[0] = f - a.own;
     offset[1] = window.y + within / window.width - at.y;
@@ -157,7 +114,8 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
 
 template <int kSlots, int kPatch>
 void launch_search(const SearchArgs<float>& a, cudaStream_t stream) {
-  const int warp_floats = tile_floats(a.side > a.side_other ? a.side : a.side_other, a.patch) + a.patch * a.patch;
+  const int floats = tile_floats(a.side > a.side_other ? a.side : a.side_other, a.patch) + a.patch * a.patch;
+  const int warp_floats = (floats + 3) / 4 * 4;
   const int bytes = warp_floats * static_cast<int>(sizeof(float));
   int warps = 4;
   while (warps > 1 && warps * bytes > (48 << 10)) warps /= 2;
@@ -165,7 +123,7 @@ void launch_search(const SearchArgs<float>& a, cudaStream_t stream) {
     STD_CUDA_CHECK(cudaFuncSetAttribute(search_kernel<kSlots, kPatch>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                         warps * bytes));
   }
-  search_kernel<kSlots, kPatch><<<blocks_for(a.count, warps), warps * kLanes, warps * bytes, stream>>>(a, warp_floats);
+  search_kernel<kSlots, kPatch><<<blocks_for(a.count, warps), warps * kWarp, warps * bytes, stream>>>(a, warp_floats);
 }
 
 template <int kSlots>
@@ -199,7 +157,7 @@ void search_out(std::vector<Tensor> guide, const Tensor& queries, const Tensor& 
                             offsets.mutable_data_ptr<int>()};
   if (a.count == 0) return;
   launch_on(guide[0], [&](cudaStream_t stream) {
-    switch ((a.neighbors + kLanes - 1) / kLanes) {
+    switch ((a.neighbors + kWarp - 1) / kWarp) {
       case 1:
         return launch_patch<1>(a, stream);
       case 2:

@@ -41,9 +41,9 @@ class Settings:
     lists: int
     keep: int
     differentiable: int
-    channels_last: bool = False
+    channels_last: bool = False  # of the videos; the gradient's are
 
-    def numbers(self, channels_last: bool) -> list[int]:
+    def numbers(self) -> list[int]:
         """In the order of the fields; spelled out, as torch.compile does not trace loops over them."""
         return [
             int(value)
@@ -67,12 +67,9 @@ class Settings:
                 self.lists,
                 self.keep,
                 self.differentiable,
-                channels_last,
+                self.channels_last,
             )
         ]
-
-
-_CHANNELS_LAST = len(Settings.__dataclass_fields__) - 1
 
 
 def _lists(
@@ -104,11 +101,8 @@ def _search(
     normalised: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     out = _lists(queries, keys, centres, settings, stride1, neighbors, normalised)
-    videos = [queries, keys]
-    if settings[_CHANNELS_LAST]:
-        videos = [v.permute(0, 1, 3, 4, 2) for v in videos]
     torch.ops.vnlsdenoise.nonlocal_search_out(
-        *(v.contiguous() for v in videos), centres.contiguous(), settings, stride1, *out
+        queries.contiguous(), keys.contiguous(), centres.contiguous(), settings, stride1, *out
     )
     return out
 
@@ -333,7 +327,7 @@ class WindowSearch:
             queries.to(dtype),
             keys.to(dtype),
             centres if self.bilinear else centres.detach().round(),
-            settings.numbers(_wants_channels_last(settings, queries, self.stride1)),
+            settings.numbers(),
             float(self.stride1),
             lists * keep if keep else windows * self.ws * self.ws,
             self.normalize_bwd,
@@ -351,15 +345,3 @@ def _first_of_lists(offsets: Tensor, lists: int, first: int) -> Tensor:
     split = offsets.reshape(*offsets.shape[:-2], lists, -1, 3)
     return torch.cat((split[..., :first, :], split[..., first:, :].detach()), -2).flatten(-3, -2)
 
-
-def _wants_channels_last(settings: Settings, queries: Tensor, stride1: float) -> bool:
-    """Whether the CUDA kernel for single pixels applies: it reads four channels at once."""
-    channels = queries.shape[2] // settings.heads
-    return (
-        queries.device.type == "cuda"
-        and queries.dtype != torch.float64
-        and settings.ps == 1
-        and settings.pt == 1
-        and stride1 == 1
-        and channels % 4 == 0
-    )
