@@ -85,7 +85,7 @@ def test_a_full_device_is_reported_in_words():
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.002)
     try:
-        with pytest.raises(MemoryLimitError, match=r"out of memory at 3840x2160 with preset fast; use a faster preset"):
+        with pytest.raises(MemoryLimitError, match=r"out of memory at 3840x2160 with preset fast; give --max-memory"):
             list(denoise_frames(frames(layout, 30, 20.0), layout, settings))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
