@@ -52,7 +52,8 @@ def estimate_noise(
     """The noise of every plane, in native code values, from a few frames; fields: they are interlaced."""
     if fields:
         frames = [field for frame in frames for field in split_fields(frame)]
-    return measure_noise([planes_to_tensors(frame.planes, device) for frame in frames], format.peak, white=white)
+    count = len(format.plane_shapes)
+    return measure_noise(frames, lambda frame: planes_to_tensors(frame.planes, device), count, format.peak, white=white)
 
 
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
