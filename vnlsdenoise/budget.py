@@ -28,7 +28,8 @@ from vnlsdenoise.noise.whiten import GAIN, WHITEN_WORK
 from vnlsdenoise.video.frame import PlaneFormat
 
 _FLOAT, _SUM, _NATIVE = 4, 8, 2  # bytes of a sample, of its fixed-point sum, and at most in a file
-_RESULTS = 3  # finished frames on the device at once: the last one, one with its grain put back, one on its way out
+# Finished frames on the device at once: the last one, one with its grain put back, one rounded, one as integers.
+_RESULTS = 4
 _BLOCK_COPIES = 16  # of the blocks of one frame while noise is measured: cut, chosen, transformed, kept of all frames
 _SMALL = 1 << 20  # tables, and planes that are padded to the smallest size
 _SLACK = 1.05  # the allocator rounds every piece up

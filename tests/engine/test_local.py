@@ -1,5 +1,6 @@
 """Frames through the local engine: native planes in, native planes out."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +54,31 @@ def test_input_is_pulled_lazily():
     out = denoise_frames(source(), TEN_BIT, DenoiseSettings((20.0,) * 3, preset="fast"))
     next(out)
     assert pulled < 80
+
+
+def ahead_of_it() -> int:
+    return sum(thread.name == "ahead" for thread in threading.enumerate())
+
+
+def test_an_error_of_the_source_comes_through_as_it_is():
+    mistake = ValueError("no more film")
+
+    def source():
+        yield from frames(TEN_BIT, 5, 20.0)
+        raise mistake
+
+    with pytest.raises(ValueError, match="no more film") as raised:
+        list(denoise_frames(source(), TEN_BIT, DenoiseSettings((20.0,) * 3, preset="fast")))
+    assert raised.value is mistake
+    assert ahead_of_it() == 0
+
+
+def test_stopping_early_leaves_no_thread():
+    out = denoise_frames(iter(frames(TEN_BIT, 100, 20.0)), TEN_BIT, DenoiseSettings((20.0,) * 3, preset="fast"))
+    next(out)
+    assert ahead_of_it() == 1
+    out.close()
+    assert ahead_of_it() == 0
 
 
 def test_noise_is_estimated_in_native_codes():
