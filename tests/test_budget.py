@@ -116,6 +116,43 @@ def test_a_device_out_of_memory_gets_smaller_batches(monkeypatch):
         outputs(layout, "cpu", 2)
 
 
+def _filler() -> list[torch.Tensor]:
+    """All the device memory that this process may still have, but for less than 64 KiB in one piece."""
+    taken, size = [], 64 << 20
+    while size >= 64 << 10:
+        try:
+            taken.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+        except torch.OutOfMemoryError:
+            size //= 2
+    return taken
+
+
+@pytest.mark.needs_cuda
+def test_a_device_that_is_full_indeed_gets_smaller_batches(monkeypatch):
+    layout = PlaneFormat("gray", 640, 480, 8)
+    whole = outputs(layout, "cuda", 12)
+    search, sizes = ops.search, []
+
+    def short(guide, queries, *arguments, **options):
+        sizes.append(len(queries))
+        filler = _filler() if len(queries) > 1500 else []
+        try:
+            return search(guide, queries, *arguments, **options)
+        finally:
+            del filler
+
+    monkeypatch.setattr(ops, "search", short)
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (1 << 30)) / total)
+    try:
+        assert torch.equal(outputs(layout, "cuda", 12), whole)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert max(sizes) > 1500
+    assert min(sizes) <= 1500
+
+
 def correlated(layout: PlaneFormat) -> NoiseModel:
     """Noise that takes every step on the way in and out: of a curve and a spectrum."""
     sigma = 0.05 * layout.peak
