@@ -14,9 +14,10 @@ class Page:
     """One tensor of a frame in flight, on the device or away. Only its `Pager` may look inside."""
 
     here: Tensor | None  # on its device
-    away: Tensor | None  # the same values in host memory; None where there are none or they are out of date
+    away: Tensor | None  # its place in host memory, once it has needed one
     device: torch.device
     size: int  # in bytes
+    current: bool = False  # whether the values that are away are those of the page
     used: int = 0
 
 
@@ -86,7 +87,7 @@ class Pager:
     def _here(self, page: Page, changes: bool = False) -> Tensor:
         assert page.here is not None
         if changes:
-            page.away = None
+            page.current = False
         if self._ceiling is not None:
             self._touch(page)
         return page.here
@@ -111,12 +112,14 @@ class Pager:
             if needed <= 0:
                 break
             needed -= page.size
-            sent.append((page, self._copied_out(page) if page.away is None else None))
+            sent.append((page, None if page.current else self._copied_out(page)))
         return sent
 
     def _copied_out(self, page: Page) -> torch.cuda.Event | None:
         assert page.here is not None
-        page.away = host_buffer(page.here)
+        # A copy back from there that is still to be made comes first: this one waits for the stream that it is in.
+        page.away = host_buffer(page.here) if page.away is None else page.away
+        page.current = True
         self._moved += page.size
         if page.device.type != "cuda":
             page.away.copy_(page.here)
