@@ -233,16 +233,15 @@ def test_measuring_noise_stays_under_the_prediction(shape, seed):
 )
 def test_the_measured_peak_stays_under_the_prediction(layout, preset, tight):
     plan = plan_memory(layout, PRESETS[preset])
+    noise = NoiseModel.of_sigma((0.05 * layout.peak,) * len(layout.plane_shapes))
     if tight:
         plan = plan_memory(layout, PRESETS[preset], plan.peak // 2)
+        noise = correlated(layout)
     gc.collect()
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    sigma = (0.05 * layout.peak,) * len(layout.plane_shapes)
-    denoiser = PlanarDenoiser(
-        layout, NoiseModel.of_sigma(sigma), PRESETS[preset], peak=layout.peak, batch=plan.batch, pages=plan.pages
-    )
+    denoiser = PlanarDenoiser(layout, noise, PRESETS[preset], peak=layout.peak, batch=plan.batch, pages=plan.pages)
     finished = 0
     while finished < 3:  # the pipeline is full once frames come out
         planes = [layout.peak * torch.rand(shape, device="cuda") for shape in layout.plane_shapes]
