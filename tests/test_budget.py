@@ -1,16 +1,21 @@
 import gc
+from collections.abc import Callable
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
-from vnlsdenoise import ops
+from vnlsdenoise import budget, ops
 from vnlsdenoise.budget import plan_memory
+from vnlsdenoise.classic import pager
 from vnlsdenoise.classic.level import SMALLEST_BATCH
 from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.classic.scenewise import MEASURED_FRAMES, measure_noise
 from vnlsdenoise.errors import MemoryLimitError
-from vnlsdenoise.noise import NoiseModel
+from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.video.frame import PlaneFormat
 
 HD = PlaneFormat("yuv", 1920, 1080, 8, 1, 1)
@@ -18,9 +23,9 @@ HD = PlaneFormat("yuv", 1920, 1080, 8, 1, 1)
 
 def test_a_ceiling_cuts_the_batch_and_is_kept():
     free = plan_memory(HD, PRESETS["best"])
-    tight = plan_memory(HD, PRESETS["best"], free.peak - 60 * 2**20)
+    tight = plan_memory(HD, PRESETS["best"], 600 * 2**20)
     assert SMALLEST_BATCH <= tight.batch < free.batch
-    assert tight.peak <= free.peak - 60 * 2**20
+    assert tight.peak <= 600 * 2**20
 
 
 def test_an_impossible_ceiling_says_what_is_needed():
@@ -28,7 +33,7 @@ def test_an_impossible_ceiling_says_what_is_needed():
         plan_memory(HD, PRESETS["fast"], 64 * 2**20)
 
 
-@pytest.mark.parametrize(("width", "height", "ceiling"), [(1920, 1080, 1.5), (3840, 2160, 4)])
+@pytest.mark.parametrize(("width", "height", "ceiling"), [(1920, 1080, 0.6), (3840, 2160, 2), (7680, 4320, 8)])
 @pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
 def test_large_frames_fit_where_others_wait_in_host_memory(width, height, ceiling, preset):
     plan = plan_memory(PlaneFormat("yuv", width, height, 8, 1, 1), PRESETS[preset], int(ceiling * 2**30))
@@ -64,9 +69,9 @@ def test_no_ceiling_changes_the_result(device, layout, monkeypatch):
     over = []
     opened = Pager.open
 
-    def watched(self, read, write=()):
-        result = opened(self, read, write)
-        over.append(self.resident - self._ceiling)
+    def watched(self, read, write=(), *, work=0):
+        result = opened(self, read, write, work=work)
+        over.append(self.resident + work - self._ceiling)
         return result
 
     monkeypatch.setattr(Pager, "open", watched)
@@ -111,7 +116,111 @@ def test_a_device_out_of_memory_gets_smaller_batches(monkeypatch):
         outputs(layout, "cpu", 2)
 
 
+def _filler() -> list[torch.Tensor]:
+    """All the device memory that this process may still have, but for less than 64 KiB in one piece."""
+    taken, size = [], 64 << 20
+    while size >= 64 << 10:
+        try:
+            taken.append(torch.empty(size, dtype=torch.uint8, device="cuda"))
+        except torch.OutOfMemoryError:
+            size //= 2
+    return taken
+
+
 @pytest.mark.needs_cuda
+def test_a_device_that_is_full_indeed_gets_smaller_batches(monkeypatch):
+    layout = PlaneFormat("gray", 640, 480, 8)
+    whole = outputs(layout, "cuda", 12)
+    search, sizes = ops.search, []
+
+    def short(guide, queries, *arguments, **options):
+        sizes.append(len(queries))
+        filler = _filler() if len(queries) > 1500 else []
+        try:
+            return search(guide, queries, *arguments, **options)
+        finally:
+            del filler
+
+    monkeypatch.setattr(ops, "search", short)
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (1 << 30)) / total)
+    try:
+        assert torch.equal(outputs(layout, "cuda", 12), whole)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert max(sizes) > 1500
+    assert min(sizes) <= 1500
+
+
+def correlated(layout: PlaneFormat) -> NoiseModel:
+    """Noise that takes every step on the way in and out: of a curve and a spectrum."""
+    sigma = 0.05 * layout.peak
+    spectrum = tuple(2 - 1.8 * index / 63 for index in range(64))
+    mean = sum(spectrum) / 64
+    curve = ((0.0, 0.8 * sigma), (layout.peak / 2, sigma))
+    plane = PlaneNoise(sigma, curve, spectrum=tuple(variance / mean for variance in spectrum))
+    return NoiseModel((plane,) * len(layout.plane_shapes))
+
+
+def _unseen(like: torch.Tensor) -> torch.Tensor:
+    """A host buffer that is not torch's, so that it does not count as memory of a device that is the CPU."""
+    return torch.from_numpy(np.empty(like.numel() * like.element_size(), np.uint8)).view(like.dtype).view(like.shape)
+
+
+def _allocated_at_most(work: Callable[[], None]) -> int:
+    """Bytes of tensors that were alive at once, as torch's own record of the CPU's memory has it."""
+    gc.collect()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as recorded:
+        work()
+    now = most = 0
+    events = recorded.profiler.kineto_results.events()
+    for event in sorted((event for event in events if event.name() == "[memory]"), key=lambda event: event.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.family}-{layout.chroma_x}{layout.chroma_y}")
+def test_pages_and_work_stay_under_the_prediction(layout, monkeypatch):
+    """From the least that the steps need on; the frames that wait in host memory are not counted."""
+    monkeypatch.setattr(pager, "host_buffer", _unseen)
+    # Small frames are measured with as many blocks as large ones: more than all else takes.
+    monkeypatch.setattr(budget, "_measuring", lambda layout: 0)
+    least = _least_ceiling(layout)
+    unlimited = plan_memory(layout, PRESETS["fast"]).peak
+    for ceiling in (least, (least + unlimited) // 2, None):
+        plan = plan_memory(layout, PRESETS["fast"], ceiling)
+
+        def denoise(plan=plan):
+            work = PlanarDenoiser(
+                layout, correlated(layout), PRESETS["fast"], peak=layout.peak, batch=plan.batch, pages=plan.pages
+            )
+            for _ in range(60):
+                planes = [layout.peak * torch.rand(shape) for shape in layout.plane_shapes]
+                for _ in work.push(planes):
+                    pass
+
+        assert plan.peak / 3 < _allocated_at_most(denoise) <= plan.peak
+
+
+@pytest.mark.parametrize("shape", [(180, 320), (480, 640)])
+@pytest.mark.parametrize("seed", range(2))
+def test_measuring_noise_stays_under_the_prediction(shape, seed):
+    layout = PlaneFormat("gray", shape[1], shape[0], 8)
+    random = np.random.default_rng(seed)
+    frames = [(128 + 20 * random.standard_normal(shape)).clip(0, 255).astype(np.uint8) for _ in range(MEASURED_FRAMES)]
+    if seed:
+        frames = [cv2.blur(frame, (3, 3)) for frame in frames]  # correlated
+
+    def measure():
+        measure_noise(frames, lambda frame: [torch.from_numpy(frame).float()], 1, 255)
+
+    assert _allocated_at_most(measure) <= budget._measuring(layout)
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("tight", [False, True])
 @pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
 @pytest.mark.parametrize(
     "layout",
@@ -122,14 +231,17 @@ def test_a_device_out_of_memory_gets_smaller_batches(monkeypatch):
         PlaneFormat("gray", 1280, 720, 16),
     ],
 )
-def test_the_measured_peak_stays_under_the_prediction(layout, preset):
+def test_the_measured_peak_stays_under_the_prediction(layout, preset, tight):
     plan = plan_memory(layout, PRESETS[preset])
+    noise = NoiseModel.of_sigma((0.05 * layout.peak,) * len(layout.plane_shapes))
+    if tight:
+        plan = plan_memory(layout, PRESETS[preset], plan.peak // 2)
+        noise = correlated(layout)
     gc.collect()
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    sigma = (0.05 * layout.peak,) * len(layout.plane_shapes)
-    denoiser = PlanarDenoiser(layout, NoiseModel.of_sigma(sigma), PRESETS[preset], peak=layout.peak, batch=plan.batch)
+    denoiser = PlanarDenoiser(layout, noise, PRESETS[preset], peak=layout.peak, batch=plan.batch, pages=plan.pages)
     finished = 0
     while finished < 3:  # the pipeline is full once frames come out
         planes = [layout.peak * torch.rand(shape, device="cuda") for shape in layout.plane_shapes]

@@ -1,27 +1,47 @@
-"""Memory: what a denoiser will need at its peak, and the batch of queries that keeps it under a ceiling."""
+"""Memory: what a denoiser will need at its peak, and the batch of queries that keeps it under a ceiling.
 
+The peak is the largest of what the steps need, one at a time: the pages that a step opens and what it allocates beside
+them (the constants are next to the code of each step), on top of what is always there. Under a ceiling the `Pager`
+holds as many other pages on the device as leave room for the step that is at work.
+"""
+
+import math
 from dataclasses import dataclass
 
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, level_sizes
-from vnlsdenoise.classic.level import SMALLEST_BATCH
-from vnlsdenoise.classic.planar import padded_size
-from vnlsdenoise.classic.presets import Preset
+from vnlsdenoise.classic.level import (
+    GUIDE_WORK,
+    NORMALISE_WORK,
+    RECOMPOSE_WORK,
+    SMALLEST_BATCH,
+    mix_work,
+    query_bytes,
+)
+from vnlsdenoise.classic.motion import FLOW_PLANES
+from vnlsdenoise.classic.planar import padded_size, transit_bytes
+from vnlsdenoise.classic.presets import Level, Preset
+from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.errors import MemoryLimitError
+from vnlsdenoise.noise.blocks import block_samples
+from vnlsdenoise.noise.stabilise import STABILISE_WORK
+from vnlsdenoise.noise.whiten import GAIN, WHITEN_WORK
 from vnlsdenoise.video.frame import PlaneFormat
 
-_FLOAT, _SUM = 4, 8  # bytes of a sample and of its fixed-point sum
-_FLOW_PLANES = 38  # float planes of a half-resolution image that flow of both directions works with
-_TEMPORARIES = 8  # float copies of a frame's channels alive at once while a frame passes from stage to stage
-_GAINS = 2  # floats a sample, of the filter that whitens correlated noise; whether there is any is not known yet
-_WAVES = 12  # floats a sample of one plane while it is whitened: mirrored, transformed, and transformed back
+_FLOAT, _SUM, _NATIVE = 4, 8, 2  # bytes of a sample, of its fixed-point sum, and at most in a file
+# Finished frames on the device at once: the last one, one with its grain put back, one rounded, one as integers.
+_RESULTS = 4
+_BLOCK_COPIES = 16  # of the blocks of one frame while noise is measured: cut, chosen, transformed, kept of all frames
+_SMALL = 1 << 20  # tables, and planes that are padded to the smallest size
 _SLACK = 1.05  # the allocator rounds every piece up
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """batch: most queries worked on at once. pages: bytes of frames in flight that may be on the device, None for all.
+    """batch: most queries worked on at once. pages: bytes of frames in flight, and of work on them, that may be on the
+    device; None for no limit.
 
-    peak: predicted peak of device memory, in bytes.
+    peak: predicted peak of device memory, in bytes. Planes that are returned as they are wait for the others: without
+    a ceiling they come on top.
     """
 
     batch: int
@@ -31,96 +51,169 @@ class MemoryPlan:
 
 @dataclass(frozen=True)
 class _Need:
-    """Bytes on the device: of all frames in flight, of those that one pass works on, and of what comes and goes."""
+    """Bytes on the device.
+
+    pages: of all frames in flight. passed: of those that a pass of search and filter opens. work: most that any step
+    allocates but for the batch of a pass. step: the same, with the pages that it opens.
+    """
 
     pages: int
-    least: int
+    passed: int
     work: int
+    step: int
 
 
 def plan_memory(layout: PlaneFormat, preset: Preset, ceiling: int | None = None) -> MemoryPlan:
     """The largest batch that keeps the predicted peak under `ceiling` bytes; it does not change the result.
 
-    Where even the smallest batch leaves no room for all frames in flight, those of other passes wait in host memory.
+    Where there is no room for all frames in flight, some wait in host memory while others are worked on.
 
     Raises:
         MemoryLimitError: the frames of one pass and the smallest batch would need more.
     """
     need = _need(layout, preset)
-    per_query = _bytes_per_query(preset)
-    queries = _queries_per_frame(layout, preset)
-    most, least = min(DEFAULT_BATCH, max(queries, SMALLEST_BATCH)), min(queries, SMALLEST_BATCH)
+    held = _held(layout, preset)
+    measuring = held + _measuring(layout)
+    per_query = max(
+        query_bytes(step, 2 * preset.radius + 1)
+        for level in (preset.finest, preset.coarse)
+        for step in (level.shrink, *level.wiener)
+    )
+    most = min(DEFAULT_BATCH, max(_queries_per_frame(layout, preset), SMALLEST_BATCH))
+    everything = held + need.pages + max(need.work, most * per_query)
     if ceiling is None:
-        return _planned(most, None, need.work + need.pages + min(most, queries) * per_query)
-    room = int(ceiling / _SLACK) - need.work
-    if room - need.pages >= least * per_query:
-        batch = min(most, (room - need.pages) // per_query)
-        return _planned(batch, None, need.work + need.pages + min(batch, queries) * per_query)
-    if room - need.least < least * per_query:
-        needed = _mebibytes((need.work + need.least + least * per_query) * _SLACK)
+        return MemoryPlan(most, None, _peak(max(everything, measuring)))
+    least = max(measuring, held + need.passed + SMALLEST_BATCH * per_query, held + need.step)
+    if _peak(least) > ceiling:
         raise MemoryLimitError(
-            f"{layout.width}x{layout.height} at this preset needs about {needed} MiB of device memory and "
-            f"{_mebibytes(ceiling)} MiB are allowed; allow more or use a faster preset"
+            f"{layout.width}x{layout.height} at this preset needs about {_mebibytes(_peak(least))} MiB of device "
+            f"memory and {_mebibytes(ceiling)} MiB are allowed; allow more or use a faster preset"
         )
-    # Half of what is to spare for more queries at once, half for fewer journeys of frames.
-    batch = min(most, max(least, (room - need.least) // 2 // per_query))
-    return _planned(batch, room - min(batch, queries) * per_query, need.work + room)
+    room = int(ceiling / _SLACK) - held
+    spare = room - need.pages
+    if spare < max(need.work, SMALLEST_BATCH * per_query):
+        # Half of what is to spare for more queries at once, half for fewer journeys of frames.
+        spare = (room - need.passed) // 2
+    batch = min(most, max(SMALLEST_BATCH, spare // per_query))
+    return MemoryPlan(batch, room, _peak(min(max(everything, measuring), held + room)))
 
 
-def _planned(batch: int, pages: int | None, peak: int) -> MemoryPlan:
-    return MemoryPlan(batch, pages, int(peak * _SLACK))
+def _peak(size: int) -> int:
+    return int(size * _SLACK)
 
 
-def _mebibytes(size: float) -> int:
-    return int(size) // 2**20
+def _mebibytes(size: int) -> int:
+    return size // 2**20
+
+
+def _held(layout: PlaneFormat, preset: Preset) -> int:
+    """What is on the device whatever is at work."""
+    samples = sum(height * width for height, width in layout.plane_shapes)
+    # A frame as it came and as floats, results on their way out, filters of correlated noise (if there is any).
+    planes = samples * ((_NATIVE + _FLOAT) + _RESULTS * _FLOAT + 2 * _NATIVE + GAIN * _FLOAT)
+    main, *beside = _pyramids(layout, preset)
+    flow_images = sum(_FLOAT * _halved(sizes[0]) for sizes, _ in (main, *beside))
+    grids = sum(_grids(preset, sizes) for sizes, _ in (main, *beside))
+    return planes + flow_images + grids + _SMALL
+
+
+def _measuring(layout: PlaneFormat) -> int:
+    """What is on the device while the noise of a scene is measured, plane by plane."""
+    samples = [height * width for height, width in layout.plane_shapes]
+    blocks = max(block_samples(height, width) for height, width in layout.plane_shapes)
+    planes = MEASURED_FRAMES * max(samples) + sum(samples)
+    return _FLOAT * (planes + (STABILISE_WORK + 2) * max(samples) + _BLOCK_COPIES * blocks)
 
 
 def _need(layout: PlaneFormat, preset: Preset) -> _Need:
+    pyramids = _pyramids(layout, preset)
+    needs = [_of_pyramid(preset, *pyramid) for pyramid in pyramids]
+    pages = sum(need.pages for need in needs)
+    if len(pyramids) == 2:
+        # The results of the quicker one wait for the other's.
+        lags = [sum(_stays(preset, level) for level in _levels(preset, sizes)) for sizes, _ in pyramids]
+        pages += max(0, lags[0] - lags[1]) * _FLOAT * 3 * math.prod(pyramids[1][0][0])
+        pages += max(0, lags[1] - lags[0]) * _FLOAT * math.prod(pyramids[0][0][0])
+    transit = transit_bytes(layout, STABILISE_WORK, WHITEN_WORK)
+    samples = sum(height * width for height, width in layout.plane_shapes)
+    work = max(transit, *(need.work for need in needs))
+    # What is opened to be delivered: results, and planes that were kept.
+    step = max(transit + 3 * _FLOAT * samples, *(need.step for need in needs))
+    return _Need(pages, max(need.passed for need in needs), work, step)
+
+
+_Pyramid = tuple[list[tuple[int, int]], list[int]]  # (height, width) and channels of every level, finest first
+
+
+def _pyramids(layout: PlaneFormat, preset: Preset) -> list[_Pyramid]:
     subsampled = (layout.chroma_x, layout.chroma_y) == (1, 1)
     channels = 1 if layout.family == "gray" or layout.chroma_x + layout.chroma_y else 3
-    parts = [_pyramid(preset, *padded_size(layout.height, layout.width), channels, subsampled)]
+    sizes = level_sizes(preset, *padded_size(layout.height, layout.width), subsampled)
+    pyramids = [(sizes, [3 if subsampled and index else channels for index in range(len(sizes))])]
     if layout.chroma_x + layout.chroma_y == 1:  # chroma has a pyramid of its own
-        parts.append(_pyramid(preset, *padded_size(*layout.plane_shapes[1]), 3, False))
-    samples = [h * w for h, w in layout.plane_shapes]
-    # Planes on their way in and out, and what whitens them if their noise is correlated.
-    planes = _FLOAT * ((4 + _GAINS) * sum(samples) + _WAVES * max(samples))
-    return _Need(
-        sum(part.pages for part in parts), max(part.least for part in parts), sum(part.work for part in parts) + planes
-    )
+        sizes = level_sizes(preset, *padded_size(*layout.plane_shapes[1]), False)
+        pyramids.append((sizes, [3] * len(sizes)))
+    return pyramids
 
 
-def _pyramid(preset: Preset, height: int, width: int, channels: int, subsampled: bool) -> _Need:
+def _levels(preset: Preset, sizes: list[tuple[int, int]]) -> list[Level]:
+    return [preset.coarse if index else preset.finest for index in range(len(sizes))]
+
+
+def _stays(preset: Preset, level: Level) -> int:
+    """Frames inside a level."""
+    return (2 * preset.radius + 1) * (1 + len(level.wiener))
+
+
+def _halved(size: tuple[int, int]) -> int:
+    """Samples of a field of flow, which has half the resolution."""
+    return -(-size[0] // 2) * -(-size[1] // 2)
+
+
+def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int]) -> _Need:
     window = 2 * preset.radius + 1
-    sizes = level_sizes(preset, height, width, subsampled)
-    levels = [preset.coarse if index else preset.finest for index in range(len(sizes))]
-    stays = [window * (1 + len(level.wiener)) for level in levels]  # frames inside each level
-    half = -(-height // 2) * -(-width // 2)
-    pages = work = least = below = 0
-    for index, ((h, w), level) in reversed(list(enumerate(zip(sizes, levels, strict=True)))):
-        frame = (3 if subsampled and index else channels) * h * w
-        pages += _FLOAT * frame * (sum(stays[index:]) + 1)  # noisy, from its arrival to its leaving
-        pages += (window + 1) * (_FLOAT * (h * w + below) + _SUM * frame)  # step 1: guide, coarser result, sums
-        pages += (window + 1) * sum((_FLOAT * passes + _SUM) * frame for passes in range(1, len(level.wiener) + 1))
-        flow = _FLOAT * 4 * (half if index < 2 else h * w)
-        least = max(least, window * ((2 * _FLOAT + _SUM) * frame + flow), (_FLOAT * (len(level.wiener) + 2)) * frame)
-        if index == 0:
-            work += _TEMPORARIES * _FLOAT * frame
+    levels = _levels(preset, sizes)
+    stays = [_stays(preset, level) for level in levels]
+    field = 2 * 2 * _FLOAT * _halved(sizes[0])  # forward and backward
+    subsampled = channels[0] == 1 and channels[-1] == 3
+    # The frame that comes is no page while its flow is measured.
+    given = _FLOAT * math.prod(sizes[0]) * channels[0] + (2 * _FLOAT * math.prod(sizes[1]) if subsampled else 0)
+    work = step = given + FLOW_PLANES * _FLOAT * _halved(sizes[0])
+    pages = passed = below = 0
+    for index, (size, level) in reversed(list(enumerate(zip(sizes, levels, strict=True)))):
+        passes = len(level.wiener)
+        frame = _FLOAT * channels[index] * math.prod(size)
+        sums = frame * _SUM // _FLOAT
+        pages += frame * (sum(stays[index:]) + 1)  # noisy, from its arrival to its leaving
+        pages += (window + 1) * (_FLOAT * math.prod(size) + below + sums)  # step 1: guide, coarser result, sums
+        pages += (window + 1) * sum(count * frame + sums for count in range(1, passes + 1))
+        passed = max(passed, window * (2 * frame + sums) + (window - 1) * (field if index < 2 else field // 2))
+        # Each with the pages that it opens: noisy, sums, coarser result; the results that are mixed.
+        finishing = max(GUIDE_WORK, RECOMPOSE_WORK, NORMALISE_WORK) * frame
+        mixing = mix_work(passes + 1) * frame
+        work = max(work, finishing, mixing)
+        step = max(step, frame + sums + below + finishing, (passes + 1) * frame + mixing)
         below = frame
     if subsampled:
-        h, w = sizes[1]
-        pages += 2 * _FLOAT * h * w * (stays[0] + 1)  # denoised chroma waits for its luma
-    fields = 4 + 1  # two fields of two components, and a quarter of that for the coarsest level
-    pages += _FLOAT * half * fields * (sum(stays) + 1)
-    return _Need(pages, least, work + _FLOAT * half * _FLOW_PLANES)
+        pages += 2 * _FLOAT * math.prod(sizes[1]) * (stays[0] + 1)  # denoised chroma waits for its luma
+    pages += (field + field // 4 + field // 16) * (sum(stays) + 1)
+    return _Need(pages, passed, work, step)
 
 
-def _bytes_per_query(preset: Preset) -> int:
-    neighbors = max(p.neighbors for level in (preset.finest, preset.coarse) for p in (level.shrink, *level.wiener))
-    # Window centres (y, x), offsets (dt, dy, dx) and distances, 4 bytes each; two batches may be alive.
-    return 2 * 4 * (2 * (2 * preset.radius + 1) + 4 * neighbors)
+def _grids(preset: Preset, sizes: list[tuple[int, int]]) -> int:
+    """The queries of every pass at all their phases, which are kept."""
+    total = 0
+    for size, level in zip(sizes, _levels(preset, sizes), strict=True):
+        for stride in {(step.patch, step.stride) for step in (level.shrink, *level.wiener)}:
+            phases = stride[1] // math.gcd(2, stride[1])
+            total += phases * 2 * 4 * _queries(size, stride[1])
+    return total
+
+
+def _queries(size: tuple[int, int], stride: int) -> int:
+    return (size[0] // stride + 2) * (size[1] // stride + 2)
 
 
 def _queries_per_frame(layout: PlaneFormat, preset: Preset) -> int:
-    height, width = padded_size(layout.height, layout.width)
-    stride = min(p.stride for p in (preset.finest.shrink, *preset.finest.wiener))
-    return (height // stride + 2) * (width // stride + 2)
+    stride = min(step.stride for step in (preset.finest.shrink, *preset.finest.wiener))
+    return _queries(padded_size(layout.height, layout.width), stride)

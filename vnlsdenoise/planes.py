@@ -1,5 +1,8 @@
 """A frame as planes: the colour transforms and paddings between what a video holds and what a denoiser takes."""
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -16,25 +19,55 @@ _OPPONENT = torch.tensor(
 )
 
 
+@lru_cache(maxsize=16)
+def _opponent_like(device: torch.device, dtype: torch.dtype) -> Tensor:
+    # Kept there: to bring it to a device is to wait for all the work on it.
+    return _OPPONENT.to(device, dtype)
+
+
 def opponent_from_rgb(rgb: Tensor) -> Tensor:
     """[..., 3, H, W] R, G, B -> luma-like sum and two differences, by an orthonormal matrix."""
-    return torch.einsum("ij,...jhw->...ihw", _OPPONENT.to(rgb), rgb)
+    return torch.einsum("ij,...jhw->...ihw", _opponent_like(rgb.device, rgb.dtype), rgb)
 
 
 def rgb_from_opponent(opponent: Tensor) -> Tensor:
     """The inverse of `opponent_from_rgb`."""
-    return torch.einsum("ji,...jhw->...ihw", _OPPONENT.to(opponent), opponent)
+    return torch.einsum("ji,...jhw->...ihw", _opponent_like(opponent.device, opponent.dtype), opponent)
 
 
 def planes_to_tensors(planes: tuple[Plane, ...], device: str) -> list[Tensor]:
-    """Native integer planes -> float32 tensors [h, w] of the same values."""
-    return [torch.from_numpy(plane).to(device).float() for plane in planes]
+    """Native integer planes -> float32 tensors [h, w] of the same values; does not wait for the device."""
+    on_host = [torch.from_numpy(plane) for plane in planes]
+    if torch.device(device).type == "cuda":
+        on_host = [plane.pin_memory() for plane in on_host]
+    return [plane.to(device, non_blocking=True).float() for plane in on_host]
 
 
 def tensors_to_planes(tensors: list[Tensor], layout: PlaneFormat) -> tuple[Plane, ...]:
     """Float tensors [h, w] -> native planes: rounded half to even, clipped to 0 .. peak."""
+    return planes_on_their_way(tensors, layout)()
+
+
+def planes_on_their_way(tensors: list[Tensor], layout: PlaneFormat) -> Callable[[], tuple[Plane, ...]]:
+    """`tensors_to_planes` begun without waiting for the device; the function that is returned waits for the planes."""
     dtype = torch.uint8 if layout.depth == 8 else torch.uint16
-    return tuple(t.round().clamp(0, layout.peak).to(torch.int32).to(dtype).cpu().numpy() for t in tensors)
+    native = [tensor.round().clamp_(0, layout.peak).to(torch.int32).to(dtype) for tensor in tensors]
+    arrived: torch.cuda.Event | None = None
+    if native[0].is_cuda:
+        device = native[0].device
+        native = [
+            torch.empty(plane.shape, dtype=dtype, pin_memory=True).copy_(plane, non_blocking=True) for plane in native
+        ]
+        # A host that sleeps until then leaves its cores to the decoder and the encoder.
+        arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        arrived.record(torch.cuda.current_stream(device))
+
+    def planes() -> tuple[Plane, ...]:
+        if arrived is not None:
+            arrived.synchronize()
+        return tuple(plane.numpy() for plane in native)
+
+    return planes
 
 
 def blend_grain(clean: list[Tensor], noisy: list[Tensor], share: float) -> list[Tensor]:

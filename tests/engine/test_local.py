@@ -1,5 +1,6 @@
 """Frames through the local engine: native planes in, native planes out."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -55,6 +56,31 @@ def test_input_is_pulled_lazily():
     assert pulled < 80
 
 
+def ahead_of_it() -> int:
+    return sum(thread.name == "ahead" for thread in threading.enumerate())
+
+
+def test_an_error_of_the_source_comes_through_as_it_is():
+    mistake = ValueError("no more film")
+
+    def source():
+        yield from frames(TEN_BIT, 5, 20.0)
+        raise mistake
+
+    with pytest.raises(ValueError, match="no more film") as raised:
+        list(denoise_frames(source(), TEN_BIT, DenoiseSettings((20.0,) * 3, preset="fast")))
+    assert raised.value is mistake
+    assert ahead_of_it() == 0
+
+
+def test_stopping_early_leaves_no_thread():
+    out = denoise_frames(iter(frames(TEN_BIT, 100, 20.0)), TEN_BIT, DenoiseSettings((20.0,) * 3, preset="fast"))
+    next(out)
+    assert ahead_of_it() == 1
+    out.close()
+    assert ahead_of_it() == 0
+
+
 def test_noise_is_estimated_in_native_codes():
     layout = PlaneFormat("yuv", 160, 120, 10, 1, 1)
     found = estimate_noise(frames(layout, 4, 40.0), layout, "cpu").sigma
@@ -85,7 +111,7 @@ def test_a_full_device_is_reported_in_words():
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.002)
     try:
-        with pytest.raises(MemoryLimitError, match=r"out of memory at 3840x2160 with preset fast; use a faster preset"):
+        with pytest.raises(MemoryLimitError, match=r"out of memory at 3840x2160 with preset fast; give --max-memory"):
             list(denoise_frames(frames(layout, 30, 20.0), layout, settings))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from vnlsdenoise import ops
 from vnlsdenoise.classic.level import LevelDenoiser, LevelFlow, LevelFrame
-from vnlsdenoise.classic.motion import FlowPair, Motion
+from vnlsdenoise.classic.motion import FLOW_PLANES, FlowPair, Motion
 from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Preset
 
@@ -27,7 +27,7 @@ def level_sizes(preset: Preset, height: int, width: int, subsampled_chroma: bool
 
 
 class ClassicDenoiser:
-    """Frames in, the same frames denoised out, in order, some tens of frames later; constant memory.
+    """Frames in, the same frames denoised out as pages, in order, some tens of frames later; constant memory.
 
     A frame is luma [1, H, W] or luma and two chroma channels [3, H, W], in units of the noise (deviation 1 in every
     channel). With `subsampled_chroma` the chroma comes apart, [2, ceil(H/2), ceil(W/2)]: it enters one level down,
@@ -59,16 +59,23 @@ class ClassicDenoiser:
         self._chroma: deque[Page] = deque()
         self._number = 0
 
-    def push(self, frame: Tensor, chroma: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Add the next frame; yields finished (frame, chroma) pairs."""
-        pair = self._motion.push(frame[0])
-        flows = self._flows(pair)
+    def add(self, frame: Tensor, chroma: Tensor | None = None) -> None:
+        """Take in the next frame, of which the caller lets go, and measure its flow."""
+        size = frame.shape[-2:]
+        field = -(-size[0] // 2) * -(-size[1] // 2) * frame.element_size()
+        # The frame itself is no page yet. The pyramid takes less than the flow.
+        given = sum(part.numel() * part.element_size() for part in (frame, chroma) if part is not None)
+        self._pager.reserve(given + FLOW_PLANES * field)
+        flows = self._flows(self._motion.push(frame[0]))
         for index, noisy in enumerate(self._pyramid(frame, chroma)):
             self._waiting[index].append(LevelFrame(self._number, self._pager.keep(noisy), flows[index]))
         self._number += 1
+
+    def advance(self) -> Iterator[tuple[Page, Page | None]]:
+        """Do what the frame that was added makes possible; yields finished (frame, chroma) pairs."""
         yield from self._feed(len(self._levels) - 1, None)
 
-    def flush(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def flush(self) -> Iterator[tuple[Page, Page | None]]:
         """End the clip (a scene, or the video); yields what is left. The next frame begins a new clip."""
         for index in range(len(self._levels) - 1, -1, -1):
             for result in self._levels[index].flush():
@@ -76,23 +83,22 @@ class ClassicDenoiser:
         self._motion.reset()
         self._number = 0  # a scene's result does not depend on where in the video it lies
 
-    def _feed(self, index: int, coarse: Page | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _feed(self, index: int, coarse: Page | None) -> Iterator[tuple[Page, Page | None]]:
         frame = self._waiting[index].popleft()
         frame.coarse = coarse
         for result in self._levels[index].push(frame):
             yield from self._deliver(index, result)
 
-    def _deliver(self, index: int, result: Page) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _deliver(self, index: int, result: Page) -> Iterator[tuple[Page, Page | None]]:
         """A level's result goes to the next finer level, or out."""
         if index == 0:
-            [finished, *chroma], _ = self._pager.open(
-                [result, self._chroma.popleft()] if self._subsampled else [result]
-            )
-            yield finished, chroma[0] if chroma else None
+            yield result, self._chroma.popleft() if self._subsampled else None
             return
         if index == 1 and self._subsampled:
             # The level works at half the noise: its chroma was scaled on the way in.
-            self._chroma.append(self._pager.keep(self._pager.open([result])[0][0][1:] * 2))
+            [finished], _ = self._pager.open([result], work=result.size)
+            self._chroma.append(self._pager.keep(finished[1:] * 2))
+            del finished
         yield from self._feed(index - 1, result)
 
     def _pyramid(self, frame: Tensor, chroma: Tensor | None) -> list[Tensor]:
@@ -108,20 +114,20 @@ class ClassicDenoiser:
         """The same flow for every level: each halves the field's scale, then the field itself."""
         if pair is None:
             return [None] * len(self._levels)
-        forward, backward, scale = pair.forward, pair.backward, pair.scale
-        flow = LevelFlow(self._pager.keep(forward), self._pager.keep(backward), scale)
+        fields, scale = pair.fields, pair.scale
+        flow = LevelFlow(self._pager.keep(fields), scale)
         flows: list[LevelFlow | None] = [flow]
         while len(flows) < len(self._levels):
             if scale > 1:
                 scale //= 2
-                flow = LevelFlow(flow.forward, flow.backward, scale)
+                flow = LevelFlow(flow.fields, scale)
             else:
-                forward, backward = _halved_flow(forward), _halved_flow(backward)
-                flow = LevelFlow(self._pager.keep(forward), self._pager.keep(backward), scale)
+                fields = _halved_flow(fields)
+                flow = LevelFlow(self._pager.keep(fields), scale)
             flows.append(flow)
         return flows
 
 
-def _halved_flow(flow: Tensor) -> Tensor:
-    """[2, h, w] -> [2, ceil(h/2), ceil(w/2)]: mean over 2 x 2 pixels, displacements halved."""
-    return functional.avg_pool2d(flow[None], 2, ceil_mode=True, count_include_pad=False)[0] / 2
+def _halved_flow(fields: Tensor) -> Tensor:
+    """[2, 2, h, w] -> [2, 2, ceil(h/2), ceil(w/2)]: mean over 2 x 2 pixels, displacements halved."""
+    return functional.avg_pool2d(fields, 2, ceil_mode=True, count_include_pad=False) / 2

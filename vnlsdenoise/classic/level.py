@@ -14,14 +14,17 @@ from vnlsdenoise.classic.window import SlidingWindow
 
 SMALLEST_BATCH = 1024  # queries worked on at once, where memory is short
 CANDIDATES_A_NEIGHBOR = 3  # at least so many are searched for each patch of a group
+# What a step allocates at most, results included, in sizes of the noisy frame at its level.
+GUIDE_WORK = 7  # enlarged, low-pass, high band and search image of luma; sums of twice the frame's size
+RECOMPOSE_WORK = 8  # basic, enlarged, low, recomposed and final frame, what halving and doubling pass through, variance
+NORMALISE_WORK = 3  # the result, and sums for the next pass
 
 
 @dataclass
 class LevelFlow:
-    """`FlowPair` of a level, as pages."""
+    """`FlowPair` of a level, as a page."""
 
-    forward: Page
-    backward: Page
+    fields: Page
     scale: int
 
 
@@ -54,7 +57,7 @@ class _Window:
     guides: list[Tensor]
     basics: list[Tensor]  # the newest results; none in step 1
     sums: list[Tensor]
-    flows: list[tuple[Tensor, Tensor]]  # between neighbours, forward and backward
+    flows: list[Tensor]  # between neighbours, [2, 2, h, w]: forward and backward
     scale: int  # of the flow's fields
 
 
@@ -64,7 +67,18 @@ def _query_grid(height: int, width: int, patch: int, stride: int, phase: int, de
     rows = sorted({*range(phase, height - patch + 1, stride), 0, height - patch})
     columns = sorted({*range(phase, width - patch + 1, stride), 0, width - patch})
     grid = torch.meshgrid(torch.tensor(rows), torch.tensor(columns), indexing="ij")
-    return torch.stack(grid, -1).reshape(-1, 2).to(device=device, dtype=torch.int32)
+    return torch.stack(grid, -1).reshape(-1, 2).int().to(device)
+
+
+def mix_work(results: int) -> int:
+    """What the mean of so many results allocates, in sizes of the frame: each weighted, all stacked, and their sum."""
+    return 2 * results + 1
+
+
+def query_bytes(step: Pass, frames: int) -> int:
+    """What a query takes while it is worked on in a window of so many frames."""
+    # Window centres (y, x), offsets (dt, dy, dx) and distances, 4 bytes each; two batches may be alive.
+    return 2 * 4 * (2 * frames + 4 * step.neighbors)
 
 
 def _own_side(step: Pass, frames: int) -> int:
@@ -118,7 +132,8 @@ class LevelDenoiser:
         used = [(weight, result) for weight, result in zip(self._level.mix, results, strict=True) if weight]
         if len(used) == 1:
             return used[0][1]
-        tensors, _ = self._pager.open([result for _, result in used])
+        pages = [result for _, result in used]
+        tensors, _ = self._pager.open(pages, work=mix_work(len(pages)) * pages[0].size)
         weights = [weight for weight, _ in used]
         return self._pager.keep(torch.stack([w * t for w, t in zip(weights, tensors, strict=True)]).sum(0))
 
@@ -126,7 +141,8 @@ class LevelDenoiser:
 
     def _guided(self, frame: LevelFrame) -> _PassFrame:
         """The search image: the coarser result, which is clean, plus the noisy band above it, blurred."""
-        [noisy, *coarse], _ = self._pager.open([frame.noisy] if frame.coarse is None else [frame.noisy, frame.coarse])
+        pages = [frame.noisy] if frame.coarse is None else [frame.noisy, frame.coarse]
+        [noisy, *coarse], _ = self._pager.open(pages, work=GUIDE_WORK * frame.noisy.size)
         luma = noisy[0]
         if coarse:
             base = ops.pyramid_up(coarse[0][:1], *luma.shape)[0]
@@ -137,7 +153,7 @@ class LevelDenoiser:
         return _PassFrame(frame, self._pager.keep(guide), [], self._pager.keep(ops.new_sums(noisy)))
 
     def _shrink_frame(self, items: list[_PassFrame], index: int) -> None:
-        step, window = self._level.shrink, self._opened(items)
+        step, window = self._level.shrink, self._opened(items, self._level.shrink)
 
         def shrink(queries: Tensor, offsets: Tensor) -> None:
             ops.shrink_groups(
@@ -156,7 +172,7 @@ class LevelDenoiser:
     def _finish_shrink(self, item: _PassFrame) -> _PassFrame:
         frame = item.frame
         pages = [frame.noisy, item.sums] if frame.coarse is None else [frame.noisy, item.sums, frame.coarse]
-        [noisy, sums, *coarse], _ = self._pager.open(pages)
+        [noisy, sums, *coarse], _ = self._pager.open(pages, work=RECOMPOSE_WORK * frame.noisy.size)
         basic = ops.normalise(noisy, sums, self._sigma)
         if coarse:
             basic = self._recomposed(basic, coarse[0][: len(basic)])
@@ -176,7 +192,7 @@ class LevelDenoiser:
 
     def _wiener_worker(self, step: Pass) -> Callable[[list[_PassFrame], int], None]:
         def work(items: list[_PassFrame], index: int) -> None:
-            window = self._opened(items)
+            window = self._opened(items, step)
 
             def filter_groups(queries: Tensor, offsets: Tensor) -> None:
                 ops.wiener_groups(
@@ -195,7 +211,8 @@ class LevelDenoiser:
         return work
 
     def _finish_wiener(self, item: _PassFrame) -> _PassFrame:
-        [noisy, sums], _ = self._pager.open([item.frame.noisy, item.sums])
+        noisy_page = item.frame.noisy
+        [noisy, sums], _ = self._pager.open([noisy_page, item.sums], work=NORMALISE_WORK * noisy_page.size)
         return self._next_pass(item, ops.normalise(noisy, sums, self._sigma))
 
     def _next_pass(self, item: _PassFrame, result: Tensor) -> _PassFrame:
@@ -204,24 +221,24 @@ class LevelDenoiser:
 
     # --- both
 
-    def _opened(self, items: list[_PassFrame]) -> _Window:
+    def _opened(self, items: list[_PassFrame], step: Pass) -> _Window:
         """Everything that a pass reads and changes, brought to the device at once."""
         count = len(items)
-        between = [item.frame.flow for item in items[1:]]
-        fields = [page for flow in between if flow is not None for page in (flow.forward, flow.backward)]
-        if len(fields) != 2 * len(between):
+        flows = [item.frame.flow for item in items[1:] if item.frame.flow is not None]
+        if len(flows) != count - 1:
             raise RuntimeError("a window reaches across the start of a clip")
         searched = [item.guide if item.guide is not None else item.results[-1] for item in items]
         read, sums = self._pager.open(
-            [*(item.frame.noisy for item in items), *searched, *fields], [item.sums for item in items]
+            [*(item.frame.noisy for item in items), *searched, *(flow.fields for flow in flows)],
+            [item.sums for item in items],
+            work=self._batch * query_bytes(step, count),
         )
-        noisy, guides, flows = read[:count], read[count : 2 * count], read[2 * count :]
+        noisy, guides, fields = read[:count], read[count : 2 * count], read[2 * count :]
         basics: list[Tensor] = []
         if items[0].guide is None:
             basics, guides = guides, [basic[0] for basic in guides]
         numbers = [item.frame.number for item in items]
-        scale = next((flow.scale for flow in between if flow is not None), 1)
-        return _Window(numbers, noisy, guides, basics, sums, list(zip(flows[::2], flows[1::2], strict=True)), scale)
+        return _Window(numbers, noisy, guides, basics, sums, fields, flows[0].scale if flows else 1)
 
     def _in_batches(
         self, window: _Window, index: int, step: Pass, filter_groups: Callable[[Tensor, Tensor], None]
@@ -268,8 +285,8 @@ def _chained(window: _Window, index: int, queries: Tensor) -> Tensor:
         return queries[:, None].contiguous()
     # The last frame's forward and the first one's backward flow are never read: their neighbours' stand in.
     return ops.chain_flow(
-        [forward for forward, _ in [*window.flows, window.flows[-1]]],
-        [backward for _, backward in [window.flows[0], *window.flows]],
+        [fields[0] for fields in [*window.flows, window.flows[-1]]],
+        [fields[1] for fields in [window.flows[0], *window.flows]],
         queries,
         frame=index,
         size=(window.guides[0].shape[0], window.guides[0].shape[1]),

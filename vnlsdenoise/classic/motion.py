@@ -8,14 +8,27 @@ from torch import Tensor
 
 from vnlsdenoise import ops
 
+# Planes of the size of a field that measuring one pair allocates at most, both directions together: two workspaces of
+# TV-L1 (16 planes and two pyramids each on CUDA), its images twice over, the result, and the new image.
+FLOW_PLANES = 44
+
 
 @dataclass
 class FlowPair:
-    """Flow between a frame and the one before it: fields [2, h, w], h = ceil(H / scale), in pixels of the field."""
+    """Flow between a frame and the one before it: fields [2, 2, h, w], h = ceil(H / scale), in pixels of the field."""
 
-    forward: Tensor  # from the frame before to this one
-    backward: Tensor  # from this one to the frame before
+    fields: Tensor
     scale: int
+
+    @property
+    def forward(self) -> Tensor:
+        """[2, h, w], from the frame before to this one."""
+        return self.fields[0]
+
+    @property
+    def backward(self) -> Tensor:
+        """[2, h, w], from this frame to the one before."""
+        return self.fields[1]
 
 
 class Motion(Protocol):
@@ -43,8 +56,7 @@ class Tvl1Motion:
         before, self._before = self._before, now
         if before is None:
             return None
-        forward, backward = ops.tvl1_flow(torch.cat((before, now)), torch.cat((now, before))).unbind(0)
-        return FlowPair(forward, backward, 2)
+        return FlowPair(ops.tvl1_flow(torch.cat((before, now)), torch.cat((now, before))), 2)
 
     def reset(self) -> None:
         """See `Motion`."""

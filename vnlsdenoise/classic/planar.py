@@ -30,6 +30,16 @@ def padded_size(height: int, width: int) -> tuple[int, int]:
     return max(height, SMALLEST_SIDE), max(width, SMALLEST_SIDE)
 
 
+def transit_bytes(layout: PlaneFormat, stabilise: int, whiten: int) -> int:
+    """What a frame's planes take at most while they become channels, or channels planes, results included.
+
+    stabilise, whiten: floats a sample that these allocate for a plane.
+    """
+    samples = [height * width for height, width in map(padded_size, *zip(*layout.plane_shapes, strict=True))]
+    # Colours take four copies: the planes in units of their noise, stacked, as opponent channels, stacked again.
+    return 4 * (4 * sum(samples) + (stabilise + whiten) * max(samples))
+
+
 def untouched(noise: NoiseModel, peak: float) -> list[bool]:
     """Of every plane, whether it has so little noise that it is returned as it is."""
     return [sigma < SMALLEST_SIGMA * peak for sigma in noise.sigma]
@@ -92,41 +102,67 @@ class PlanarDenoiser:
             )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
-        self._luma: deque[Tensor] = deque()
-        self._chroma: deque[Tensor] = deque()
+        self._transit = transit_bytes(
+            layout, max(s.work for s in self._stabilisers), max(w.work for w in self._whiteners)
+        )
+        self._luma: deque[Page] = deque()
+        self._chroma: deque[Page] = deque()
 
-    @torch.no_grad()
     def push(self, planes: list[Tensor]) -> Iterator[list[Tensor]]:
         """Add the next frame; yields finished frames."""
+        self._add(planes)
+        return self._advance()  # without the planes, so that they need not wait on the device
+
+    @torch.no_grad()
+    def _add(self, planes: list[Tensor]) -> None:
+        self._pager.reserve(self._transit)
         self._originals.append(
             [self._pager.keep(p) if kept else None for p, kept in zip(planes, self._untouched, strict=True)]
         )
+        frame, chroma = self._channels(planes)
+        if self._beside is None:
+            self._main.add(frame, chroma)
+            return
+        assert chroma is not None
+        waiting = self._pager.keep(chroma)
+        del chroma
+        self._main.add(frame)
+        self._beside.add(*self._pager.open([waiting])[0])
+
+    def _channels(self, planes: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What the main denoiser takes as a frame, and the chroma that goes in with it or is denoised beside it."""
+        height, width = self._size
         units = [s.forward(plane) for plane, s in zip(planes, self._stabilisers, strict=True)]
         units = [w.forward(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         if self._layout.family == "rgb":
             units = list(opponent_from_rgb(torch.stack(units)))
         if self._beside is not None:
             luma, *chroma = units
-            self._luma.extend(done for done, _ in self._main.push(pad_by_reflection(luma[None], *self._size)))
-            self._chroma.extend(done for done, _ in self._beside.push(self._with_halved_luma(luma, chroma)))
-            yield from self._joined()
-        elif self._subsampled:
-            height, width = self._size
-            luma = pad_by_reflection(units[0][None], height, width)
+            return pad_by_reflection(luma[None], height, width), self._with_halved_luma(luma, chroma)
+        if self._subsampled:
             chroma_planes = pad_by_reflection(torch.stack(units[1:]), (height + 1) // 2, (width + 1) // 2)
-            yield from map(self._delivered, self._main.push(luma, chroma_planes))
-        else:
-            yield from map(self._delivered, self._main.push(pad_by_reflection(torch.stack(units), *self._size)))
+            return pad_by_reflection(units[0][None], height, width), chroma_planes
+        return pad_by_reflection(torch.stack(units), height, width), None
+
+    @torch.no_grad()
+    def _advance(self) -> Iterator[list[Tensor]]:
+        yield from self._finished(ClassicDenoiser.advance)
 
     @torch.no_grad()
     def flush(self) -> Iterator[list[Tensor]]:
         """End the clip; yields what is left. The next frame begins a new clip."""
+        yield from self._finished(ClassicDenoiser.flush)
+
+    def _finished(
+        self, results: Callable[[ClassicDenoiser], Iterator[tuple[Page, Page | None]]]
+    ) -> Iterator[list[Tensor]]:
         if self._beside is None:
-            yield from map(self._delivered, self._main.flush())
+            yield from map(self._delivered, results(self._main))
             return
-        self._luma.extend(done for done, _ in self._main.flush())
-        self._chroma.extend(done for done, _ in self._beside.flush())
-        yield from self._joined()
+        self._luma.extend(done for done, _ in results(self._main))
+        self._chroma.extend(done for done, _ in results(self._beside))
+        while self._luma and self._chroma:
+            yield self._delivered((self._luma.popleft(), self._chroma.popleft()))
 
     def _with_halved_luma(self, luma: Tensor, chroma: list[Tensor]) -> Tensor:
         """Luma at the chroma's size, its noise back at 1, and the chroma planes."""
@@ -134,21 +170,18 @@ class PlanarDenoiser:
         halved = ops.halve(luma, axis) * 2**0.5
         return pad_by_reflection(torch.stack([halved, *chroma]), *self._chroma_size)
 
-    def _joined(self) -> Iterator[list[Tensor]]:
-        while self._luma and self._chroma:
-            yield self._delivered((self._luma.popleft(), self._chroma.popleft()[1:]))
-
-    def _delivered(self, result: tuple[Tensor, Tensor | None]) -> list[Tensor]:
+    def _delivered(self, result: tuple[Page, Page | None]) -> list[Tensor]:
         """Finished channels back to the planes' own sizes, scales and colours."""
-        channels, chroma = result
-        units = [*channels, *(chroma if chroma is not None else ())]
+        originals = self._originals.popleft()
+        pages = [page for page in (*result, *originals) if page is not None]
+        [channels, *others], _ = self._pager.open(pages, work=self._transit)
+        units = list(channels)
+        if result[1] is not None:
+            # Chroma that was denoised beside halved luma has that luma first.
+            units += others.pop(0)[-2:]
         units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]
         if self._layout.family == "rgb":
             units = list(rgb_from_opponent(torch.stack(units)))
         units = [w.back(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         planes = [s.back(unit) for unit, s in zip(units, self._stabilisers, strict=True)]
-        originals = self._originals.popleft()
-        return [
-            plane if original is None else self._pager.open([original])[0][0]
-            for plane, original in zip(planes, originals, strict=True)
-        ]
+        return [plane if original is None else others.pop(0) for plane, original in zip(planes, originals, strict=True)]

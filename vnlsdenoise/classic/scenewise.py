@@ -1,7 +1,7 @@
 """A video scene by scene: each with the noise that was measured on its own first frames."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -32,11 +32,23 @@ class Scene:
     noise: NoiseModel
 
 
-def measure_noise(frames: list[list[Tensor]], peak: float, *, white: bool = False) -> NoiseModel:
-    """The noise of every plane of some frames of one scene; white: as one deviation a plane, whatever is found."""
-    return NoiseModel(
-        tuple(measure_plane(torch.stack(stack).float(), peak=peak, white=white) for stack in zip(*frames, strict=True))
-    )
+def measure_noise(
+    frames: Sequence[F], planes: Callable[[F], list[Tensor]], count: int, peak: float, *, white: bool = False
+) -> NoiseModel:
+    """The noise of every plane of some frames of one scene; white: as one deviation a plane, whatever is found.
+
+    planes: makes tensors of a frame's `count` planes. Of all frames one plane at a time is on the device.
+    """
+    measured = []
+    for index in range(count):
+        stack = torch.empty(0)
+        for number, frame in enumerate(frames):
+            plane = planes(frame)[index]
+            if number == 0:
+                stack = plane.new_empty((len(frames), *plane.shape))
+            stack[number] = plane
+        measured.append(measure_plane(stack, peak=peak, white=white))
+    return NoiseModel(tuple(measured))
 
 
 class SceneDenoiser(Generic[F]):
@@ -143,7 +155,7 @@ class SceneDenoiser(Generic[F]):
         waiting, self._buffer = self._buffer, []
         noise = self._given
         if noise is None:
-            noise = measure_noise([self._planes(frame) for frame in waiting], self._peak, white=self._white)
+            noise = measure_noise(waiting, self._planes, len(self._strength), self._peak, white=self._white)
         held = len(waiting) + sum(map(len, self._repeats))
         if self._begins or self.scenes[-1].noise != noise:
             self.scenes.append(Scene(self._seen - held, 0, noise))

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import tee
 
@@ -11,14 +12,17 @@ from vnlsdenoise import _library
 from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Scene, SceneDenoiser, measure_noise
+from vnlsdenoise.engine.ahead import ahead
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
 from vnlsdenoise.noise import NoiseModel
-from vnlsdenoise.planes import blend_grain, planes_to_tensors, tensors_to_planes
+from vnlsdenoise.planes import blend_grain, planes_on_their_way, planes_to_tensors
 from vnlsdenoise.scenes import mark_cuts, repeated
 from vnlsdenoise.video.fields import field_format, split_fields, weave_fields
 from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
 
+_AHEAD = 4  # frames that cuts and repeats are looked for in ahead of the denoiser
+_LEAVING = 2  # finished frames that the device need not wait for
 _BRIGHTNESS = {"gray": 0, "yuv": 0, "rgb": 1}  # the plane that scene cuts are looked for in
 
 
@@ -52,7 +56,8 @@ def estimate_noise(
     """The noise of every plane, in native code values, from a few frames; fields: they are interlaced."""
     if fields:
         frames = [field for frame in frames for field in split_fields(frame)]
-    return measure_noise([planes_to_tensors(frame.planes, device) for frame in frames], format.peak, white=white)
+    count = len(format.plane_shapes)
+    return measure_noise(frames, lambda frame: planes_to_tensors(frame.planes, device), count, format.peak, white=white)
 
 
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
@@ -84,6 +89,31 @@ def denoise_frames(
     if settings.fields:
         yield from _by_fields(frames, format, settings, opened, scenes)
         return
+    with closing(ahead(_marked(frames, format, settings), _AHEAD)) as marked:
+        yield from _denoise_frames(marked, format, settings, opened, scenes)
+
+
+def _marked(
+    frames: Iterable[Frame], format: PlaneFormat, settings: DenoiseSettings
+) -> Iterator[tuple[Frame, bool, bool]]:
+    """Every frame, whether it begins a scene, and whether it repeats the one before."""
+    marked: Iterable[tuple[Frame, bool]] = ((frame, False) for frame in frames)
+    if settings.scene_cuts:
+        marked = mark_cuts(frames, lambda frame: frame.planes[_BRIGHTNESS[format.family]], format.peak)
+    before: tuple[Plane, ...] | None = None  # the last frame that was none like the one before it
+    for frame, cut in marked:
+        repeats = settings.duplicates and before is not None and repeated(before, frame.planes, format.peak)
+        before = frame.planes if not repeats else before
+        yield frame, cut, repeats
+
+
+def _denoise_frames(
+    frames: Iterator[tuple[Frame, bool, bool]],
+    format: PlaneFormat,
+    settings: DenoiseSettings,
+    opened: Callable[[Scene], None] | None,
+    scenes: list[Scene] | None,
+) -> Iterator[Frame]:
     if settings.method != "classic":
         raise UsageError(f"no such method: {settings.method!r}; there is: classic")
     if settings.preset not in PRESETS:
@@ -104,27 +134,31 @@ def denoise_frames(
         opened=opened,
     )
     waiting: deque[Frame] = deque()
-    before: tuple[Plane, ...] | None = None  # the last frame that was none like the one before it
+    leaving: deque[tuple[Frame, Callable[[], tuple[Plane, ...]]]] = deque()
+    # The device goes on with the next frames while a finished one is copied to the host.
+    most_leaving = 0 if device == "cpu" else _LEAVING
 
     def finished(results: Iterator[list[torch.Tensor]]) -> Iterator[Frame]:
         for planes in results:
             frame = waiting.popleft()
             if settings.keep_grain:
                 planes = blend_grain(planes, planes_to_tensors(frame.planes, device), settings.keep_grain)
-            yield Frame(tensors_to_planes(planes, format), frame.pts, frame.duration, frame.extra)
+            leaving.append((frame, planes_on_their_way(planes, format)))
+            yield from left(most_leaving)
+
+    def left(most: int) -> Iterator[Frame]:
+        while len(leaving) > most:
+            frame, planes = leaving.popleft()
+            yield Frame(planes(), frame.pts, frame.duration, frame.extra)
 
     try:
-        marked: Iterable[tuple[Frame, bool]] = ((frame, False) for frame in frames)
-        if settings.scene_cuts:
-            marked = mark_cuts(frames, lambda frame: frame.planes[_BRIGHTNESS[format.family]], format.peak)
-        for frame, cut in marked:
-            repeats = settings.duplicates and before is not None and repeated(before, frame.planes, format.peak)
-            before = frame.planes if not repeats else before
+        for frame, cut, repeats in frames:
             # The host keeps the frame's samples only where grain is to be put back.
             kept = frame.planes if settings.keep_grain else ()
             waiting.append(Frame(kept, frame.pts, frame.duration, frame.extra))
             yield from finished(denoiser.push(frame, cut=cut, repeats=repeats))
         yield from finished(denoiser.flush())
+        yield from left(0)
         if scenes is not None:
             scenes.extend(denoiser.scenes)
     except torch.OutOfMemoryError as error:
@@ -145,8 +179,9 @@ def _by_fields(
     half, settings = field_format(format), _of_one_field(settings)
     # Both lag their input by the same number of frames, which is what `tee` keeps for the second.
     for_upper, for_lower = tee(map(split_fields, frames))
-    upper = denoise_frames((field for field, _ in for_upper), half, settings, opened, scenes)
-    lower = denoise_frames((field for _, field in for_lower), half, settings)
+    # Without threads: `tee` is for one alone.
+    upper = _denoise_frames(_marked((field for field, _ in for_upper), half, settings), half, settings, opened, scenes)
+    lower = _denoise_frames(_marked((field for _, field in for_lower), half, settings), half, settings, None, None)
     for one, other in zip(upper, lower, strict=True):
         yield weave_fields(one, other)
 

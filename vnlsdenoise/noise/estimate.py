@@ -31,7 +31,7 @@ def measure_plane(planes: Tensor, *, peak: float, white: bool = False) -> PlaneN
     if noise.sigma < _LEAST_SIGMA * peak:
         return noise
     stabiliser = Stabiliser(noise, peak, _LEAST_SIGMA * peak)
-    spectrum, deviation = measure_spectrum(list(planes), [stabiliser.forward(frame) for frame in planes], peak)
+    spectrum, deviation = measure_spectrum(((frame, stabiliser.forward(frame)) for frame in planes), peak)
     if noise.sigma * deviation < _LEAST_CORRELATED * peak:
         return noise
     return replace(noise.times(deviation), spectrum=spectrum)
@@ -41,7 +41,8 @@ def measure_intensities(planes: Tensor, *, peak: float) -> PlaneNoise:
     """The noise of a plane taken for white in space: what `measure_plane` finds before it asks for a spectrum."""
     sigma = estimate_sigma(planes, peak=peak)
     inside = bool((planes.amin() >= 0) & (planes.amax() <= peak))
-    clipped = inside and float(((planes <= 0) | (planes >= peak)).float().mean()) >= _CLIPPED_SHARE
+    at_ends = sum(int(((frame <= 0) | (frame >= peak)).sum()) for frame in planes)
+    clipped = inside and at_ends >= _CLIPPED_SHARE * planes.numel()
     measured = measure_curve(quiet_blocks(list(planes), peak), peak, clipped)
     if measured is None or not (measured.varies or clipped):
         return PlaneNoise(sigma)

@@ -1,6 +1,8 @@
 """How noise is spread over the spatial frequencies, measured on quiet blocks; and whether it is anything but white."""
 
 import math
+from collections import defaultdict
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -20,30 +22,33 @@ _MOST_GROWTH = 1 / 6
 _FLOOR = 1 / 256  # of the mean variance: what lies below holds nothing that dividing by it could bring back
 
 
-def measure_spectrum(samples: list[Tensor], units: list[Tensor], peak: float) -> tuple[Spectrum, float]:
+def measure_spectrum(frames: Iterable[tuple[Tensor, Tensor]], peak: float) -> tuple[Spectrum, float]:
     """The spectrum of the noise of a plane, and its deviation in the units given.
 
-    samples: [H, W] frames. units: the same in units of their noise. White noise gives an empty spectrum and 1.
+    frames: each as samples [H, W] and as the same in units of their noise; taken one by one. White noise gives an empty
+    spectrum and 1.
     """
-    own = [_quiet(frame, unit, peak) for frame, unit in zip(samples, units, strict=True)]
-    quietest, quiet = (_variance(own, share) for share in _SHARES)
-    return _told(quietest, quiet)
-
-
-def _variance(frames: list[Tensor], share: float) -> Tensor:
-    """[64]: of the coefficients of that share of the blocks of every frame that has least texture."""
     # Blocks are chosen by one half of the frequencies and measured on the other: u + v even, u + v odd. The two are
     # uncorrelated in any noise that looks the same in a mirror, so that the choice does not lower what is measured.
-    odd = cutting.frequency_sums(frames[0].device) % 2 == 1
-    variance = torch.empty(64, dtype=torch.float64)
-    for half in (odd, ~odd):
-        parts = []
-        for spectrum in frames:
+    odd = cutting.frequency_sums(torch.device("cpu")) % 2 == 1
+    quiet: dict[tuple[float, bool], list[Tensor]] = defaultdict(list)
+    for frame, unit in frames:
+        spectrum = _quiet(frame, unit, peak)
+        for is_odd in (True, False):
+            half = (odd if is_odd else ~odd).to(spectrum.device)
             texture = cutting.texture_of(torch.where(half, 0, spectrum))
-            count = math.ceil(share * len(texture))
-            parts.append(spectrum[texture.topk(count, largest=False).indices][:, half])
+            for share in _SHARES:
+                chosen = texture.topk(math.ceil(share * len(texture)), largest=False).indices
+                quiet[share, is_odd].append(spectrum[chosen][:, half])
+    return _told(*(_variance(quiet[share, True], quiet[share, False], odd) for share in _SHARES))
+
+
+def _variance(of_odd: list[Tensor], of_even: list[Tensor], odd: Tensor) -> Tensor:
+    """[64], from the coefficients of the quiet blocks of every frame: [N, 32] of either half."""
+    variance = torch.empty(64, dtype=torch.float64)
+    for half, parts in ((odd, of_odd), (~odd, of_even)):
         deviation = torch.cat(parts).abs().median(0).values / cutting.GAUSSIAN_MAD
-        variance[half.cpu()] = deviation.double().cpu() ** 2
+        variance[half] = deviation.double().cpu() ** 2
     return variance
 
 

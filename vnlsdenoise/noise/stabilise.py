@@ -10,6 +10,7 @@ from vnlsdenoise.noise.model import PlaneNoise
 _KNOTS = 2048  # of the forward table; the inverse has twice as many
 _REACH = 6.0  # deviations of the noise that expectations are integrated over
 _POINTS = 481  # of that integration
+STABILISE_WORK = 9  # floats a sample that looking up a table allocates at most, its result included
 _LEAST_SHARE = 1 / 8  # of the plane's deviation: a curve is not followed below it, where g would be all slope
 
 Array = npt.NDArray[np.float64]
@@ -33,6 +34,11 @@ class Stabiliser:
         if noise.curve or noise.clipped:
             self._tables = _tables(noise, peak, floor)
         self.range = peak / self._sigma if self._tables is None else self._tables[0].at(peak)
+
+    @property
+    def work(self) -> int:
+        """Floats a sample that either way allocates at most, its result included."""
+        return 1 if self._tables is None else STABILISE_WORK
 
     def forward(self, plane: Tensor) -> Tensor:
         """[h, w] samples -> the same in units of their noise."""

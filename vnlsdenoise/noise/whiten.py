@@ -7,6 +7,11 @@ from torch.nn import functional
 from vnlsdenoise.noise.blocks import SIDE
 from vnlsdenoise.noise.spectrum import Spectrum
 
+# Floats a sample that filtering a plane allocates at most, its result included: the plane mirrored along both axes (4),
+# its waves twice over (8), both transformed back (4), and the transform's own workspace.
+WHITEN_WORK = 24
+GAIN = 2  # floats a sample that a filter takes for good
+
 
 class Whitener:
     """Divides a plane's frequencies by the deviation that the noise has there, and multiplies an estimate's by it.
@@ -18,6 +23,11 @@ class Whitener:
     def __init__(self, spectrum: Spectrum) -> None:
         self._spectrum = spectrum
         self._gain: Tensor | None = None  # [2 H, W + 1], of the plane's size and device
+
+    @property
+    def work(self) -> int:
+        """Floats a sample that either way allocates at most, its result included."""
+        return WHITEN_WORK if self._spectrum else 0
 
     def forward(self, plane: Tensor) -> Tensor:
         """[H, W] -> the same with its noise white."""
