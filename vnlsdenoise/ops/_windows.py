@@ -344,4 +344,3 @@ def _first_of_lists(offsets: Tensor, lists: int, first: int) -> Tensor:
     """The same offsets, detached beyond the first of every list."""
     split = offsets.reshape(*offsets.shape[:-2], lists, -1, 3)
     return torch.cat((split[..., :first, :], split[..., first:, :].detach()), -2).flatten(-3, -2)
-
