@@ -1,10 +1,13 @@
-// Non-local search, the best in registers; one warp a query, its lanes over candidates, but for one of four ways:
+// Non-local search, the best in registers. Five ways to the distances; points and small patches take a thread a query,
+// the others a warp, its lanes over candidates:
 //   any     every option and type: a lane samples its candidates' patches from global memory
-//   points  single pixels and short lists, a thread a query, four channels at a time: the distances to the pixels of a
-//           window give those to all points between them
+//   points  single pixels and short lists, four channels at a time: the distances to the pixels of a window give those
+//           to all points between them
+//   small patches  of 3 x 3 pixels in windows of 5 x 5, short lists, four channels at a time: rows of samples that the
+//           candidates of a row share
 //   quads   patches, four channels at a time: the samples of a window pass through shared memory
-//   tiles   patches of any number of channels: each key plane is sampled once into shared memory; a lane takes a block
-//           of candidates, whose overlapping rows of pixels it holds in registers
+//   tiles   patches of any number of channels: each key plane is sampled once into shared memory; a lane takes runs of
+//           candidates of a row, whose overlapping rows of pixels it holds in registers
 #include "cuda/launch.h"
 #include "cuda/nonlocal.cuh"
 #include "cuda/nonlocal_quads.cuh"

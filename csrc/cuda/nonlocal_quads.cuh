@@ -5,8 +5,7 @@
 
 namespace vnls {
 
-// Limits, as in vnlsdenoise/ops/_windows.py: sides of a window, and of the square of all samples that its patches
-// share.
+// Largest sides of a window, and of the square of all samples that its patches share, that quads_kernel takes.
 constexpr int kMostWindow = 16, kMostSamples = 24;
 
 constexpr int kQuadWarps = 4;
@@ -90,10 +89,10 @@ __global__ void __launch_bounds__(128) texture_kernel(const __grid_constant__ No
   texture[n] = sums;
 }
 
-// The nearest candidates that a thread has seen. Newcomers wait in shared memory until some thread's room is full: then
-// all threads of a warp sort theirs in together.
 constexpr int kPointThreads = 128;
 
+// The nearest candidates that a thread has seen. Newcomers wait in shared memory until some thread's room is full: then
+// all threads of a warp sort theirs in together.
 template <int kKeep>
 struct NearestOfThread {
   static constexpr int kRoom = 24;
