@@ -39,8 +39,16 @@ def planes_to_tensors(planes: tuple[Plane, ...], device: str) -> list[Tensor]:
     """Native integer planes -> float32 tensors [h, w] of the same values; does not wait for the device."""
     on_host = [torch.from_numpy(plane) for plane in planes]
     if torch.device(device).type == "cuda":
-        on_host = [plane.pin_memory() for plane in on_host]
+        on_host = [_pinned(plane) for plane in on_host]
     return [plane.to(device, non_blocking=True).float() for plane in on_host]
+
+
+def _pinned(plane: Tensor) -> Tensor:
+    # NumPy copies in this thread alone. torch would wake a thread on every core, each of which then spins for more work
+    # and takes that time from the decoder and the encoder.
+    copy = torch.empty(plane.shape, dtype=plane.dtype, pin_memory=True)
+    copy.numpy()[...] = plane.numpy()
+    return copy
 
 
 def tensors_to_planes(tensors: list[Tensor], layout: PlaneFormat) -> tuple[Plane, ...]:
