@@ -17,11 +17,17 @@ __device__ inline void invert_columns(const float* m, int stride, float shift, f
     float* row = rows + k % 2 * K;
     if (half == k / kHalf) row[column] = out[k % kHalf];
     __syncthreads();
-    const float inverse = 1.f / row[k];
+    const float inverse = __fdividef(1.f, row[k]);
     const bool pivot = column == k;
     const float factor = pivot ? -inverse : row[column] * inverse;
 #pragma unroll
-    for (int i = 0; i < kHalf; ++i) out[i] = fmaf(-row[first + i], factor, pivot ? 0.f : out[i]);
+    for (int i = 0; i < kHalf; i += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(row + first + i);
+      out[i] = fmaf(-four.x, factor, pivot ? 0.f : out[i]);
+      out[i + 1] = fmaf(-four.y, factor, pivot ? 0.f : out[i + 1]);
+      out[i + 2] = fmaf(-four.z, factor, pivot ? 0.f : out[i + 2]);
+      out[i + 3] = fmaf(-four.w, factor, pivot ? 0.f : out[i + 3]);
+    }
     if (half == k / kHalf) out[k % kHalf] = factor;
   }
 #pragma unroll
@@ -29,7 +35,7 @@ __device__ inline void invert_columns(const float* m, int stride, float shift, f
 }
 
 // For m + shift I = L L^T: threads K .. 2 K - 1 end with column tid - K of L^-1 in out; the others' out is scratch.
-// rows: 2 K floats, pivots: K floats.
+// rows: 2 K floats, 16-byte aligned; pivots: K floats.
 template <int K>
 __device__ inline void invert_factor_columns(const float* m, int stride, float shift, float* rows, float* pivots,
                                              float (&out)[K]) {
@@ -47,9 +53,15 @@ __device__ inline void invert_factor_columns(const float* m, int stride, float s
     __syncthreads();
     const float pivot = row[k];
     if (threadIdx.x == k) pivots[k] = rsqrtf(pivot);
-    const float factor = out[k] / pivot;
+    const float factor = __fdividef(out[k], pivot);
 #pragma unroll
-    for (int i = k + 1; i < K; ++i) out[i] = fmaf(-row[i], factor, out[i]);
+    for (int i = (k + 1) / 4 * 4; i < K; i += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(row + i);
+      if (i > k) out[i] = fmaf(-four.x, factor, out[i]);
+      if (i + 1 > k) out[i + 1] = fmaf(-four.y, factor, out[i + 1]);
+      if (i + 2 > k) out[i + 2] = fmaf(-four.z, factor, out[i + 2]);
+      if (i + 3 > k) out[i + 3] = fmaf(-four.w, factor, out[i + 3]);
+    }
   }
   __syncthreads();
 #pragma unroll

@@ -30,28 +30,37 @@ struct SharedLayout {
 
 // Where a group's patches lie.
 struct Places {
-  int* frame;        // [K]
-  long long* start;  // [K] offset of the top left pixel in a plane
-  int* pixel;        // [padded] offset of a patch's pixel from its top left, -1 in the padding
-  float* dct;        // [patch, patch]
+  const float **noisy, **basic;  // [K] top left pixel in the first channel, basic in step 2 alone
+  long long** sums;              // [K] the same in the sums
+  int* pixel;                    // [padded] offset of a patch's pixel from its top left, -1 in the padding
+  float* dct;                    // [patch, patch]
+  unsigned by_patch;             // divides by the patch's side, see rows_of
 
   __host__ __device__ Places(SharedLayout& s, int K, int patch)
-      : frame(s.take<int>(K)),
-        start(s.take<long long>(K)),
+      : noisy(s.take<const float*>(K)),
+        basic(s.take<const float*>(K)),
+        sums(s.take<long long*>(K)),
         pixel(s.take<int>(padded_pixels(patch))),
-        dct(s.take<float>(patch * patch)) {}
+        dct(s.take<float>(patch * patch)),
+        by_patch((65536 + patch - 1) / patch) {}
+
+  // item / patch for items below 4096.
+  __device__ int rows_of(int item) const { return static_cast<int>(item * by_patch >> 16); }
 
   __device__ void fill(const GroupArgs& a, int64_t n, int K) const {
     const int p = a.patch;
     for (int k = threadIdx.x; k < K; k += blockDim.x) {
       const Place place = place_of(a, n, k);
-      frame[k] = place.frame;
-      start[k] = place.start;
+      noisy[k] = a.noisy.data[place.frame] + place.start;
+      if (a.basic.count > 0) basic[k] = a.basic.data[place.frame] + place.start;
+      sums[k] = a.sums.data[place.frame] + place.start;
     }
-    for (int x = threadIdx.x; x < padded_pixels(p); x += blockDim.x)
-      pixel[x] = x < p * p ? x / p * a.width + x % p : -1;
+    for (int x = threadIdx.x; x < padded_pixels(p); x += blockDim.x) {
+      const int row = rows_of(x);
+      pixel[x] = row < p ? row * a.width + x - row * p : -1;
+    }
     for (int i = threadIdx.x; i < p * p; i += blockDim.x) {
-      const int k = i / p, x = i % p;
+      const int k = rows_of(i), x = i - k * p;
       dct[i] = cospif((x + 0.5f) * k / p) * sqrtf((k == 0 ? 1.f : 2.f) / p);
     }
   }
@@ -59,20 +68,26 @@ struct Places {
 
 // Gathers one channel of a group in units of sigma: rows minus their mean as halves [K, stride], the mean [padded].
 // Each thread takes whole pixels. Returns this thread's share of the sum of squares of the centred rows.
+// from: [K], 16-byte aligned.
 template <int K>
-__device__ inline float gather_centred(const GroupArgs& a, const Frames<const float>& frames, const Places& places,
-                                       int channel, __half* rows, float* mean) {
+__device__ inline float gather_centred(const GroupArgs& a, const float* const* from, const Places& places, int channel,
+                                       __half* rows, float* mean) {
   const int padded = padded_pixels(a.patch), stride = group_stride(a.patch);
   const long long plane = static_cast<long long>(channel) * a.height * a.width;
+  const ulonglong2* pairs = reinterpret_cast<const ulonglong2*>(from);
   float energy = 0;
   for (int x = threadIdx.x; x < padded; x += blockDim.x) {
     const int pixel = places.pixel[x];
+    const long long at = plane + pixel;
     float value[K], sum = 0;
 #pragma unroll
-    for (int k = 0; k < K; ++k) {
-      value[k] = pixel < 0 ? 0.f : __ldg(frames.data[places.frame[k]] + plane + places.start[k] + pixel) * a.scale;
-      sum += value[k];
+    for (int k = 0; k < K; k += 2) {
+      const ulonglong2 pair = pairs[k / 2];
+      value[k] = pixel < 0 ? 0.f : __ldg(reinterpret_cast<const float*>(pair.x) + at);
+      value[k + 1] = pixel < 0 ? 0.f : __ldg(reinterpret_cast<const float*>(pair.y) + at);
     }
+#pragma unroll
+    for (int k = 0; k < K; ++k) sum += value[k] *= a.scale;
     const float middle = sum / K;
     mean[x] = middle;
 #pragma unroll
@@ -85,25 +100,38 @@ __device__ inline float gather_centred(const GroupArgs& a, const Frames<const fl
   return energy;
 }
 
-// out = D in D^T, or D^T in D (inverse), for `count` patches, `padded` floats apart. Ends with a barrier.
-__device__ inline void transform(const Places& places, int p, bool inverse, int count, const float* in, float* out,
-                                 float* between) {
+// out = D in D^T, or D^T in D (inverse), for `count` patches, `padded` floats apart; out may be in. Ends with a
+// barrier.
+template <bool kInverse>
+__device__ inline void transform(const Places& places, int p, int count, const float* in, float* out, float* between) {
   const int padded = padded_pixels(p), total = count * p * p;
+  const int along = kInverse ? p : 1, across = kInverse ? 1 : p;  // steps of the sum and of the result in D
   for (int item = threadIdx.x; item < total; item += blockDim.x) {
-    const int c = item / (p * p), i = item / p % p, x = item % p;
+    const int row = places.rows_of(item), c = places.rows_of(row), i = row - c * p, x = item - row * p;
+    const float *basis = places.dct + i * across, *column = in + c * padded + x;
     float sum = 0;
-    for (int y = 0; y < p; ++y)
-      sum = fmaf(inverse ? places.dct[y * p + i] : places.dct[i * p + y], in[c * padded + y * p + x], sum);
-    between[c * padded + i * p + x] = sum;
+    for (int y = 0; y < p; ++y) sum = fmaf(basis[y * along], column[y * p], sum);
+    between[item] = sum;
   }
   __syncthreads();
   for (int item = threadIdx.x; item < total; item += blockDim.x) {
-    const int c = item / (p * p), i = item / p % p, j = item % p;
+    const int row = places.rows_of(item), c = places.rows_of(row), j = item - row * p;
+    const float *basis = places.dct + j * across, *line = between + row * p;
     float sum = 0;
-    for (int x = 0; x < p; ++x)
-      sum = fmaf(between[c * padded + i * p + x], inverse ? places.dct[x * p + j] : places.dct[j * p + x], sum);
-    out[c * padded + i * p + j] = sum;
+    for (int x = 0; x < p; ++x) sum = fmaf(line[x], basis[x * along], sum);
+    out[c * padded + item - c * p * p] = sum;
   }
+  __syncthreads();
+}
+
+// What filtered means differ by from those before, in place; 0 in the padding. Ends with a barrier.
+__device__ inline void mean_changes(int p, int count, float* filtered, const float* before) {
+  const int padded = padded_pixels(p), d = p * p;
+  for (int c = 0; c < count; ++c)
+    for (int x = threadIdx.x; x < padded; x += blockDim.x) {
+      float& change = filtered[c * padded + x];
+      change = x < d ? change - before[c * padded + x] : 0.f;
+    }
   __syncthreads();
 }
 
@@ -123,17 +151,22 @@ __device__ inline float block_sum(float value, float* scratch) {
 __device__ inline void add_changes(const GroupArgs& a, const Places& places, int channel, int first_row, int x,
                                    const float (&change)[2][4], int weight_steps, int lane) {
   const long long plane = static_cast<long long>(channel) * a.height * a.width;
+  // Of a row's eight pixels four lanes hold two each. They change hands, so that four lanes add to four neighbours,
+  // which the memory takes as one sector: first pixels 0 2 1 3, then 4 6 5 7.
+  const bool upper = lane % 4 >= 2;
+  const int mine = lane % 4 * 2 - (upper ? 3 : 0);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int row = first_row + lane / 4 + half * 8;
-    long long* to = a.sums.data[places.frame[row]] + plane + places.start[row];
+    long long* to = places.sums[first_row + lane / 4 + half * 8] + plane;
 #pragma unroll
     for (int tile = 0; tile < 2; ++tile) {
+      const float even = change[tile][half * 2], odd = change[tile][half * 2 + 1];
+      const float other = __shfl_xor_sync(0xffffffffu, upper ? even : odd, 2);
 #pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const int pixel = places.pixel[x + tile * 8 + lane % 4 * 2 + i];
+      for (int part = 0; part < 2; ++part) {
+        const int pixel = places.pixel[x + tile * 8 + part * 4 + mine];
         if (pixel < 0) continue;
-        const long long packed = pack_change(change[tile][half * 2 + i], weight_steps);
+        const long long packed = pack_change(part == 0 ? (upper ? other : even) : (upper ? odd : other), weight_steps);
         atomicAdd(reinterpret_cast<unsigned long long*>(to + pixel), static_cast<unsigned long long>(packed));
       }
     }

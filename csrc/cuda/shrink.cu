@@ -12,7 +12,7 @@ template <int K>
 struct Shared {
   Places places;
   __half* rows;                                    // [2, K, group stride] centred patches of the set's channels
-  float *mean, *mean_change, *spectrum, *between;  // [2, padded]
+  float *mean, *spectrum, *between;                // [2, padded]; spectrum ends as the change of the mean
   float* gram;                                     // [K, K + 4]
   float* published;                                // [2, K]
   __half *inverse, *gain;                          // [K, square stride]; gain twice
@@ -21,7 +21,6 @@ struct Shared {
       : places(s, K, patch),
         rows(s.take<__half>(2 * K * group_stride(patch))),
         mean(s.take<float>(2 * padded_pixels(patch))),
-        mean_change(s.take<float>(2 * padded_pixels(patch))),
         spectrum(s.take<float>(2 * padded_pixels(patch))),
         between(s.take<float>(2 * padded_pixels(patch))),
         gram(s.take<float>(K * (K + 4))),
@@ -30,20 +29,19 @@ struct Shared {
         gain(s.take<__half>(2 * K * square_stride(K))) {}
 };
 
-// The change of the group means by a hard threshold of their DCT, DC kept.
+// The change of the group means, into `spectrum`, by a hard threshold of their DCT, DC kept.
 template <int K>
 __device__ void threshold_means(const Shared<K>& s, int p, int count, float threshold) {
   const int padded = padded_pixels(p), d = p * p;
-  transform(s.places, p, false, count, s.mean, s.spectrum, s.between);
-  for (int i = threadIdx.x; i < count * d; i += blockDim.x) {
-    float& coefficient = s.spectrum[i / d * padded + i % d];
-    if (i % d != 0 && fabsf(coefficient) <= threshold) coefficient = 0;
-  }
+  transform<false>(s.places, p, count, s.mean, s.spectrum, s.between);
+  for (int c = 0; c < count; ++c)
+    for (int i = threadIdx.x; i < d; i += blockDim.x) {
+      float& coefficient = s.spectrum[c * padded + i];
+      if (i != 0 && fabsf(coefficient) <= threshold) coefficient = 0;
+    }
   __syncthreads();
-  transform(s.places, p, true, count, s.spectrum, s.mean_change, s.between);
-  for (int x = threadIdx.x; x < count * padded; x += blockDim.x)
-    s.mean_change[x] = x % padded < d ? s.mean_change[x] - s.mean[x] : 0.f;
-  __syncthreads();
+  transform<true>(s.places, p, count, s.spectrum, s.spectrum, s.between);
+  mean_changes(p, count, s.spectrum, s.mean);
 }
 
 template <int K>
@@ -60,7 +58,7 @@ __global__ void __launch_bounds__(2 * K)
   for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
     const int count = first == 0 ? 1 : a.channels - 1;
     for (int c = 0; c < count; ++c)
-      gather_centred<K>(a, a.noisy, s.places, first + c, s.rows + c * K * stride, s.mean + c * padded);
+      gather_centred<K>(a, s.places.noisy, s.places, first + c, s.rows + c * K * stride, s.mean + c * padded);
     __syncthreads();
     Slab<K> slab;
     slab.clear();
@@ -108,7 +106,7 @@ __global__ void __launch_bounds__(2 * K)
     slab.for_each(first_row, lane, [](float& v, int row, int column) { v -= row == column ? 1.f : 0.f; });
     const LeftSlab<K> taken(slab);
     for (int c = 0; c < count; ++c) {
-      const float* mean_change = s.mean_change + c * padded;
+      const float* mean_change = s.spectrum + c * padded;
       for (int x = 0; x < padded; x += 16) {
         float change[2][4];
         multiply_columns<K>(change, taken, s.rows + c * K * stride, stride, x, lane);

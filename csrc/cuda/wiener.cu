@@ -14,94 +14,137 @@ using namespace vnls;
 template <int K>
 struct Shared {
   Places places;
-  __half *noisy, *basic, *white;  // [channels, K, group stride]: centred patches, and W for the set at hand
-  float *noisy_mean, *basic_mean, *noisy_spectrum, *basic_spectrum, *between;  // [channels, padded]
-  float *gram, *published, *pivots;                                            // [K, K + 4], [2, K], [K]
-  float* scratch;                                                              // one a warp
-  float* mean_gain;                                                            // [3] energy of the mean's gains / K
-  __half *square[2], *left;                                                    // [K, square stride]
+  __half* basic;                       // [channels, K, group stride] centred patches, later W for the set at hand
+  __half* noisy;                       // [set, K, group stride] centred patches of the set at hand
+  float* basic_spectrum;               // [channels, padded] DCT of the means
+  float *noisy_mean, *noisy_spectrum;  // [set, padded]; the spectrum ends as the change of the mean
+  float *gram, *between;               // [K, K + 4]; [channels, padded] in its place before it is needed
+  float *published, *pivots;           // [2, K], [K]
+  float* scratch;                      // one a warp
+  float* mean_gain;                    // [set] energy of the mean's gains / K
+  __half *square[2], *left;            // [K, square stride]
 
   __host__ __device__ Shared(SharedLayout& s, int patch, int channels)
       : places(s, K, patch),
-        noisy(s.take<__half>(channels * K * group_stride(patch))),
         basic(s.take<__half>(channels * K * group_stride(patch))),
-        white(s.take<__half>((channels > 1 ? 2 : 1) * K * group_stride(patch))),
-        noisy_mean(s.take<float>(channels * padded_pixels(patch))),
-        basic_mean(s.take<float>(channels * padded_pixels(patch))),
-        noisy_spectrum(s.take<float>(channels * padded_pixels(patch))),
+        noisy(s.take<__half>(largest_set(channels) * K * group_stride(patch))),
         basic_spectrum(s.take<float>(channels * padded_pixels(patch))),
-        between(s.take<float>(channels * padded_pixels(patch))),
-        gram(s.take<float>(K * (K + 4))),
+        noisy_mean(s.take<float>(largest_set(channels) * padded_pixels(patch))),
+        noisy_spectrum(s.take<float>(largest_set(channels) * padded_pixels(patch))),
+        gram(s.take<float>(larger(K * (K + 4), channels * padded_pixels(patch)))),
+        between(gram),
         published(s.take<float>(2 * K)),
         pivots(s.take<float>(K)),
         scratch(s.take<float>(4)),
-        mean_gain(s.take<float>(4)),
+        mean_gain(s.take<float>(2)),
         square{s.take<__half>(K * square_stride(K)), s.take<__half>(K * square_stride(K))},
         left(s.take<__half>(K * square_stride(K))) {}
+
+  static __host__ __device__ int largest_set(int channels) { return channels > 1 ? channels - 1 : 1; }
+  static __host__ __device__ int larger(int a, int b) { return a > b ? a : b; }
 };
 
-// Wiener filter of the group means in the DCT domain; afterwards noisy_spectrum holds the change of each mean.
-// energy: this thread's share of the squares of the centred basic patches.
+// The DCT of the basic means, and how far the noisy mean's DC is to be trusted, against the basic's, by the content of
+// all channels. energy: this thread's share of the squares of the centred basic patches.
 template <int K>
-__device__ void filter_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s, float energy) {
-  const int p = a.patch, d = p * p, padded = padded_pixels(p);
-  transform(s.places, p, false, a.channels, s.noisy_mean, s.noisy_spectrum, s.between);
-  transform(s.places, p, false, a.channels, s.basic_mean, s.basic_spectrum, s.between);
-  const float noise = 1.f / K;
+__device__ float transform_basic_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s,
+                                       float energy) {
+  const int d = a.patch * a.patch, padded = padded_pixels(a.patch);
+  transform<false>(s.places, a.patch, a.channels, s.basic_spectrum, s.basic_spectrum, s.between);
   float content = energy / K;
-  for (int c = 0; c < a.channels; ++c) {
+  for (int c = 0; c < a.channels; ++c)
+    for (int x = threadIdx.x; x < d; x += blockDim.x) {
+      const float basic = s.basic_spectrum[c * padded + x];
+      if (x != 0) content += fmaxf(basic * basic - parameters.mean_bias / K, 0.f);
+    }
+  content = block_sum(content, s.scratch) / (d * a.channels);
+  return content / (content + parameters.flat);
+}
+
+// Wiener filter of a set's group means in the DCT domain; afterwards noisy_spectrum holds the change of each mean.
+template <int K>
+__device__ void filter_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s, int first,
+                             int count, float trust) {
+  const int d = a.patch * a.patch, padded = padded_pixels(a.patch);
+  transform<false>(s.places, a.patch, count, s.noisy_mean, s.noisy_spectrum, s.between);
+  const float noise = 1.f / K;
+  for (int c = 0; c < count; ++c) {
     float gain_energy = 0;
     for (int x = threadIdx.x; x < d; x += blockDim.x) {
+      const float basic = s.basic_spectrum[(first + c) * padded + x];
+      float& coefficient = s.noisy_spectrum[c * padded + x];
       if (x == 0) {
         gain_energy += 1;
+        coefficient = basic + trust * (coefficient - basic);
         continue;
       }
-      const float basic = s.basic_spectrum[c * padded + x];
       const float signal = fmaxf(basic * basic - parameters.mean_bias * noise, 0.f);
       const float gain = signal / (signal + noise);
-      s.noisy_spectrum[c * padded + x] *= gain;
-      content += signal;
+      coefficient *= gain;
       gain_energy += gain * gain;
     }
     const float total = block_sum(gain_energy, s.scratch);
     if (threadIdx.x == 0) s.mean_gain[c] = total / K;
   }
-  content = block_sum(content, s.scratch) / (d * a.channels);
-  const float trust = content / (content + parameters.flat);  // of the noisy mean's DC against the basic's
-  if (threadIdx.x < a.channels) {
-    float& dc = s.noisy_spectrum[threadIdx.x * padded];
-    const float basic = s.basic_spectrum[threadIdx.x * padded];
-    dc = basic + trust * (dc - basic);
+  transform<true>(s.places, a.patch, count, s.noisy_spectrum, s.noisy_spectrum, s.between);
+  mean_changes(a.patch, count, s.noisy_spectrum, s.noisy_mean);
+}
+
+// m = scale * left * m, m [K, padded], left [K, K] lower triangular: each warp takes whole columns, so that it may
+// write where it has read.
+template <int K>
+__device__ void multiply_in_place(const __half* left, int left_stride, float scale, __half* m, int stride, int padded,
+                                  int lane) {
+  for (int x = threadIdx.x / 32 * 16; x < padded; x += K) {
+    Fragment right[K / 16];
+#pragma unroll
+    for (int k = 0; k < K / 16; ++k) load_right(right[k], m, stride, 16 * k, x, lane);
+    __syncwarp();
+#pragma unroll
+    for (int row = 0; row < K / 16; ++row) {
+      float out[2][4] = {};
+#pragma unroll
+      for (int k = 0; k <= row; ++k) {
+        Fragment tile;
+        load_left(tile, left, left_stride, 16 * row, 16 * k, lane);
+        multiply(out[0], tile, right[k][0], right[k][1]);
+        multiply(out[1], tile, right[k][2], right[k][3]);
+      }
+#pragma unroll
+      for (int tile = 0; tile < 2; ++tile) {
+        __half* to = m + (16 * row + lane / 4) * stride + x + tile * 8 + lane % 4 * 2;
+        *reinterpret_cast<uint32_t*>(to) = pack(out[tile][0] * scale, out[tile][1] * scale);
+        *reinterpret_cast<uint32_t*>(to + 8 * stride) = pack(out[tile][2] * scale, out[tile][3] * scale);
+      }
+    }
   }
-  __syncthreads();
-  transform(s.places, p, true, a.channels, s.noisy_spectrum, s.basic_spectrum, s.between);
-  for (int x = threadIdx.x; x < a.channels * padded; x += blockDim.x)
-    s.noisy_spectrum[x] = x % padded < d ? s.basic_spectrum[x] - s.noisy_mean[x] : 0.f;
-  __syncthreads();
 }
 
 template <int K>
-__global__ void __launch_bounds__(2 * K)
+__global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     wiener_kernel(const __grid_constant__ GroupArgs a, const __grid_constant__ WienerParameters parameters) {
   extern __shared__ __align__(16) unsigned char memory[];
   SharedLayout layout{memory};
   const Shared<K> s(layout, a.patch, a.channels);
   constexpr int kStride = square_stride(K), kGram = K + 4;
   const int lane = threadIdx.x % 32, first_row = threadIdx.x / 32 * 16;
-  const int p = a.patch, padded = padded_pixels(p), stride = group_stride(p);
+  const int padded = padded_pixels(a.patch), stride = group_stride(a.patch);
   s.places.fill(a, blockIdx.x, K);
   __syncthreads();
   float energy = 0;
-  for (int c = 0; c < a.channels; ++c) {
-    gather_centred<K>(a, a.noisy, s.places, c, s.noisy + c * K * stride, s.noisy_mean + c * padded);
-    energy += gather_centred<K>(a, a.basic, s.places, c, s.basic + c * K * stride, s.basic_mean + c * padded);
-  }
+  for (int c = 0; c < a.channels; ++c)
+    energy += gather_centred<K>(a, s.places.basic, s.places, c, s.basic + c * K * stride, s.basic_spectrum + c * padded);
   __syncthreads();
-  filter_means<K>(a, parameters, s, energy);
+  const float trust = transform_basic_means<K>(a, parameters, s, energy);
 
   for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
     const int count = first == 0 ? 1 : a.channels - 1;
-    const __half *noisy = s.noisy + first * K * stride, *basic = s.basic + first * K * stride;
+    const __half* noisy = s.noisy;
+    __half* basic = s.basic + first * K * stride;
+    for (int c = 0; c < count; ++c)
+      gather_centred<K>(a, s.places.noisy, s.places, first + c, s.noisy + c * K * stride, s.noisy_mean + c * padded);
+    __syncthreads();
+    filter_means<K>(a, parameters, s, first, count, trust);
     Slab<K> u, work;
     work.clear();
     for (int c = 0; c < count; ++c)
@@ -117,32 +160,16 @@ __global__ void __launch_bounds__(2 * K)
       }
     }
     __syncthreads();
-    // W = L^-1 B / sqrt K.
-    {
-      const LeftSlab<K> factor(s.square[0], kStride, first_row, lane);
-      const float scale = rsqrtf(K);
-      for (int c = 0; c < count; ++c) {
-        __half* white = s.white + c * K * stride + (first_row + lane / 4) * stride + lane % 4 * 2;
-        for (int x = 0; x < padded; x += 16) {
-          float out[2][4];
-          multiply_columns<K>(out, factor, basic + c * K * stride, stride, x, lane);
-#pragma unroll
-          for (int tile = 0; tile < 2; ++tile) {
-            uint32_t* to = reinterpret_cast<uint32_t*>(white + x + tile * 8);
-            *to = pack(out[tile][0] * scale, out[tile][1] * scale);
-            to = reinterpret_cast<uint32_t*>(white + x + tile * 8 + 8 * stride);
-            *to = pack(out[tile][2] * scale, out[tile][3] * scale);
-          }
-        }
-      }
-    }
+    // W = L^-1 B / sqrt K, into the place of B.
+    for (int c = 0; c < count; ++c)
+      multiply_in_place<K>(s.square[0], kStride, rsqrtf(K), basic + c * K * stride, stride, padded, lane);
     __syncthreads();
     // U = W W^T, eigenvalues l / (l + tau); cross = Y W^T.
     Slab<K> cross;
     u.clear();
     cross.clear();
     for (int c = 0; c < count; ++c) {
-      const __half* white = s.white + c * K * stride;
+      const __half* white = basic + c * K * stride;
       add_outer<K>(u, white, white, stride, padded, first_row, lane);
       add_outer<K>(cross, noisy + c * K * stride, white, stride, padded, first_row, lane);
     }
@@ -198,12 +225,12 @@ __global__ void __launch_bounds__(2 * K)
     multiply_matrix<K, false>(work, LeftSlab<K>(s.left, kStride, first_row, lane), s.square[0], kStride, lane);
     const LeftSlab<K> filter(work);
     for (int c = 0; c < count; ++c) {
-      const float* mean_change = s.noisy_spectrum + (first + c) * padded;
-      const int weight = quantise_weight(1 / (1 + gains + s.mean_gain[first + c]));
+      const float* mean_change = s.noisy_spectrum + c * padded;
+      const int weight = quantise_weight(1 / (1 + gains + s.mean_gain[c]));
       const __half* row = noisy + c * K * stride + (first_row + lane / 4) * stride + lane % 4 * 2;
       for (int x = 0; x < padded; x += 16) {
         float change[2][4];
-        multiply_columns<K>(change, filter, s.white + c * K * stride, stride, x, lane);
+        multiply_columns<K>(change, filter, basic + c * K * stride, stride, x, lane);
 #pragma unroll
         for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
