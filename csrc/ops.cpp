@@ -34,9 +34,11 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def("patch_count_out(Tensor codes, int[] form, Tensor(a!) counts) -> ()");
   m.def("patch_fill_out(Tensor codes, Tensor starts, int[] form, Tensor(a!) counts, Tensor(b!) entries) -> ()");
   m.def(
-      "patch_spread_out(Tensor g, Tensor weights, Tensor codes, Tensor fractions, Tensor starts, Tensor entries, int[] "
-      "form, "
-      "Tensor(a!) out) -> ()");
+      "patch_order_out(Tensor entries, Tensor weights, Tensor codes, Tensor starts, int[] form, Tensor(a!) ordered, "
+      "Tensor(b!) targets, Tensor(c!) ordered_weights) -> ()");
+  m.def(
+      "patch_spread_out(Tensor g, Tensor weights, Tensor fractions, Tensor starts, Tensor entries, Tensor targets, "
+      "int[] form, Tensor(a!) out) -> ()");
   m.def(
       "patch_dots_out(Tensor v, Tensor g, Tensor weights, Tensor offsets, int[] form, Tensor(a!) of_weights, "
       "Tensor(b!) of_offsets) -> ()");

@@ -22,6 +22,7 @@ inline PatchForm patch_form(const std::vector<int64_t>& fields) {
   }
   form.reflect = fields[21] != 0;
   STD_TORCH_CHECK(form.plane_pixels() < (int64_t(1) << 30), "patch form: more than 2^30 pixels in one plane");
+  STD_TORCH_CHECK(form.share * form.out_pixels() < (int64_t(1) << 30), "patch form: more than 2^30 pixels of g");
   STD_TORCH_CHECK(form.share > 0 && form.lists % form.share == 0, "patch form: lists must share planes evenly");
   STD_TORCH_CHECK(form.share * form.entries_per_list() < INT32_MAX, "patch form: too many neighbours for one plane");
   auto divider = [](int n) { return Divider(static_cast<uint32_t>(n > 0 ? n : 1)); };
@@ -29,6 +30,8 @@ inline PatchForm patch_form(const std::vector<int64_t>& fields) {
   form.by_rows = divider(form.rows);
   form.by_columns = divider(form.columns);
   form.by_count = divider(form.count);
+  form.by_width = divider(form.width);
+  form.by_height = divider(form.height);
   return form;
 }
 

@@ -40,22 +40,29 @@ struct Divider {
 };
 
 struct PatchForm {
-  int64_t lists, share;                    // lists m; how many of them share one plane of v
-  int frames, height, width, channels;     // of v: [lists / share, frames, height, width, channels]
-  int query_frames, rows, columns, count;  // of w: [lists, query_frames, rows, columns, count]
-  int out_frames, out_height, out_width;   // of g: [lists, out_frames, out_height, out_width, channels]
-  int patch, depth;                        // taps: depth x patch x patch
-  int stride_in, stride_out;               // pixels between queries, in v and in g
-  int dilation_in, dilation_out;           // pixels between taps
-  int lead_in, lead_out;                   // taps before the anchor
-  bool reflect;                            // taps beyond the frame are mirrored (else dropped)
-  Divider by_frames, by_rows, by_columns, by_count;
+  int64_t lists, share;                              // lists m; how many of them share one plane of v
+  int frames, height, width, channels;               // of v: [lists / share, frames, height, width, channels]
+  int query_frames, rows, columns, count;            // of w: [lists, query_frames, rows, columns, count]
+  int out_frames, out_height, out_width;             // of g: [lists, out_frames, out_height, out_width, channels]
+  int patch, depth;                                  // taps: depth x patch x patch
+  int stride_in, stride_out;                         // pixels between queries, in v and in g
+  int dilation_in, dilation_out;                     // pixels between taps
+  int lead_in, lead_out;                             // taps before the anchor
+  bool reflect;                                      // taps beyond the frame are mirrored (else dropped)
+  Divider by_frames, by_rows, by_columns, by_count;  // of w
+  Divider by_width, by_height;                       // of v
 
   C10_HOST_DEVICE int tap_in(int i) const { return dilation_in * (i - lead_in); }
   C10_HOST_DEVICE int tap_out(int i) const { return dilation_out * (i - lead_out); }
   C10_HOST_DEVICE int64_t entries_per_list() const { return int64_t(query_frames) * rows * columns * count; }
   C10_HOST_DEVICE int64_t plane_pixels() const { return int64_t(frames) * height * width; }
   C10_HOST_DEVICE int64_t out_pixels() const { return int64_t(out_frames) * out_height * out_width; }
+
+  // How far a tap lies from the anchor where none leaves the frame, in pixels of v and of g.
+  C10_HOST_DEVICE int step_in(int d, int i, int j) const { return (d * height + tap_in(i)) * width + tap_in(j); }
+  C10_HOST_DEVICE int step_out(int d, int i, int j) const {
+    return (d * out_height + tap_out(i)) * out_width + tap_out(j);
+  }
 };
 
 struct Query {
@@ -74,6 +81,16 @@ C10_HOST_DEVICE inline Query query_of(const PatchForm& form, uint32_t entry) {
   rest = above;
   above = form.by_frames.split(rest);
   return Query{static_cast<int>(above), static_cast<int>(rest), y, x};
+}
+
+// Where a query's patch of g lies, its code: twice the pixel of its anchor, counted over the lists that share a plane,
+// plus 1 if no tap leaves the frame. Without it the pixel may lie outside and means nothing.
+C10_HOST_DEVICE inline int target_of(const PatchForm& form, const Query& q) {
+  const int y = q.y * form.stride_out, x = q.x * form.stride_out;
+  const bool inside = y + form.tap_out(0) >= 0 && y + form.tap_out(form.patch - 1) < form.out_height &&
+                      x + form.tap_out(0) >= 0 && x + form.tap_out(form.patch - 1) < form.out_width &&
+                      q.t + form.depth <= form.out_frames;
+  return inside ? 2 * (((q.list * form.out_frames + q.t) * form.out_height + y) * form.out_width + x) + 1 : 0;
 }
 
 C10_HOST_DEVICE inline int mirror(int i, int n) {
@@ -152,10 +169,11 @@ C10_HOST_DEVICE int code_of(const PatchForm& form, const Anchor<T>& anchor) {
 template <bool kBilinear, typename T>
 C10_HOST_DEVICE Anchor<T> anchor_of(const PatchForm& form, const Located<T>& located, int64_t entry, int code) {
   Anchor<T> anchor{};
-  const int pixel = code >> 1, row = pixel / form.width;
-  anchor.x = pixel - row * form.width;
-  anchor.t = row / form.height;
-  anchor.y = row - anchor.t * form.height;
+  uint32_t rest = static_cast<uint32_t>(code >> 1);
+  uint32_t row = form.by_width.split(rest);
+  anchor.x = static_cast<int>(rest);
+  anchor.t = static_cast<int>(form.by_height.split(row));
+  anchor.y = static_cast<int>(row);
   if constexpr (kBilinear) {
     anchor.fy = located.fractions[2 * entry];
     anchor.fx = located.fractions[2 * entry + 1];
@@ -188,10 +206,10 @@ C10_HOST_DEVICE void visit_samples(const PatchForm& form, const Anchor<T>& ancho
   if (!axis_sample<kBilinear>(anchor.x + form.tap_in(j), kBilinear ? anchor.fx : T(0), form.width, form.reflect, x0,
                               x1))
     return;
-  const int64_t frame = int64_t(mirror(anchor.t + d, form.frames)) * form.height;
-  const int64_t row0 = (frame + y0) * form.width;
+  const int frame = mirror(anchor.t + d, form.frames) * form.height;
+  const int row0 = (frame + y0) * form.width;
   if constexpr (kBilinear) {
-    const int64_t row1 = (frame + y1) * form.width;
+    const int row1 = (frame + y1) * form.width;
     const T below = weight * anchor.fy, above = weight - below;
     const T below_right = below * anchor.fx, above_right = above * anchor.fx;
     body(row0 + x0, above - above_right);
@@ -224,8 +242,9 @@ C10_HOST_DEVICE void visit_sources(const PatchForm& form, const T* weights, cons
         int x;
         if (!on_grid(ox - form.tap_out(j), form.stride_out, form.columns, x)) continue;
         const int64_t first = (((list * form.query_frames + t) * form.rows + y) * form.columns + x) * form.count;
-        const int tap = (d * form.height + form.tap_in(i)) * form.width + form.tap_in(j);
-        for (int64_t entry = first; entry < first + form.count; ++entry) {
+        const int step = form.step_in(d, i, j);
+        for (int k = 0; k < form.count; ++k) {
+          const int64_t entry = first + k;
           const int code = located.codes[entry];
           const T weight = weights[entry];
           if (code < 0) continue;
@@ -233,7 +252,7 @@ C10_HOST_DEVICE void visit_sources(const PatchForm& form, const T* weights, cons
             visit_samples<kBilinear>(form, anchor_of<kBilinear>(form, located, entry, code), d, i, j, weight, body);
             continue;
           }
-          const int64_t pixel = (code >> 1) + tap;
+          const int pixel = (code >> 1) + step;
           if constexpr (kBilinear) {
             const T below = weight * located.fractions[2 * entry], above = weight - below;
             const T fx = located.fractions[2 * entry + 1], below_right = below * fx, above_right = above * fx;
@@ -276,10 +295,13 @@ C10_HOST_DEVICE inline int anchors_onto(int p, int shift, int n, bool reflect, i
   return found;
 }
 
-// Entries sorted by the cell of their anchor: those of cell c are entries[starts[c]] .. entries[starts[c + 1] - 1].
+// Entries sorted by the cell of their anchor, with all that a visit needs of them side by side: those of cell c are
+// starts[c] .. starts[c + 1] - 1. targets: codes, see target_of. entries: counted within the lists that share a plane.
+template <typename T>
 struct Bins {
   const int64_t* starts;
-  const int* entries;
+  const int *entries, *targets;
+  const T* weights;
 };
 
 // Whether a tap between pixels that lands on p from corner c (0 or 1) lies inside the frame.
@@ -289,13 +311,13 @@ C10_HOST_DEVICE bool corner_inside(int p, int corner, T fraction, int n) {
 }
 
 // spread: calls body(pixel of g, weight) for all that pixel (at, ay, ax) of a plane of v sums, in a fixed order: taps,
-// then cells, then entries as they lie in their bin. Pixels of g are counted over all lists.
+// then cells, then entries as they lie in their bin. Pixels of g are counted over the lists that share the plane.
 template <bool kBilinear, typename T, typename Body>
-C10_HOST_DEVICE void visit_targets(const PatchForm& form, const T* weights, const Located<T>& located, const Bins& bins,
-                                   int64_t plane, int vt, int vy, int vx, Body&& body) {
+C10_HOST_DEVICE void visit_targets(const PatchForm& form, const Located<T>& located, const Bins<T>& bins, int64_t plane,
+                                   int vt, int vy, int vx, Body&& body) {
   constexpr int kCorners = kBilinear ? 2 : 1;
-  const int64_t cells = plane * form.plane_pixels();
-  const int64_t first_entry = plane * form.share * form.entries_per_list();
+  const int64_t* starts = bins.starts + plane * form.plane_pixels();
+  const T* fractions = kBilinear ? located.fractions + 2 * plane * form.share * form.entries_per_list() : nullptr;
   for (int d = 0; d < form.depth; ++d) {
     int ts[2];
     const int nt = anchors_onto(vt, d, form.frames, true, ts);
@@ -310,26 +332,32 @@ C10_HOST_DEVICE void visit_targets(const PatchForm& form, const T* weights, cons
                 int xs[2];
                 const int nx = anchors_onto(vx, form.tap_in(j) + cx, form.width, form.reflect, xs);
                 for (int c = 0; c < nx; ++c) {
-                  const int64_t cell = cells + (int64_t(ts[a]) * form.height + ys[b]) * form.width + xs[c];
-                  const int64_t end = bins.starts[cell + 1];
-                  for (int64_t slot = bins.starts[cell]; slot < end; ++slot) {
-                    const int64_t entry = bins.entries[slot];
-                    const Query q = query_of(form, static_cast<uint32_t>(entry));
-                    const int to = q.t + d, oy = q.y * form.stride_out + form.tap_out(i);
-                    const int ox = q.x * form.stride_out + form.tap_out(j);
-                    if (to >= form.out_frames || oy < 0 || oy >= form.out_height || ox < 0 || ox >= form.out_width)
-                      continue;
-                    T weight = weights[first_entry + entry];
+                  const int cell = (ts[a] * form.height + ys[b]) * form.width + xs[c];
+                  const int step = form.step_out(d, i, j);
+                  const int64_t first = starts[cell];
+                  const int count = static_cast<int>(starts[cell + 1] - first);
+                  for (int n = 0; n < count; ++n) {
+                    const int64_t slot = first + n;
+                    const int target = bins.targets[slot];
+                    T weight = bins.weights[slot];
+                    int pixel = (target >> 1) + step;
+                    if ((target & 1) == 0) {
+                      const Query q = query_of(form, static_cast<uint32_t>(bins.entries[slot]));
+                      const int to = q.t + d, oy = q.y * form.stride_out + form.tap_out(i);
+                      const int ox = q.x * form.stride_out + form.tap_out(j);
+                      if (to >= form.out_frames || oy < 0 || oy >= form.out_height || ox < 0 || ox >= form.out_width)
+                        continue;
+                      pixel = ((q.list * form.out_frames + to) * form.out_height + oy) * form.out_width + ox;
+                    }
                     if constexpr (kBilinear) {
-                      const T fy = located.fractions[2 * (first_entry + entry)];
-                      const T fx = located.fractions[2 * (first_entry + entry) + 1];
+                      const T* fraction = fractions + 2 * int64_t(bins.entries[slot]);
+                      const T fy = fraction[0], fx = fraction[1];
                       if (!form.reflect &&
                           !(corner_inside(vy, cy, fy, form.height) && corner_inside(vx, cx, fx, form.width)))
                         continue;
                       weight *= (cy ? fy : 1 - fy) * (cx ? fx : 1 - fx);
                     }
-                    const int64_t list = plane * form.share + q.list;
-                    body(((list * form.out_frames + to) * form.out_height + oy) * form.out_width + ox, weight);
+                    body(pixel, weight);
                   }
                 }
               }
@@ -337,17 +365,27 @@ C10_HOST_DEVICE void visit_targets(const PatchForm& form, const T* weights, cons
   }
 }
 
-// What the taps of one entry pair: a pixel of g (counted over all lists) with the pixels of v around the tap (counted
+// What the taps of one entry pair: a pixel of g (counted within the list) with the pixels of v around the tap (counted
 // within the plane); without fractions only the first counts.
 struct Pairing {
-  int64_t target, above_left, above_right, below_left, below_right;
+  int target, above_left, above_right, below_left, below_right;
 };
 
 template <bool kBilinear, typename T, typename Body>
-C10_HOST_DEVICE void visit_pairs(const PatchForm& form, const Anchor<T>& anchor, int64_t list, const Query& q,
-                                 Body&& body) {
+C10_HOST_DEVICE void visit_pairs(const PatchForm& form, const Anchor<T>& anchor, Query q, Body&& body) {
+  q.list = 0;
+  const int code = code_of<kBilinear>(form, anchor), target = target_of(form, q);
+  if (code & target & 1) {
+    for (int d = 0; d < form.depth; ++d)
+      for (int i = 0; i < form.patch; ++i)
+        for (int j = 0; j < form.patch; ++j) {
+          const int at = (code >> 1) + form.step_in(d, i, j);
+          body(Pairing{(target >> 1) + form.step_out(d, i, j), at, at + 1, at + form.width, at + form.width + 1});
+        }
+    return;
+  }
   for (int d = 0; d < form.depth && q.t + d < form.out_frames; ++d) {
-    const int64_t frame = int64_t(mirror(anchor.t + d, form.frames)) * form.height;
+    const int frame = mirror(anchor.t + d, form.frames) * form.height;
     for (int i = 0; i < form.patch; ++i) {
       const int oy = q.y * form.stride_out + form.tap_out(i);
       int y0, y1;
@@ -355,7 +393,7 @@ C10_HOST_DEVICE void visit_pairs(const PatchForm& form, const Anchor<T>& anchor,
           !axis_sample<kBilinear>(anchor.y + form.tap_in(i), kBilinear ? anchor.fy : T(0), form.height, form.reflect,
                                   y0, y1))
         continue;
-      const int64_t row = ((list * form.out_frames + q.t + d) * form.out_height + oy) * form.out_width;
+      const int row = ((q.t + d) * form.out_height + oy) * form.out_width;
       for (int j = 0; j < form.patch; ++j) {
         const int ox = q.x * form.stride_out + form.tap_out(j);
         int x0, x1;
@@ -363,9 +401,9 @@ C10_HOST_DEVICE void visit_pairs(const PatchForm& form, const Anchor<T>& anchor,
             !axis_sample<kBilinear>(anchor.x + form.tap_in(j), kBilinear ? anchor.fx : T(0), form.width, form.reflect,
                                     x0, x1))
           continue;
-        const int64_t above = (frame + y0) * form.width;
+        const int above = (frame + y0) * form.width;
         if constexpr (kBilinear) {
-          const int64_t below = (frame + y1) * form.width;
+          const int below = (frame + y1) * form.width;
           body(Pairing{row + ox, above + x0, above + x1, below + x0, below + x1});
         } else {
           body(Pairing{row + ox, above + x0, 0, 0, 0});

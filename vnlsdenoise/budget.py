@@ -82,7 +82,8 @@ def plan_memory(layout: PlaneFormat, preset: Preset, ceiling: int | None = None)
     most = min(DEFAULT_BATCH, max(_queries_per_frame(layout, preset), SMALLEST_BATCH))
     everything = held + need.pages + max(need.work, most * per_query)
     if ceiling is None:
-        return MemoryPlan(most, None, _peak(max(everything, measuring)))
+        captured = sum(FLOW_PLANES * _FLOAT * _halved(sizes[0]) for sizes, _ in _pyramids(layout, preset))
+        return MemoryPlan(most, None, _peak(captured + max(everything, measuring)))
     least = max(measuring, held + need.passed + SMALLEST_BATCH * per_query, held + need.step)
     if _peak(least) > ceiling:
         raise MemoryLimitError(

@@ -1,7 +1,6 @@
 """A frame as planes: the colour transforms and paddings between what a video holds and what a denoiser takes."""
 
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -9,30 +8,29 @@ from torch import Tensor
 from vnlsdenoise.video.frame import Plane, PlaneFormat
 
 # Orthonormal: white noise stays white, with the same deviation in each channel if R, G and B have the same.
-_OPPONENT = torch.tensor(
-    [
-        [3**-0.5, 3**-0.5, 3**-0.5],
-        [2**-0.5, 0.0, -(2**-0.5)],
-        [6**-0.5, -2 * 6**-0.5, 6**-0.5],
-    ],
-    dtype=torch.float64,
+_OPPONENT = (
+    (3**-0.5, 3**-0.5, 3**-0.5),
+    (2**-0.5, 0.0, -(2**-0.5)),
+    (6**-0.5, -2 * 6**-0.5, 6**-0.5),
 )
 
 
-@lru_cache(maxsize=16)
-def _opponent_like(device: torch.device, dtype: torch.dtype) -> Tensor:
-    # Kept there: to bring it to a device is to wait for all the work on it.
-    return _OPPONENT.to(device, dtype)
+def opponent_from_rgb(rgb: Sequence[Tensor]) -> list[Tensor]:
+    """Planes R, G, B -> luma-like sum and two differences, by an orthonormal matrix."""
+    return [_weighted_sum(rgb, row) for row in _OPPONENT]
 
 
-def opponent_from_rgb(rgb: Tensor) -> Tensor:
-    """[..., 3, H, W] R, G, B -> luma-like sum and two differences, by an orthonormal matrix."""
-    return torch.einsum("ij,...jhw->...ihw", _opponent_like(rgb.device, rgb.dtype), rgb)
-
-
-def rgb_from_opponent(opponent: Tensor) -> Tensor:
+def rgb_from_opponent(opponent: Sequence[Tensor]) -> list[Tensor]:
     """The inverse of `opponent_from_rgb`."""
-    return torch.einsum("ji,...jhw->...ihw", _opponent_like(opponent.device, opponent.dtype), opponent)
+    return [_weighted_sum(opponent, column) for column in zip(*_OPPONENT, strict=True)]
+
+
+def _weighted_sum(planes: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    # Not as a product of matrices: cuBLAS would take, and keep, 32 MiB of the device for it.
+    total = planes[0] * weights[0]
+    for plane, weight in zip(planes[1:], weights[1:], strict=True):
+        total.add_(plane, alpha=weight)
+    return total
 
 
 def planes_to_tensors(planes: tuple[Plane, ...], device: str) -> list[Tensor]:

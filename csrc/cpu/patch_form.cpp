@@ -58,8 +58,8 @@ void patch_gather_out(const Tensor& v, const Tensor& weights, const Tensor& code
         T* sums = to + pixel * channels;
         std::fill_n(sums, channels, T(0));
         visit_sources<decltype(bilinear)::value>(form, w, located, list, static_cast<int>(image % form.out_frames),
-                                                 static_cast<int>(row % form.out_height), x, [&](int64_t at, T weight) {
-                                                   const T* values = plane + at * channels;
+                                                 static_cast<int>(row % form.out_height), x, [&](int at, T weight) {
+                                                   const T* values = plane + int64_t(at) * channels;
                                                    for (int c = 0; c < channels; ++c) sums[c] += weight * values[c];
                                                  });
       }
@@ -98,31 +98,57 @@ void patch_fill_out(const Tensor& codes, const Tensor& starts, const std::vector
   });
 }
 
-void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& codes, const Tensor& fractions,
-                      const Tensor& starts, const Tensor& entries, const std::vector<int64_t>& fields, Tensor out) {
+// What Bins holds of every entry; they lie in order here already.
+void patch_order_out(const Tensor& entries, const Tensor& weights, const Tensor& codes, const Tensor& starts,
+                     const std::vector<int64_t>& fields, Tensor ordered, Tensor targets, Tensor ordered_weights) {
+  const PatchForm form = patch_form(fields);
+  const int64_t per_plane = form.share * form.entries_per_list(), cells = form.plane_pixels();
+  dispatch_floating(weights, "patch form", [&](auto zero) {
+    using T = decltype(zero);
+    const int* from = entries.const_data_ptr<int>();
+    const int64_t* start = starts.const_data_ptr<int64_t>();
+    const T* w = weights.const_data_ptr<T>();
+    int *entry = ordered.mutable_data_ptr<int>(), *target = targets.mutable_data_ptr<int>();
+    T* weight = ordered_weights.mutable_data_ptr<T>();
+    for (int64_t plane = 0; plane < form.lists / form.share; ++plane)
+      torch::stable::parallel_for(start[plane * cells], start[(plane + 1) * cells], 1 << 12,
+                                  [&](int64_t begin, int64_t end) {
+                                    for (int64_t slot = begin; slot < end; ++slot) {
+                                      entry[slot] = from[slot];
+                                      target[slot] = target_of(form, query_of(form, static_cast<uint32_t>(from[slot])));
+                                      weight[slot] = w[plane * per_plane + from[slot]];
+                                    }
+                                  });
+  });
+}
+
+void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& fractions, const Tensor& starts,
+                      const Tensor& entries, const Tensor& targets, const std::vector<int64_t>& fields, Tensor out) {
   const PatchForm form = patch_form(fields);
   check_target(form, g);
   check_source(form, out);
-  check_lists(form, weights, codes, fractions);
+  check_lists(form, weights, entries, fractions);
   dispatch_located(g, fractions, [&](auto zero, auto bilinear) {
     using T = decltype(zero);
-    const T *from = g.const_data_ptr<T>(), *w = weights.const_data_ptr<T>();
-    const Located<T> located{codes.const_data_ptr<int>(), fractions.const_data_ptr<T>()};
-    const Bins bins{starts.const_data_ptr<int64_t>(), entries.const_data_ptr<int>()};
+    const T* from = g.const_data_ptr<T>();
+    const Located<T> located{nullptr, fractions.const_data_ptr<T>()};
+    const Bins<T> bins{starts.const_data_ptr<int64_t>(), entries.const_data_ptr<int>(), targets.const_data_ptr<int>(),
+                       weights.const_data_ptr<T>()};
     T* to = out.mutable_data_ptr<T>();
     const int channels = form.channels;
     const int64_t pixels = form.lists / form.share * form.plane_pixels();
     torch::stable::parallel_for(0, pixels, kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t pixel = begin; pixel < end; ++pixel) {
-        const int64_t row = pixel / form.width, image = row / form.height;
+        const int64_t row = pixel / form.width, image = row / form.height, plane = image / form.frames;
+        const T* values = from + plane * form.share * form.out_pixels() * channels;
         T* sums = to + pixel * channels;
         std::fill_n(sums, channels, T(0));
-        visit_targets<decltype(bilinear)::value>(
-            form, w, located, bins, image / form.frames, static_cast<int>(image % form.frames),
-            static_cast<int>(row % form.height), static_cast<int>(pixel % form.width), [&](int64_t at, T weight) {
-              const T* values = from + at * channels;
-              for (int c = 0; c < channels; ++c) sums[c] += weight * values[c];
-            });
+        visit_targets<decltype(bilinear)::value>(form, located, bins, plane, static_cast<int>(image % form.frames),
+                                                 static_cast<int>(row % form.height),
+                                                 static_cast<int>(pixel % form.width), [&](int at, T weight) {
+                                                   for (int c = 0; c < channels; ++c)
+                                                     sums[c] += weight * values[int64_t(at) * channels + c];
+                                                 });
       }
     });
   });
@@ -159,16 +185,18 @@ void patch_dots_out(const Tensor& v, const Tensor& g, const Tensor& weights, con
         const int64_t list = entry / per_list;
         const Query q = query_of(form, static_cast<uint32_t>(entry - list * per_list));
         const T* plane = from + list / form.share * form.plane_pixels() * channels;
+        const T* image = target + list * form.out_pixels() * channels;
         Anchor<T> anchor{};
         T value = 0, down = 0, right = 0;
         if (locate(form, off + 3 * entry, q.t, q.y, q.x, anchor))
-          visit_pairs<kBilinear>(form, anchor, list, q, [&](const Pairing& pair) {
-            const T* gs = target + pair.target * channels;
-            const T above_left = dot(gs, plane + pair.above_left * channels, channels);
+          visit_pairs<kBilinear>(form, anchor, q, [&](const Pairing& pair) {
+            const auto at = [&](int pixel) { return plane + int64_t(pixel) * channels; };
+            const T* gs = image + int64_t(pair.target) * channels;
+            const T above_left = dot(gs, at(pair.above_left), channels);
             if constexpr (kBilinear) {
-              const T above_right = dot(gs, plane + pair.above_right * channels, channels);
-              const T below_left = dot(gs, plane + pair.below_left * channels, channels);
-              const T below_right = dot(gs, plane + pair.below_right * channels, channels);
+              const T above_right = dot(gs, at(pair.above_right), channels);
+              const T below_left = dot(gs, at(pair.below_left), channels);
+              const T below_right = dot(gs, at(pair.below_right), channels);
               const T above = above_left + anchor.fx * (above_right - above_left);
               const T below = below_left + anchor.fx * (below_right - below_left);
               value += above + anchor.fy * (below - above);
@@ -197,6 +225,7 @@ STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CPU, m) {
   m.impl("patch_gather_out", TORCH_BOX(&patch_gather_out));
   m.impl("patch_count_out", TORCH_BOX(&patch_count_out));
   m.impl("patch_fill_out", TORCH_BOX(&patch_fill_out));
+  m.impl("patch_order_out", TORCH_BOX(&patch_order_out));
   m.impl("patch_spread_out", TORCH_BOX(&patch_spread_out));
   m.impl("patch_dots_out", TORCH_BOX(&patch_dots_out));
 }

@@ -14,7 +14,7 @@ using namespace vnls;
 constexpr int kTile = 8;  // pixels along each side of a block's tile
 constexpr int kPixels = kTile * kTile;
 constexpr int kThreads = 256;
-constexpr int kSmallBin = 32;
+constexpr int kSmallBin = 64;
 
 template <typename T, int kWidth>
 struct alignas(sizeof(T) * kWidth) Pack {
@@ -48,8 +48,8 @@ __global__ void __launch_bounds__(kThreads)
     const T* plane = v + list / form.share * form.plane_pixels() * form.channels + group * kWidth;
     Pack<T, kWidth> sums{};
     visit_sources<kBilinear>(form, weights, located, list, static_cast<int>(image - list * form.out_frames), y, x,
-                             [&](int64_t at, T weight) {
-                               const auto values = load<T, kWidth>(plane + at * form.channels);
+                             [&](int at, T weight) {
+                               const auto values = load<T, kWidth>(plane + int64_t(at) * form.channels);
 #pragma unroll
                                for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
                              });
@@ -60,15 +60,15 @@ __global__ void __launch_bounds__(kThreads)
 
 template <typename T, bool kBilinear, int kWidth>
 __global__ void __launch_bounds__(kThreads)
-    spread_kernel(const PatchForm form, const T* __restrict__ g, const T* __restrict__ weights,
-                  const Located<T> located, const Bins bins, T* __restrict__ out) {
+    spread_kernel(const PatchForm form, const T* __restrict__ g, const Located<T> located, const Bins<T> bins,
+                  T* __restrict__ out) {
   over_tile(form.height, form.width, form.channels / kWidth, [&](int64_t image, int y, int x, int group) {
     const int64_t plane = image / form.frames;
-    const T* from = g + group * kWidth;
+    const T* from = g + plane * form.share * form.out_pixels() * form.channels + group * kWidth;
     Pack<T, kWidth> sums{};
-    visit_targets<kBilinear>(form, weights, located, bins, plane, static_cast<int>(image - plane * form.frames), y, x,
-                             [&](int64_t at, T weight) {
-                               const auto values = load<T, kWidth>(from + at * form.channels);
+    visit_targets<kBilinear>(form, located, bins, plane, static_cast<int>(image - plane * form.frames), y, x,
+                             [&](int at, T weight) {
+                               const auto values = load<T, kWidth>(from + int64_t(at) * form.channels);
 #pragma unroll
                                for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
                              });
@@ -108,7 +108,7 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-// Which slot of its bin an entry gets is a race; sort_kernel ends it.
+// Which slot of its bin an entry gets is a race; order_kernel ends it.
 __global__ void __launch_bounds__(kThreads)
     fill_kernel(const PatchForm form, const int* __restrict__ codes, const int64_t* __restrict__ starts,
                 int* __restrict__ counts, int* __restrict__ entries) {
@@ -118,15 +118,6 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t cell = plane * form.plane_pixels() + (code >> 1);
     entries[starts[cell] + atomicSub(counts + cell, 1) - 1] = static_cast<int>(entry);
   });
-}
-
-__device__ void insertion_sort(int* values, int n) {
-  for (int i = 1; i < n; ++i) {
-    const int value = values[i];
-    int j = i;
-    for (; j > 0 && values[j - 1] > value; --j) values[j] = values[j - 1];
-    values[j] = value;
-  }
 }
 
 __device__ void sift(int* values, int root, int n) {
@@ -139,7 +130,7 @@ __device__ void sift(int* values, int root, int n) {
   values[root] = value;
 }
 
-// For the rare bin that many neighbours share: no recursion, n log n whatever the order.
+// No recursion, n log n whatever the order.
 __device__ void heap_sort(int* values, int n) {
   for (int root = n / 2 - 1; root >= 0; --root) sift(values, root, n);
   for (int last = n - 1; last > 0; --last) {
@@ -150,16 +141,36 @@ __device__ void heap_sort(int* values, int n) {
   }
 }
 
+// Puts the rare bins that many neighbours share in order.
 __global__ void __launch_bounds__(kThreads)
     sort_kernel(const int64_t* __restrict__ starts, int64_t cells, int* __restrict__ entries) {
   const int64_t cell = blockIdx.x * int64_t(kThreads) + threadIdx.x;
   if (cell >= cells) return;
-  int* const bin = entries + starts[cell];
   const int n = static_cast<int>(starts[cell + 1] - starts[cell]);
-  if (n <= kSmallBin)
-    insertion_sort(bin, n);
-  else
-    heap_sort(bin, n);
+  if (n > kSmallBin) heap_sort(entries + starts[cell], n);
+}
+
+// Fills what Bins holds of every entry: a thread a slot, which finds its entry's place among those of its bin.
+template <typename T>
+__global__ void __launch_bounds__(kThreads)
+    order_kernel(const PatchForm form, const int* __restrict__ entries, const T* __restrict__ weights,
+                 const int* __restrict__ codes, const int64_t* __restrict__ starts, int* __restrict__ ordered,
+                 int* __restrict__ targets, T* __restrict__ ordered_weights) {
+  const int64_t plane = blockIdx.y, cells = form.plane_pixels(), first = plane * cells;
+  const int64_t slot = starts[first] + blockIdx.x * int64_t(kThreads) + threadIdx.x;
+  if (slot >= starts[first + cells]) return;
+  const int entry = entries[slot];
+  const int64_t at = plane * form.share * form.entries_per_list() + entry;
+  const int64_t cell = first + (codes[at] >> 1), begin = starts[cell];
+  const int n = static_cast<int>(starts[cell + 1] - begin);
+  int64_t to = slot;
+  if (n <= kSmallBin) {
+    to = begin;
+    for (int i = 0; i < n; ++i) to += entries[begin + i] < entry;
+  }
+  ordered[to] = entry;
+  targets[to] = target_of(form, query_of(form, static_cast<uint32_t>(entry)));
+  ordered_weights[to] = weights[at];
 }
 
 // Lanes of one entry, a power of two, share the channels; blockIdx.y is the list.
@@ -178,11 +189,12 @@ __global__ void __launch_bounds__(kThreads)
   if (index < per_list) {
     const Query q = query_of(form, static_cast<uint32_t>(index));
     const T* plane = v + list / form.share * form.plane_pixels() * form.channels;
+    const T* image = g + list * form.out_pixels() * form.channels;
     if (locate(form, offsets + 3 * entry, q.t, q.y, q.x, anchor))
-      visit_pairs<kBilinear>(form, anchor, list, q, [&](const Pairing& pair) {
+      visit_pairs<kBilinear>(form, anchor, q, [&](const Pairing& pair) {
         for (int c = lane * kWidth; c < form.channels; c += lanes * kWidth) {
-          auto at = [&](int64_t pixel) { return load<T, kWidth>(plane + pixel * form.channels + c); };
-          const auto target = load<T, kWidth>(g + pair.target * form.channels + c);
+          auto at = [&](int pixel) { return load<T, kWidth>(plane + int64_t(pixel) * form.channels + c); };
+          const auto target = load<T, kWidth>(image + int64_t(pair.target) * form.channels + c);
           const auto above_left = at(pair.above_left);
           if constexpr (kBilinear) {
             const auto above_right = at(pair.above_right);
@@ -309,26 +321,42 @@ void patch_fill_out(const Tensor& codes, const Tensor& starts, const std::vector
   });
 }
 
-void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& codes, const Tensor& fractions,
-                      const Tensor& starts, const Tensor& entries, const std::vector<int64_t>& fields, Tensor out) {
+void patch_order_out(const Tensor& entries, const Tensor& weights, const Tensor& codes, const Tensor& starts,
+                     const std::vector<int64_t>& fields, Tensor ordered, Tensor targets, Tensor ordered_weights) {
+  const PatchForm form = patch_form(fields);
+  if (entries.numel() == 0) return;
+  dispatch_floating(weights, "patch form", [&](auto zero) {
+    using T = decltype(zero);
+    launch_on(entries, [&](cudaStream_t stream) {
+      order_kernel<T><<<entry_blocks(form), kThreads, 0, stream>>>(
+          form, entries.const_data_ptr<int>(), weights.const_data_ptr<T>(), codes.const_data_ptr<int>(),
+          starts.const_data_ptr<int64_t>(), ordered.mutable_data_ptr<int>(), targets.mutable_data_ptr<int>(),
+          ordered_weights.mutable_data_ptr<T>());
+    });
+  });
+}
+
+void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& fractions, const Tensor& starts,
+                      const Tensor& entries, const Tensor& targets, const std::vector<int64_t>& fields, Tensor out) {
   const PatchForm form = patch_form(fields);
   check_target(form, g);
   check_source(form, out);
-  check_lists(form, weights, codes, fractions);
+  check_lists(form, weights, entries, fractions);
   if (out.numel() == 0) return;
   const unsigned blocks = tiles_of(form.lists / form.share * form.frames, form.height, form.width);
-  const Bins bins{starts.const_data_ptr<int64_t>(), entries.const_data_ptr<int>()};
   dispatch_located(g, fractions, [&](auto zero, auto bilinear) {
     using T = decltype(zero);
     constexpr bool kBilinear = decltype(bilinear)::value;
     const T* from = g.const_data_ptr<T>();
     T* to = out.mutable_data_ptr<T>();
-    const Located<T> located{codes.const_data_ptr<int>(), fractions.const_data_ptr<T>()};
+    const Located<T> located{nullptr, fractions.const_data_ptr<T>()};
+    const Bins<T> bins{starts.const_data_ptr<int64_t>(), entries.const_data_ptr<int>(), targets.const_data_ptr<int>(),
+                       weights.const_data_ptr<T>()};
     dispatch_width<T>(form.channels, {from, to}, [&](auto width) {
       constexpr int kWidth = decltype(width)::value;
       launch_on(g, [&](cudaStream_t stream) {
-        spread_kernel<T, kBilinear, kWidth><<<blocks, threads_for(form.channels / kWidth), 0, stream>>>(
-            form, from, weights.const_data_ptr<T>(), located, bins, to);
+        spread_kernel<T, kBilinear, kWidth>
+            <<<blocks, threads_for(form.channels / kWidth), 0, stream>>>(form, from, located, bins, to);
       });
     });
   });
@@ -370,6 +398,7 @@ STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) {
   m.impl("patch_gather_out", TORCH_BOX(&patch_gather_out));
   m.impl("patch_count_out", TORCH_BOX(&patch_count_out));
   m.impl("patch_fill_out", TORCH_BOX(&patch_fill_out));
+  m.impl("patch_order_out", TORCH_BOX(&patch_order_out));
   m.impl("patch_spread_out", TORCH_BOX(&patch_spread_out));
   m.impl("patch_dots_out", TORCH_BOX(&patch_dots_out));
 }

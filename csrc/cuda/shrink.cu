@@ -11,11 +11,11 @@ using namespace vnls;
 template <int K>
 struct Shared {
   Places places;
-  __half* rows;                                    // [2, K, group stride] centred patches of the set's channels
-  float *mean, *spectrum, *between;                // [2, padded]; spectrum ends as the change of the mean
-  float* gram;                                     // [K, K + 4]
-  float* published;                                // [2, K]
-  __half *inverse, *gain;                          // [K, square stride]; gain twice
+  __half* rows;                      // [2, K, group stride] centred patches of the set's channels
+  float *mean, *spectrum, *between;  // [2, padded]; spectrum ends as the change of the mean
+  float* gram;                       // [K, K + 4]
+  float* published;                  // [2, K]
+  __half *inverse, *gain;            // [K, square stride]; gain twice
 
   __host__ __device__ Shared(SharedLayout& s, int patch)
       : places(s, K, patch),

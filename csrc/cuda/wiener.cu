@@ -133,7 +133,8 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
   __syncthreads();
   float energy = 0;
   for (int c = 0; c < a.channels; ++c)
-    energy += gather_centred<K>(a, s.places.basic, s.places, c, s.basic + c * K * stride, s.basic_spectrum + c * padded);
+    energy +=
+        gather_centred<K>(a, s.places.basic, s.places, c, s.basic + c * K * stride, s.basic_spectrum + c * padded);
   __syncthreads();
   const float trust = transform_basic_means<K>(a, parameters, s, energy);
 

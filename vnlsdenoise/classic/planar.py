@@ -2,13 +2,14 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from vnlsdenoise import ops
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser
-from vnlsdenoise.classic.motion import Motion, Tvl1Motion
+from vnlsdenoise.classic.motion import CapturedFlow, Motion, Tvl1Motion
 from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.noise.model import NoiseModel
@@ -36,13 +37,20 @@ def transit_bytes(layout: PlaneFormat, stabilise: int, whiten: int) -> int:
     stabilise, whiten: floats a sample that these allocate for a plane.
     """
     samples = [height * width for height, width in map(padded_size, *zip(*layout.plane_shapes, strict=True))]
-    # Colours take four copies: the planes in units of their noise, stacked, as opponent channels, stacked again.
+    # At most four copies: the planes in units of their noise, white, as opponent channels, stacked.
     return 4 * (4 * sum(samples) + (stabilise + whiten) * max(samples))
 
 
 def untouched(noise: NoiseModel, peak: float) -> list[bool]:
     """Of every plane, whether it has so little noise that it is returned as it is."""
     return [sigma < SMALLEST_SIGMA * peak for sigma in noise.sigma]
+
+
+def tvl1_motion(pages: int | None) -> Callable[[float], Motion]:
+    """What makes the flow estimators of a video: quick ones, or thrifty ones where device memory has a ceiling."""
+    if pages is not None:
+        return Tvl1Motion
+    return partial(Tvl1Motion, flow=CapturedFlow())
 
 
 class PlanarDenoiser:
@@ -55,7 +63,7 @@ class PlanarDenoiser:
 
     layout: sizes, subsampling and family of the planes. noise: of each plane, in the planes' own scale, whose largest
     value is `peak`; a plane of no noise is returned as it is. motion: makes the flow estimator, from the factor that
-    takes a luma to 0..255.
+    takes a luma to 0..255; None for `tvl1_motion(pages)`.
     """
 
     def __init__(
@@ -67,7 +75,7 @@ class PlanarDenoiser:
         peak: float,
         batch: int = DEFAULT_BATCH,
         pages: int | None = None,
-        motion: Callable[[float], Motion] = Tvl1Motion,
+        motion: Callable[[float], Motion] | None = None,
     ) -> None:
         if len(noise.planes) != len(layout.plane_shapes):
             raise ValueError(f"noise must be of {len(layout.plane_shapes)} planes, got {len(noise.planes)}")
@@ -77,6 +85,7 @@ class PlanarDenoiser:
         self._stabilisers = [Stabiliser(plane, peak, floor) for plane in noise.planes]
         self._whiteners = [Whitener(plane.spectrum) for plane in noise.planes]
         self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
+        motion = motion or tvl1_motion(pages)
         height, width = padded_size(layout.height, layout.width)
         # The opponent luma of R, G and B is their sum over sqrt(3).
         lumas = [s.range for s in self._stabilisers] if layout.family == "rgb" else [self._stabilisers[0].range]
@@ -135,7 +144,7 @@ class PlanarDenoiser:
         units = [s.forward(plane) for plane, s in zip(planes, self._stabilisers, strict=True)]
         units = [w.forward(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         if self._layout.family == "rgb":
-            units = list(opponent_from_rgb(torch.stack(units)))
+            units = opponent_from_rgb(units)
         if self._beside is not None:
             luma, *chroma = units
             return pad_by_reflection(luma[None], height, width), self._with_halved_luma(luma, chroma)
@@ -181,7 +190,7 @@ class PlanarDenoiser:
             units += others.pop(0)[-2:]
         units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]
         if self._layout.family == "rgb":
-            units = list(rgb_from_opponent(torch.stack(units)))
+            units = rgb_from_opponent(units)
         units = [w.back(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         planes = [s.back(unit) for unit, s in zip(units, self._stabilisers, strict=True)]
         return [plane if original is None else others.pop(0) for plane, original in zip(planes, originals, strict=True)]

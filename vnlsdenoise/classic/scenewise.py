@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH
-from vnlsdenoise.classic.planar import PlanarDenoiser, untouched
+from vnlsdenoise.classic.planar import PlanarDenoiser, tvl1_motion, untouched
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.noise import NoiseModel, measure_plane
 from vnlsdenoise.video.frame import PlaneFormat
@@ -85,6 +85,7 @@ class SceneDenoiser(Generic[F]):
         self._strength = strength or (1.0,) * len(layout.plane_shapes)
         self._batch = batch
         self._pages = pages
+        self._motion = tvl1_motion(pages)
         self._opened = opened
         self._buffer: list[F] = []
         self._repeats: deque[list[F]] = deque()  # of every frame that is not out yet
@@ -169,7 +170,13 @@ class SceneDenoiser(Generic[F]):
             yield from self._released(self._planes(frame) for frame in waiting)
             return
         self._denoiser = PlanarDenoiser(
-            self._layout, applied, self._preset, peak=self._peak, batch=self._batch, pages=self._pages
+            self._layout,
+            applied,
+            self._preset,
+            peak=self._peak,
+            batch=self._batch,
+            pages=self._pages,
+            motion=self._motion,
         )
         for frame in waiting:
             yield from self._released(self._denoiser.push(self._planes(frame)))

@@ -13,6 +13,9 @@ def operator(name: str, fake: Callable[..., Any], mutates: Iterable[str] = ()) -
 
     `fake` allocates the outputs from the same arguments: the one place that knows their shapes. Arguments named in
     `mutates` are changed in place. Backward through the operator raises.
+
+    Where nothing can want to know of the operator (no gradients, no tracing) the function is called as it is: the way
+    through torch's dispatcher and back into Python takes the host longer than a small kernel takes a GPU.
     """
 
     def register(function: Callable[..., Any]) -> Any:
@@ -20,7 +23,14 @@ def operator(name: str, fake: Callable[..., Any], mutates: Iterable[str] = ()) -
         custom.register_fake(fake)
         if not tuple(mutates):
             custom.register_autograd(_no_gradient(name))
-        return custom
+
+        def call(*arguments: Any) -> Any:
+            if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack():
+                return custom(*arguments)
+            return function(*arguments)
+
+        call.register_autograd = custom.register_autograd  # type: ignore[attr-defined]
+        return call
 
     return register
 

@@ -53,7 +53,9 @@ def check_limits(form: Form) -> None:
             f"patches must reach fewer than 2^29 pixels and queries span fewer than 2^30, got {reach} and "
             f"{form.rows} x {form.columns} queries {form.stride_out} pixels apart"
         )
-    pixels = form.frames * form.height * form.width
+    pixels = max(
+        form.frames * form.height * form.width, form.share * form.out_frames * form.out_height * form.out_width
+    )
     if pixels >= MOST_PIXELS:
         raise ValueError(f"a video must have fewer than 2^30 pixels per batch item, got {pixels}: cut it in time")
     entries = form.share * form.query_frames * form.rows * form.columns * form.neighbours
@@ -99,7 +101,10 @@ def _spread(g: Tensor, weights: Tensor, offsets: Tensor, form: list[int]) -> Ten
     library.patch_count_out(codes, form, counts)
     torch.cumsum(counts, 0, out=starts[1:])
     library.patch_fill_out(codes, starts, form, counts, entries)
-    library.patch_spread_out(g.contiguous(), weights.contiguous(), codes, fractions, starts, entries, form, out)
+    weights = weights.contiguous()
+    ordered, targets, ordered_weights = (torch.empty_like(like) for like in (entries, entries, weights))
+    library.patch_order_out(entries, weights, codes, starts, form, ordered, targets, ordered_weights)
+    library.patch_spread_out(g.contiguous(), ordered_weights, fractions, starts, ordered, targets, form, out)
     return out
 
 
