@@ -83,6 +83,12 @@ C10_HOST_DEVICE inline Query query_of(const PatchForm& form, uint32_t entry) {
   return Query{static_cast<int>(above), static_cast<int>(rest), y, x};
 }
 
+// Where a pixel of a plane, counted from its first, begins: by one multiplication of 32 bits.
+template <typename T>
+C10_HOST_DEVICE const T* pixel_at(const T* plane, int pixel, int channels) {
+  return plane + static_cast<uint64_t>(static_cast<uint32_t>(pixel)) * static_cast<uint32_t>(channels);
+}
+
 // Where a query's patch of g lies, its code: twice the pixel of its anchor, counted over the lists that share a plane,
 // plus 1 if no tap leaves the frame. Without it the pixel may lie outside and means nothing.
 C10_HOST_DEVICE inline int target_of(const PatchForm& form, const Query& q) {
@@ -167,7 +173,7 @@ C10_HOST_DEVICE int code_of(const PatchForm& form, const Anchor<T>& anchor) {
 }
 
 template <bool kBilinear, typename T>
-C10_HOST_DEVICE Anchor<T> anchor_of(const PatchForm& form, const Located<T>& located, int64_t entry, int code) {
+C10_HOST_DEVICE Anchor<T> anchor_of(const PatchForm& form, const T* fractions, int code) {
   Anchor<T> anchor{};
   uint32_t rest = static_cast<uint32_t>(code >> 1);
   uint32_t row = form.by_width.split(rest);
@@ -175,8 +181,8 @@ C10_HOST_DEVICE Anchor<T> anchor_of(const PatchForm& form, const Located<T>& loc
   anchor.t = static_cast<int>(form.by_height.split(row));
   anchor.y = static_cast<int>(row);
   if constexpr (kBilinear) {
-    anchor.fy = located.fractions[2 * entry];
-    anchor.fx = located.fractions[2 * entry + 1];
+    anchor.fy = fractions[0];
+    anchor.fx = fractions[1];
   }
   return anchor;
 }
@@ -242,20 +248,22 @@ C10_HOST_DEVICE void visit_sources(const PatchForm& form, const T* weights, cons
         int x;
         if (!on_grid(ox - form.tap_out(j), form.stride_out, form.columns, x)) continue;
         const int64_t first = (((list * form.query_frames + t) * form.rows + y) * form.columns + x) * form.count;
+        const int* const codes = located.codes + first;
+        const T *const of_query = weights + first, *const fractions = located.fractions + 2 * first;
         const int step = form.step_in(d, i, j);
         for (int k = 0; k < form.count; ++k) {
-          const int64_t entry = first + k;
-          const int code = located.codes[entry];
-          const T weight = weights[entry];
+          const int code = codes[k];
+          const T weight = of_query[k];
           if (code < 0) continue;
           if ((code & 1) == 0) {
-            visit_samples<kBilinear>(form, anchor_of<kBilinear>(form, located, entry, code), d, i, j, weight, body);
+            const auto anchor = anchor_of<kBilinear>(form, fractions + 2 * k, code);
+            visit_samples<kBilinear>(form, anchor, d, i, j, weight, body);
             continue;
           }
           const int pixel = (code >> 1) + step;
           if constexpr (kBilinear) {
-            const T below = weight * located.fractions[2 * entry], above = weight - below;
-            const T fx = located.fractions[2 * entry + 1], below_right = below * fx, above_right = above * fx;
+            const T below = weight * fractions[2 * k], above = weight - below;
+            const T fx = fractions[2 * k + 1], below_right = below * fx, above_right = above * fx;
             body(pixel, above - above_right);
             body(pixel + 1, above_right);
             body(pixel + form.width, below - below_right);
@@ -336,13 +344,14 @@ C10_HOST_DEVICE void visit_targets(const PatchForm& form, const Located<T>& loca
                   const int step = form.step_out(d, i, j);
                   const int64_t first = starts[cell];
                   const int count = static_cast<int>(starts[cell + 1] - first);
+                  const int *const entries = bins.entries + first, *const targets = bins.targets + first;
+                  const T* const weights = bins.weights + first;
                   for (int n = 0; n < count; ++n) {
-                    const int64_t slot = first + n;
-                    const int target = bins.targets[slot];
-                    T weight = bins.weights[slot];
+                    const int target = targets[n];
+                    T weight = weights[n];
                     int pixel = (target >> 1) + step;
                     if ((target & 1) == 0) {
-                      const Query q = query_of(form, static_cast<uint32_t>(bins.entries[slot]));
+                      const Query q = query_of(form, static_cast<uint32_t>(entries[n]));
                       const int to = q.t + d, oy = q.y * form.stride_out + form.tap_out(i);
                       const int ox = q.x * form.stride_out + form.tap_out(j);
                       if (to >= form.out_frames || oy < 0 || oy >= form.out_height || ox < 0 || ox >= form.out_width)
@@ -350,7 +359,7 @@ C10_HOST_DEVICE void visit_targets(const PatchForm& form, const Located<T>& loca
                       pixel = ((q.list * form.out_frames + to) * form.out_height + oy) * form.out_width + ox;
                     }
                     if constexpr (kBilinear) {
-                      const T* fraction = fractions + 2 * int64_t(bins.entries[slot]);
+                      const T* fraction = fractions + 2 * int64_t(entries[n]);
                       const T fy = fraction[0], fx = fraction[1];
                       if (!form.reflect &&
                           !(corner_inside(vy, cy, fy, form.height) && corner_inside(vx, cx, fx, form.width)))

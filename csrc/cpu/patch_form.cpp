@@ -59,7 +59,7 @@ void patch_gather_out(const Tensor& v, const Tensor& weights, const Tensor& code
         std::fill_n(sums, channels, T(0));
         visit_sources<decltype(bilinear)::value>(form, w, located, list, static_cast<int>(image % form.out_frames),
                                                  static_cast<int>(row % form.out_height), x, [&](int at, T weight) {
-                                                   const T* values = plane + int64_t(at) * channels;
+                                                   const T* values = pixel_at(plane, at, channels);
                                                    for (int c = 0; c < channels; ++c) sums[c] += weight * values[c];
                                                  });
       }
@@ -190,8 +190,8 @@ void patch_dots_out(const Tensor& v, const Tensor& g, const Tensor& weights, con
         T value = 0, down = 0, right = 0;
         if (locate(form, off + 3 * entry, q.t, q.y, q.x, anchor))
           visit_pairs<kBilinear>(form, anchor, q, [&](const Pairing& pair) {
-            const auto at = [&](int pixel) { return plane + int64_t(pixel) * channels; };
-            const T* gs = image + int64_t(pair.target) * channels;
+            const auto at = [&](int pixel) { return pixel_at(plane, pixel, channels); };
+            const T* gs = pixel_at(image, pair.target, channels);
             const T above_left = dot(gs, at(pair.above_left), channels);
             if constexpr (kBilinear) {
               const T above_right = dot(gs, at(pair.above_right), channels);

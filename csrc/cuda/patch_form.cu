@@ -49,7 +49,7 @@ __global__ void __launch_bounds__(kThreads)
     Pack<T, kWidth> sums{};
     visit_sources<kBilinear>(form, weights, located, list, static_cast<int>(image - list * form.out_frames), y, x,
                              [&](int at, T weight) {
-                               const auto values = load<T, kWidth>(plane + int64_t(at) * form.channels);
+                               const auto values = load<T, kWidth>(pixel_at(plane, at, form.channels));
 #pragma unroll
                                for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
                              });
@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kThreads)
     Pack<T, kWidth> sums{};
     visit_targets<kBilinear>(form, located, bins, plane, static_cast<int>(image - plane * form.frames), y, x,
                              [&](int at, T weight) {
-                               const auto values = load<T, kWidth>(from + int64_t(at) * form.channels);
+                               const auto values = load<T, kWidth>(pixel_at(from, at, form.channels));
 #pragma unroll
                                for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
                              });
@@ -190,29 +190,28 @@ __global__ void __launch_bounds__(kThreads)
     const Query q = query_of(form, static_cast<uint32_t>(index));
     const T* plane = v + list / form.share * form.plane_pixels() * form.channels;
     const T* image = g + list * form.out_pixels() * form.channels;
-    if (locate(form, offsets + 3 * entry, q.t, q.y, q.x, anchor))
+    const bool exists = locate(form, offsets + 3 * entry, q.t, q.y, q.x, anchor);
+    for (int c = lane * kWidth; exists && c < form.channels; c += lanes * kWidth)
       visit_pairs<kBilinear>(form, anchor, q, [&](const Pairing& pair) {
-        for (int c = lane * kWidth; c < form.channels; c += lanes * kWidth) {
-          auto at = [&](int pixel) { return load<T, kWidth>(plane + int64_t(pixel) * form.channels + c); };
-          const auto target = load<T, kWidth>(image + int64_t(pair.target) * form.channels + c);
-          const auto above_left = at(pair.above_left);
-          if constexpr (kBilinear) {
-            const auto above_right = at(pair.above_right);
-            const auto below_left = at(pair.below_left), below_right = at(pair.below_right);
+        auto at = [&](int pixel) { return load<T, kWidth>(pixel_at(plane + c, pixel, form.channels)); };
+        const auto target = load<T, kWidth>(pixel_at(image + c, pair.target, form.channels));
+        const auto above_left = at(pair.above_left);
+        if constexpr (kBilinear) {
+          const auto above_right = at(pair.above_right);
+          const auto below_left = at(pair.below_left), below_right = at(pair.below_right);
 #pragma unroll
-            for (int k = 0; k < kWidth; ++k) {
-              const T across_above = above_right.at[k] - above_left.at[k];
-              const T across_below = below_right.at[k] - below_left.at[k];
-              const T above = above_left.at[k] + anchor.fx * across_above;
-              const T below = below_left.at[k] + anchor.fx * across_below;
-              value += target.at[k] * (above + anchor.fy * (below - above));
-              down += target.at[k] * (below - above);
-              right += target.at[k] * (across_above + anchor.fy * (across_below - across_above));
-            }
-          } else {
-#pragma unroll
-            for (int k = 0; k < kWidth; ++k) value += target.at[k] * above_left.at[k];
+          for (int k = 0; k < kWidth; ++k) {
+            const T across_above = above_right.at[k] - above_left.at[k];
+            const T across_below = below_right.at[k] - below_left.at[k];
+            const T above = above_left.at[k] + anchor.fx * across_above;
+            const T below = below_left.at[k] + anchor.fx * across_below;
+            value += target.at[k] * (above + anchor.fy * (below - above));
+            down += target.at[k] * (below - above);
+            right += target.at[k] * (across_above + anchor.fy * (across_below - across_above));
           }
+        } else {
+#pragma unroll
+          for (int k = 0; k < kWidth; ++k) value += target.at[k] * above_left.at[k];
         }
       });
   }

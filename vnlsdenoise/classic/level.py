@@ -284,9 +284,10 @@ def _chained(window: _Window, index: int, queries: Tensor) -> Tensor:
     if not window.flows:
         return queries[:, None].contiguous()
     # The last frame's forward and the first one's backward flow are never read: their neighbours' stand in.
+    forward, backward = zip(*(fields.unbind() for fields in window.flows), strict=True)
     return ops.chain_flow(
-        [fields[0] for fields in [*window.flows, window.flows[-1]]],
-        [fields[1] for fields in [window.flows[0], *window.flows]],
+        [*forward, forward[-1]],
+        [backward[0], *backward],
         queries,
         frame=index,
         size=(window.guides[0].shape[0], window.guides[0].shape[1]),

@@ -31,18 +31,25 @@ def check_tensor(
         raise ValueError(f"{name} must be on {like.device}, got {tensor.device}")
 
 
-def check_frames(name: str, frames: list[Tensor], dims: str, like: Tensor | None = None) -> None:
-    """Raise unless `frames` is a non-empty list of tensors of one shape, dtype and device."""
+def check_frames(
+    name: str,
+    frames: list[Tensor],
+    dims: str,
+    like: Tensor | None = None,
+    dtypes: tuple[torch.dtype, ...] = FLOATING,
+) -> None:
+    """Raise unless `frames` is a non-empty list of tensors of one shape, one of `dtypes`, and one device."""
     if not isinstance(frames, (list, tuple)) or not frames:
         raise ValueError(f"{name} must be a non-empty list of tensors, one a frame, got {type(frames).__name__}")
     if len(frames) > MAX_FRAMES:
         raise ValueError(f"{name} must hold at most {MAX_FRAMES} frames, got {len(frames)}")
+    check_tensor(f"{name}[0]", frames[0], dims, dtypes)
+    first = frames[0].shape, frames[0].dtype, frames[0].device
     for index, frame in enumerate(frames):
-        check_tensor(f"{name}[{index}]", frame, dims, (frames[0].dtype,) if index else FLOATING, frames[0])
-        if frame.shape != frames[0].shape:
-            raise ValueError(
-                f"{name}[{index}] must have the shape of the first, {list(frames[0].shape)}, got {list(frame.shape)}"
-            )
+        if isinstance(frame, Tensor) and (frame.shape, frame.dtype, frame.device) == first:
+            continue
+        check_tensor(f"{name}[{index}]", frame, dims, (frames[0].dtype,), frames[0])
+        raise ValueError(f"{name}[{index}] must have the shape of the first, {list(first[0])}, got {list(frame.shape)}")
     if like is not None and frames[0].device != like.device:
         raise ValueError(f"{name} must be on {like.device}, got {frames[0].device}")
 

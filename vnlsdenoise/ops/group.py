@@ -160,8 +160,8 @@ def _check_groups(
         raise ValueError(f"patch must be from 1 to {min(MAX_PATCH, height, width)}, got {patch}")
     if len(sums) != len(noisy):
         raise ValueError(f"sums must hold {len(noisy)} frames, got {len(sums)}")
+    check_frames("sums", sums, f"{channels} {height} {width}", queries, (torch.int64,))
     for index, frame_sums in enumerate(sums):
-        check_tensor(f"sums[{index}]", frame_sums, f"{channels} {height} {width}", (torch.int64,), queries)
         if not frame_sums.is_contiguous():
             raise ValueError(f"sums[{index}] must be contiguous: it is added to in place")
     if not 0 <= frame < len(noisy):
