@@ -15,6 +15,10 @@ __host__ __device__ constexpr int square_stride(int k) {
 __host__ __device__ constexpr int padded_pixels(int patch) { return (patch * patch + 15) / 16 * 16; }
 __host__ __device__ constexpr int group_stride(int patch) { return padded_pixels(patch) + 8; }  // halves
 
+// Channels are filtered in sets: the first alone, then the others together.
+__host__ __device__ constexpr int largest_set(int channels) { return channels > 1 ? channels - 1 : 1; }
+__host__ __device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
+
 // Hands out pieces of a block's dynamic shared memory, 16-byte aligned; with a null base it only counts.
 struct SharedLayout {
   unsigned char* base;

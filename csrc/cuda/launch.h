@@ -1,4 +1,4 @@
-// What every CUDA operator does around its launch: select the device, find torch's stream, check the launch.
+// What CUDA operators do around a launch: select the device, find torch's stream, size the blocks, check the launch.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -23,6 +23,17 @@ void launch_on(const Tensor& tensor, Body&& body) {
 
 inline unsigned blocks_for(int64_t work, int64_t per_block) {
   return static_cast<unsigned>((work + per_block - 1) / per_block);
+}
+
+// As many warps a block as a multiprocessor has shared memory for in two blocks, else one and what it asks for.
+template <typename Kernel>
+int warps_that_fit(Kernel kernel, int warp_bytes, int warps) {
+  constexpr int kUnasked = 44 << 10, kMost = 110 << 10;  // the rest is for what kernels declare themselves
+  while (warps > 1 && warps * warp_bytes > kMost) warps /= 2;
+  if (warps * warp_bytes > kUnasked) {
+    STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, warps * warp_bytes));
+  }
+  return warps;
 }
 
 }  // namespace vnls

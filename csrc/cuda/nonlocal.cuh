@@ -117,15 +117,4 @@ __device__ void fill_lists(const NonlocalArgs<T>& a, const NonlocalQuery& query,
   }
 }
 
-// As many warps a block as a multiprocessor has shared memory for in two blocks, else one and what it asks for.
-template <typename Kernel>
-int warps_that_fit(Kernel kernel, int warp_bytes, int warps) {
-  constexpr int kUnasked = 44 << 10, kMost = 110 << 10;  // the rest is for what kernels declare themselves
-  while (warps > 1 && warps * warp_bytes > kMost) warps /= 2;
-  if (warps * warp_bytes > kUnasked) {
-    STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, warps * warp_bytes));
-  }
-  return warps;
-}
-
 }  // namespace vnls

@@ -18,22 +18,11 @@ __host__ __device__ int tile_stride(int across) { return across + kWarp; }
 
 __host__ __device__ int tile_floats(int side, int patch) { return (side + patch - 1) * tile_stride(side); }
 
-template <int kWide>
-__device__ void load_wide(const float* from, float (&to)[kWide]) {
-  if constexpr (kWide == 4) {
-    const float4 v = *reinterpret_cast<const float4*>(from);
-    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-  } else if constexpr (kWide == 2) {
-    const float2 v = *reinterpret_cast<const float2*>(from);
-    to[0] = v.x, to[1] = v.y;
-  } else {
-    to[0] = *from;
-  }
-}
+// Row stride of the staged query: every row can be read four samples at a time.
+__host__ __device__ constexpr int query_stride(int patch) { return (patch + 3) / 4 * 4; }
 
 template <int kSlots, int kPatch>
 __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ SearchArgs<float> a, int warp_floats) {
-  constexpr int kWide = kPatch == 0 ? 1 : (kPatch % 4 == 0 ? 4 : 2);
   extern __shared__ float4 search_shared[];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int64_t n = blockIdx.x * int64_t(blockDim.x / kWarp) + warp;
@@ -41,10 +30,11 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
   const int p = kPatch ? kPatch : a.patch;
   // The query first: wide loads need its alignment.
   float* query = reinterpret_cast<float*>(search_shared) + warp * warp_floats;
-  float* tile = query + p * p;
+  const int query_row = query_stride(p);
+  float* tile = query + p * query_row;
   const Point at = clamp_query(a.queries + 2 * n, p, a.height, a.width);
   const float* own = a.guide.data[a.own] + int64_t(at.y) * a.width + at.x;
-  for (int i = lane; i < p * p; i += kWarp) query[i] = own[int64_t(i / p) * a.width + i % p];
+  for (int i = lane; i < p * p; i += kWarp) query[i / p * query_row + i % p] = own[int64_t(i / p) * a.width + i % p];
 
   Nearest<float, kSlots> nearest;
   nearest.clear();
@@ -73,11 +63,13 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
 #pragma unroll
         for (int dy = 0; dy < p; ++dy) {
 #pragma unroll
-          for (int dx = 0; dx < p; dx += kWide) {
-            float wanted[kWide];  // the same for all lanes: as few loads as there can be
-            load_wide<kWide>(query + dy * p + dx, wanted);
+          for (int dx = 0; dx < p; dx += 4) {
+            // The same for all lanes: as few loads as there can be.
+            const float4 four = *reinterpret_cast<const float4*>(query + dy * query_row + dx);
+            const float wanted[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
-            for (int w = 0; w < kWide; ++w) {
+            for (int w = 0; w < 4; ++w) {
+              if (dx + w >= p) break;
               const float difference = candidate[dy * stride + dx + w] - wanted[w];
               sum = fmaf(difference, difference, sum);
             }
@@ -114,20 +106,28 @@ __global__ void __launch_bounds__(128) search_kernel(const __grid_constant__ Sea
 
 template <int kSlots, int kPatch>
 void launch_search(const SearchArgs<float>& a, cudaStream_t stream) {
-  const int floats = tile_floats(a.side > a.side_other ? a.side : a.side_other, a.patch) + a.patch * a.patch;
-  const int warp_floats = (floats + 3) / 4 * 4;
+  const int side = a.side > a.side_other ? a.side : a.side_other;
+  const int warp_floats = (tile_floats(side, a.patch) + a.patch * query_stride(a.patch) + 3) / 4 * 4;
   const int bytes = warp_floats * static_cast<int>(sizeof(float));
-  int warps = 4;
-  while (warps > 1 && warps * bytes > (48 << 10)) warps /= 2;
-  if (warps * bytes > (48 << 10)) {
-    STD_CUDA_CHECK(cudaFuncSetAttribute(search_kernel<kSlots, kPatch>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                        warps * bytes));
-  }
+  const int warps = warps_that_fit(search_kernel<kSlots, kPatch>, bytes, 4);
   search_kernel<kSlots, kPatch><<<blocks_for(a.count, warps), warps * kWarp, warps * bytes, stream>>>(a, warp_floats);
 }
 
+// The patches of the presets; those under 8 are matched in step 2 alone, by short lists.
 template <int kSlots>
 void launch_patch(const SearchArgs<float>& a, cudaStream_t stream) {
+  if constexpr (kSlots == 1) {
+    switch (a.patch) {
+      case 4:
+        return launch_search<1, 4>(a, stream);
+      case 5:
+        return launch_search<1, 5>(a, stream);
+      case 6:
+        return launch_search<1, 6>(a, stream);
+      case 7:
+        return launch_search<1, 7>(a, stream);
+    }
+  }
   switch (a.patch) {
     case 8:
       return launch_search<kSlots, 8>(a, stream);

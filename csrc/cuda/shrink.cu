@@ -11,22 +11,25 @@ using namespace vnls;
 template <int K>
 struct Shared {
   Places places;
-  __half* rows;                      // [2, K, group stride] centred patches of the set's channels
-  float *mean, *spectrum, *between;  // [2, padded]; spectrum ends as the change of the mean
-  float* gram;                       // [K, K + 4]
+  __half* rows;                      // [set, K, group stride] centred patches of the set at hand
+  float *mean, *spectrum, *between;  // [set, padded]; spectrum ends as the change of the mean
   float* published;                  // [2, K]
-  __half *inverse, *gain;            // [K, square stride]; gain twice
+  __half* inverse;                   // [K, square stride]
+  unsigned char* square;             // the two that follow, the second after the first
+  float* gram;                       // [K, K + 4]
+  __half* gain;                      // [2, K, square stride]
 
-  __host__ __device__ Shared(SharedLayout& s, int patch)
+  __host__ __device__ Shared(SharedLayout& s, int patch, int channels)
       : places(s, K, patch),
-        rows(s.take<__half>(2 * K * group_stride(patch))),
-        mean(s.take<float>(2 * padded_pixels(patch))),
-        spectrum(s.take<float>(2 * padded_pixels(patch))),
-        between(s.take<float>(2 * padded_pixels(patch))),
-        gram(s.take<float>(K * (K + 4))),
+        rows(s.take<__half>(largest_set(channels) * K * group_stride(patch))),
+        mean(s.take<float>(largest_set(channels) * padded_pixels(patch))),
+        spectrum(s.take<float>(largest_set(channels) * padded_pixels(patch))),
+        between(s.take<float>(largest_set(channels) * padded_pixels(patch))),
         published(s.take<float>(2 * K)),
         inverse(s.take<__half>(K * square_stride(K))),
-        gain(s.take<__half>(2 * K * square_stride(K))) {}
+        square(s.take<unsigned char>(larger(4 * K * (K + 4), 2 * 2 * K * square_stride(K)))),
+        gram(reinterpret_cast<float*>(square)),
+        gain(reinterpret_cast<__half*>(square)) {}
 };
 
 // The change of the group means, into `spectrum`, by a hard threshold of their DCT, DC kept.
@@ -44,12 +47,15 @@ __device__ void threshold_means(const Shared<K>& s, int p, int count, float thre
   mean_changes(p, count, s.spectrum, s.mean);
 }
 
+// Of a multiprocessor: as many as shared memory allows for the patches of the presets.
+constexpr int blocks_wanted(int K) { return K == 64 ? 4 : K == 48 ? 6 : 14; }
+
 template <int K>
-__global__ void __launch_bounds__(2 * K)
+__global__ void __launch_bounds__(2 * K, blocks_wanted(K))
     shrink_kernel(const __grid_constant__ GroupArgs a, const __grid_constant__ ShrinkParameters parameters) {
   extern __shared__ __align__(16) unsigned char memory[];
   SharedLayout layout{memory};
-  const Shared<K> s(layout, a.patch);
+  const Shared<K> s(layout, a.patch, a.channels);
   constexpr int kStride = square_stride(K), kGram = K + 4;
   const int lane = threadIdx.x % 32, first_row = threadIdx.x / 32 * 16;
   const int p = a.patch, d = p * p, padded = padded_pixels(p), stride = group_stride(p);
@@ -124,7 +130,7 @@ __global__ void __launch_bounds__(2 * K)
 template <int K>
 void launch_shrink(const GroupArgs& a, const ShrinkParameters& parameters, cudaStream_t stream) {
   SharedLayout layout{nullptr};
-  Shared<K>(layout, a.patch);
+  Shared<K>(layout, a.patch, a.channels);
   const int bytes = static_cast<int>(layout.used);
   STD_CUDA_CHECK(cudaFuncSetAttribute(shrink_kernel<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
   shrink_kernel<K><<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);

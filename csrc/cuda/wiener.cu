@@ -39,9 +39,6 @@ struct Shared {
         mean_gain(s.take<float>(2)),
         square{s.take<__half>(K * square_stride(K)), s.take<__half>(K * square_stride(K))},
         left(s.take<__half>(K * square_stride(K))) {}
-
-  static __host__ __device__ int largest_set(int channels) { return channels > 1 ? channels - 1 : 1; }
-  static __host__ __device__ int larger(int a, int b) { return a > b ? a : b; }
 };
 
 // The DCT of the basic means, and how far the noisy mean's DC is to be trusted, against the basic's, by the content of
