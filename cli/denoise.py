@@ -155,6 +155,13 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     help="How to take damaged frames.",
 )
 @click.option(
+    "--decoder",
+    type=click.Choice(["cpu", "gpu"]),
+    default="cpu",
+    show_default=True,
+    help="Decode on the CPU, or on the GPU, which leaves the CPU to the encoder but does not notice damage in frames.",
+)
+@click.option(
     "--progress",
     type=click.Choice(["auto", "bar", "lines", "json", "none"]),
     default="auto",

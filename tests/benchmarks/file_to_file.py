@@ -32,6 +32,7 @@ from vnlsdenoise.planes import tensors_to_planes
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.open import open_reader
 from vnlsdenoise.video.pixels import layout_of, pack
+from vnlsdenoise.video.read import Decoder
 from vnlsdenoise.video.write import VideoWriter
 
 PARTS = ("decode", "denoise", "encode")
@@ -57,15 +58,15 @@ def seconds(work: Callable[[], Any]) -> tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - start_cpu
 
 
-def parts_and_whole(source: Path, folder: Path, preset: str, device: str) -> dict[str, Any]:
+def parts_and_whole(source: Path, folder: Path, preset: str, device: str, decoder: Decoder) -> dict[str, Any]:
     """Seconds, and CPU seconds, of every part alone and of a whole run."""
     output = folder / f"{preset}.mp4"
-    plan = make_plan(Request(source, output, device=device, preset=preset))
+    plan = make_plan(Request(source, output, device=device, preset=preset, decoder=decoder))
     assert plan.settings is not None and plan.encoder is not None
     settings, encoder = plan.settings, plan.encoder
 
     def frames() -> Iterator[Frame]:
-        yield from open_reader(source, "error", "conceal")
+        yield from open_reader(source, decoder=decoder)
 
     recorded: list[Frame] = []
     denoised: list[Frame] = []
@@ -96,20 +97,22 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", default="1080p", choices=list(SIZES))
     parser.add_argument("--presets", default="fast,balanced,best")
+    parser.add_argument("--decoder", default="cpu", choices=["cpu", "gpu"])
     parser.add_argument("--frames", type=int, default=600)
     parser.add_argument("--json", help="write the figures here too")
     options = parser.parse_args()
     name = device_name(options.device)
-    report: dict[str, Any] = {"device": name, "torch": torch.__version__, "size": options.size, "presets": {}}
-    print(f"{name}, torch {torch.__version__}, {options.size}, {options.frames} frames")
+    report: dict[str, Any] = {"device": name, "torch": torch.__version__, "size": options.size}
+    report |= {"decoder": options.decoder, "frames": options.frames, "presets": {}}
+    print(f"{name}, torch {torch.__version__}, {options.size}, {options.frames} frames, decoder {options.decoder}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         first, source = folder / "first.mp4", folder / "source.mp4"
         make_clip(first, SIZES[options.size], 20, options.device)
         make_clip(source, SIZES[options.size], options.frames, options.device)
         for preset in options.presets.split(","):
-            parts_and_whole(first, folder, preset, options.device)
-            times = report["presets"][preset] = parts_and_whole(source, folder, preset, options.device)
+            parts_and_whole(first, folder, preset, options.device, options.decoder)
+            times = report["presets"][preset] = parts_and_whole(source, folder, preset, options.device, options.decoder)
             rates = ", ".join(
                 f"{part} {options.frames / wall:.1f} ({1e3 * times['cpu_seconds'][part] / options.frames:.1f})"
                 for part, wall in times["seconds"].items()

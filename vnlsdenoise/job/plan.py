@@ -11,7 +11,7 @@ from vnlsdenoise.video.encoders import EncoderChoice, Encoding, choose
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.open import Reader, open_reader
 from vnlsdenoise.video.probe import VideoInfo
-from vnlsdenoise.video.read import Interlaced
+from vnlsdenoise.video.read import Decoder, Interlaced
 from vnlsdenoise.video.sequences import IMAGE_ENDINGS, image_names, is_sequence
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Request:
     duplicates: Literal["auto", "off"] = "auto"
     interlaced: Interlaced = "error"
     on_damage: Literal["conceal", "fail"] = "conceal"
+    decoder: Decoder = "cpu"
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
     """
     if request.output is not None:
         check_output(request.input, request.output)
-    reader = open_reader(request.input, request.interlaced, request.on_damage)
+    reader = open_reader(request.input, request.interlaced, request.on_damage, request.decoder)
     encoder = None
     if request.output is not None and not writes_images(request.output):
         encoder = choose(request.output, reader.info, request.encoding)

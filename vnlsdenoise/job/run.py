@@ -135,7 +135,8 @@ def _pump(
     opened: Callable[["Scene"], None] | None,
 ) -> Report:
     """Decode in one thread, denoise in this one, encode in a third; the first error of any stops all and is raised."""
-    reader = open_reader(plan.request.input, plan.request.interlaced, plan.request.on_damage)
+    request = plan.request
+    reader = open_reader(request.input, request.interlaced, request.on_damage, request.decoder)
     stop = threading.Event()
     decoded, finished = _Belt(stop), _Belt(stop)
     errors: list[BaseException] = []

@@ -3,16 +3,22 @@
 from pathlib import Path
 from typing import Literal
 
-from vnlsdenoise.video.read import Interlaced, VideoReader
+from vnlsdenoise.errors import UsageError
+from vnlsdenoise.video.read import Decoder, Interlaced, VideoReader
 from vnlsdenoise.video.sequences import SequenceReader, is_sequence
 
 Reader = VideoReader | SequenceReader
 
 
 def open_reader(
-    path: Path, interlaced: Interlaced = "error", on_damage: Literal["conceal", "fail"] = "conceal"
+    path: Path,
+    interlaced: Interlaced = "error",
+    on_damage: Literal["conceal", "fail"] = "conceal",
+    decoder: Decoder = "cpu",
 ) -> Reader:
     """A reader of a video file or of an image sequence (folder, pattern or glob); raises InputError."""
-    if is_sequence(path):
-        return SequenceReader(path)
-    return VideoReader(path, interlaced, on_damage)
+    if not is_sequence(path):
+        return VideoReader(path, interlaced, on_damage, decoder)
+    if decoder == "gpu":
+        raise UsageError(f"input {path} is images, which no GPU decodes; use --decoder cpu")
+    return SequenceReader(path)

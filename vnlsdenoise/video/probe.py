@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vnlsdenoise.errors import InputError
+from vnlsdenoise.errors import DeviceError, InputError
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.pixels import layout_of
 
@@ -121,10 +122,11 @@ class VideoInfo:
         }
 
 
-def open_input(path: Path, whole: bool = False) -> InputContainer:
+def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputContainer:
     """Open a container for reading, bounded against bombs; raises InputError with the cause.
 
-    whole: also give the packets that an edit list of MP4 and MOV cuts off at the ends.
+    whole: also give the packets that an edit list of MP4 and MOV cuts off at the ends. gpu: decode on the GPU, or raise
+    DeviceError.
     """
     try:
         if not path.exists():
@@ -145,10 +147,16 @@ def open_input(path: Path, whole: bool = False) -> InputContainer:
             options={"max_pixels": str(MAX_PIXELS)},
             container_options=options,
             metadata_errors="replace",
+            hwaccel=HWAccel("cuda", allow_software_fallback=False) if gpu else None,
         )
     except InputError:
         raise
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError, NotImplementedError) as error:
+        if gpu:
+            raise DeviceError(
+                f"no GPU decodes {path} here; {error}; use --decoder cpu, "
+                "or a GPU with NVDEC, its driver, and a codec that it knows"
+            ) from error
         raise InputError(f"cannot open {path}; {_cause(path, error)}") from error
     names = set(container.format.name.split(","))
     if names & _REFUSED_FORMATS:

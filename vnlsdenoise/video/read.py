@@ -12,13 +12,14 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vnlsdenoise.errors import InputError
+from vnlsdenoise.errors import DeviceError, InputError
 from vnlsdenoise.video.frame import Frame
-from vnlsdenoise.video.pixels import unpack
+from vnlsdenoise.video.pixels import layout_of, unpack
 from vnlsdenoise.video.probe import VideoInfo, main_video, open_input, probe
 
 Interlaced = Literal["error", "fields", "ignore"]
 """What to do with frames of two fields."""
+Decoder = Literal["cpu", "gpu"]
 MAX_FAILURES_IN_A_ROW = 32
 """So many undecodable packets without one good frame between them end the run."""
 _LINEAR_LIMIT = 64
@@ -57,12 +58,15 @@ class VideoReader:
     interlaced: "error" raises InputError at the first interlaced frame; "ignore" and "fields" take frames as they are,
     the latter for those who split them (`video.fields`).
     on_damage: "conceal" repeats the last good frame for a damaged one and counts it in `damage`; "fail" raises.
+    decoder: "gpu" decodes on an NVIDIA GPU or raises DeviceError. The samples are the same; damage within a frame goes
+    unnoticed there.
     `warnings` fills while iterating. Alpha travels in `Frame.extra["alpha"]` as a plane of the luma's shape.
     """
 
     path: Path
     interlaced: Interlaced = "error"
     on_damage: Literal["conceal", "fail"] = "conceal"
+    decoder: Decoder = "cpu"
     damage: Damage = field(default_factory=Damage)
     warnings: list[str] = field(default_factory=list)
 
@@ -81,7 +85,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         clock = _Clock(self)
         good: Frame | None = None
-        with open_input(self.path) as container:
+        with open_input(self.path, gpu=self.decoder == "gpu") as container:
             stream = main_video(container, self.path)
             stream.thread_type = "AUTO"
             for decoded, pts in self._decode(container, stream):
@@ -104,7 +108,9 @@ class VideoReader:
         if decoded.interlaced_frame:
             self._refuse_interlaced()
         shape = self.info.format
-        if (decoded.width, decoded.height) != (shape.width, shape.height) or decoded.format.name != self.info.pix_fmt:
+        # A GPU gives the samples in an order of its own (nv12, p010le).
+        same = decoded.format.name == self.info.pix_fmt or self.decoder == "gpu"
+        if not same or layout_of(decoded.format.name).plane_format(decoded.width, decoded.height) != shape:
             raise InputError(
                 f"{self.path} changes from {shape.width}x{shape.height} {self.info.pix_fmt} "
                 f"to {decoded.width}x{decoded.height} {decoded.format.name} at {decoded.time} s; "
@@ -124,6 +130,7 @@ class VideoReader:
         """Decoded frames with their pts; (None, pts) stands where a refused packet should have given a frame."""
         waiting: list[int] = []
         owed = in_a_row = 0
+        any_frame = False
         ends = _Ends(stream)
         for packet in container.demux():
             ends.saw(packet)
@@ -136,6 +143,11 @@ class VideoReader:
             except av.FFmpegError as error:
                 if isinstance(error, av.error.EOFError):
                     continue
+                if self.decoder == "gpu" and not any_frame:
+                    raise DeviceError(
+                        f"the GPU does not decode {self.path} ({self.info.codec}, {self.info.pix_fmt}); {error}; "
+                        "use --decoder cpu"
+                    ) from error
                 self.damage.undecodable += 1
                 owed, in_a_row = owed + 1, in_a_row + 1
                 self._fail_on_damage(f"the packet at {_seconds(packet.pts, stream)} does not decode")
@@ -146,7 +158,7 @@ class VideoReader:
                     ) from error
                 continue
             for frame in frames:
-                in_a_row = 0
+                in_a_row, any_frame = 0, True
                 while waiting and frame.pts is not None and waiting[0] <= frame.pts:
                     pts = heapq.heappop(waiting)
                     if pts < frame.pts and owed:
