@@ -214,7 +214,7 @@ def test_measuring_noise_stays_under_the_prediction(shape, seed):
         frames = [cv2.blur(frame, (3, 3)) for frame in frames]  # correlated
 
     def measure():
-        measure_noise(frames, lambda frame: [torch.from_numpy(frame).float()], 1, 255)
+        measure_noise(frames, lambda frame: [torch.from_numpy(frame).float()], layout, 255)
 
     assert _allocated_at_most(measure) <= budget._measuring(layout)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH
 from vnlsdenoise.classic.planar import PlanarDenoiser, tvl1_motion, untouched
 from vnlsdenoise.classic.presets import Preset
-from vnlsdenoise.noise import NoiseModel, measure_plane
+from vnlsdenoise.noise import NoiseModel, PlaneNoise, measure_plane
 from vnlsdenoise.video.frame import PlaneFormat
 
 LONGEST_REPEAT = 64  # a frame repeated more often ends the wait of those before it
@@ -33,21 +33,29 @@ class Scene:
 
 
 def measure_noise(
-    frames: Sequence[F], planes: Callable[[F], list[Tensor]], count: int, peak: float, *, white: bool = False
+    frames: Sequence[F],
+    planes: Callable[[F], list[Tensor]],
+    layout: PlaneFormat,
+    peak: float,
+    *,
+    white: bool = False,
+    apart: bool = False,
 ) -> NoiseModel:
-    """The noise of every plane of some frames of one scene; white: as one deviation a plane, whatever is found.
+    """The noise of every plane of some frames; white: as one deviation a plane, whatever is found.
 
-    planes: makes tensors of a frame's `count` planes. Of all frames one plane at a time is on the device.
+    apart: the frames do not follow each other, as those of a scene do.
+    planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
     """
-    measured = []
-    for index in range(count):
+    measured: list[PlaneNoise] = []
+    for index in range(len(layout.plane_shapes)):
         stack = torch.empty(0)
         for number, frame in enumerate(frames):
             plane = planes(frame)[index]
             if number == 0:
                 stack = plane.new_empty((len(frames), *plane.shape))
             stack[number] = plane
-        measured.append(measure_plane(stack, peak=peak, white=white))
+        luma = measured[0] if index and layout.family == "yuv" else None
+        measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, apart=apart))
     return NoiseModel(tuple(measured))
 
 
@@ -156,7 +164,7 @@ class SceneDenoiser(Generic[F]):
         waiting, self._buffer = self._buffer, []
         noise = self._given
         if noise is None:
-            noise = measure_noise(waiting, self._planes, len(self._strength), self._peak, white=self._white)
+            noise = measure_noise(waiting, self._planes, self._layout, self._peak, white=self._white)
         held = len(waiting) + sum(map(len, self._repeats))
         if self._begins or self.scenes[-1].noise != noise:
             self.scenes.append(Scene(self._seen - held, 0, noise))

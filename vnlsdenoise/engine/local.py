@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import tee
 
 import torch
+from torch import Tensor
 
 from vnlsdenoise import _library
 from vnlsdenoise.budget import plan_memory
@@ -53,11 +54,14 @@ def resolve_device(name: str) -> str:
 def estimate_noise(
     frames: Sequence[Frame], format: PlaneFormat, device: str, *, white: bool = False, fields: bool = False
 ) -> NoiseModel:
-    """The noise of every plane, in native code values, from a few frames; fields: they are interlaced."""
+    """The noise of every plane, in native code values, from a few frames of a video; fields: they are interlaced."""
     if fields:
-        frames = [field for frame in frames for field in split_fields(frame)]
-    count = len(format.plane_shapes)
-    return measure_noise(frames, lambda frame: planes_to_tensors(frame.planes, device), count, format.peak, white=white)
+        format, frames = field_format(format), [field for frame in frames for field in split_fields(frame)]
+
+    def planes(frame: Frame) -> list[Tensor]:
+        return planes_to_tensors(frame.planes, device)
+
+    return measure_noise(frames, planes, format, format.peak, white=white, apart=True)
 
 
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
@@ -138,7 +142,7 @@ def _denoise_frames(
     # The device goes on with the next frames while a finished one is copied to the host.
     most_leaving = 0 if device == "cpu" else _LEAVING
 
-    def finished(results: Iterator[list[torch.Tensor]]) -> Iterator[Frame]:
+    def finished(results: Iterator[list[Tensor]]) -> Iterator[Frame]:
         for planes in results:
             frame = waiting.popleft()
             if settings.keep_grain:

@@ -21,17 +21,18 @@ GAUSSIAN_MAD = 0.6744897501960817  # median of |x| for x ~ N(0, 1)
 def cut_blocks(frame: Tensor) -> Tensor:
     """[H, W] -> [N, 64]: overlapping blocks on a grid; a frame under 8x8 is mirrored."""
     frame = pad_by_reflection(frame, SIDE, SIDE)
-    stride = _stride(*frame.shape)
+    stride = block_stride(*frame.shape)
     return frame.unfold(0, SIDE, stride).unfold(1, SIDE, stride).reshape(-1, SIDE * SIDE)
 
 
 def block_samples(height: int, width: int) -> int:
     """Samples of all blocks that `cut_blocks` makes of a frame, at most."""
-    stride = _stride(height, width)
+    stride = block_stride(height, width)
     return (height // stride + 1) * (width // stride + 1) * SIDE * SIDE
 
 
-def _stride(height: int, width: int) -> int:
+def block_stride(height: int, width: int) -> int:
+    """Of the grid of `cut_blocks`."""
     # Odd, so that blocks lie at every phase to the grid of whatever codec the video has been through.
     return max(3, math.ceil(math.sqrt(height * width / _BLOCKS_A_FRAME)) | 1)
 

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,11 +23,21 @@ _MOST_GROWTH = 1 / 6
 _FLOOR = 1 / 256  # of the mean variance: what lies below holds nothing that dividing by it could bring back
 
 
-def measure_spectrum(frames: Iterable[tuple[Tensor, Tensor]], peak: float) -> tuple[Spectrum, float]:
-    """The spectrum of the noise of a plane, and its deviation in the units given.
+class Told(NamedTuple):
+    """spectrum, deviation in the units given: empty and 1 unless the noise is correlated.
 
-    frames: each as samples [H, W] and as the same in units of their noise; taken one by one. White noise gives an empty
-    spectrum and 1.
+    fall: how many times the variance at middle frequencies is that at high ones.
+    """
+
+    spectrum: Spectrum
+    deviation: float
+    fall: float
+
+
+def measure_spectrum(frames: Iterable[tuple[Tensor, Tensor]], peak: float) -> Told:
+    """The spectrum of the noise of a plane.
+
+    frames: each as samples [H, W] and as the same in units of their noise; taken one by one.
     """
     # Blocks are chosen by one half of the frequencies and measured on the other: u + v even, u + v odd. The two are
     # uncorrelated in any noise that looks the same in a mirror, so that the choice does not lower what is measured.
@@ -57,13 +68,13 @@ def _quiet(frame: Tensor, unit: Tensor, peak: float) -> Tensor:
     return cutting.spectrum_of(cutting.cut_blocks(unit)[cutting.worth_measuring(cutting.cut_blocks(frame), peak)])
 
 
-def _told(variance: Tensor, quiet: Tensor) -> tuple[Spectrum, float]:
+def _told(variance: Tensor, quiet: Tensor) -> Told:
     sums = cutting.frequency_sums(variance.device)
     high = float(variance[cutting.measures_noise(sums)].mean())
     middle = float(variance[(sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])].median())
     wider = float(quiet[(sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])].median())
     if not middle > _LEAST_FALL * high > 0 or wider / middle - 1 > _MOST_GROWTH * middle / high:
-        return (), 1.0
+        return Told((), 1.0, middle / high if high > 0 else 1.0)
     # Brightness is no noise, and slopes pass for noise at the two frequencies beside it.
     table = variance.clone().view(8, 8)
     around = (table[1, 1] + table[0, 2] + table[2, 0]) / 3
@@ -72,4 +83,4 @@ def _told(variance: Tensor, quiet: Tensor) -> tuple[Spectrum, float]:
     mean = table.mean()
     table = (table / mean).clamp_min(_FLOOR)
     table /= table.mean()
-    return tuple(round(float(value), 6) for value in table.flatten()), float(mean) ** 0.5
+    return Told(tuple(round(float(value), 6) for value in table.flatten()), float(mean) ** 0.5, middle / high)

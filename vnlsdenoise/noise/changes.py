@@ -1,0 +1,67 @@
+"""The noise that a codec has left: little of it at high frequencies, and what changes from frame to frame at low ones.
+
+Quantisation takes the high frequencies of noise away first, those that noise is measured on otherwise; at low ones
+texture is in the way. But texture moves, and is found again in the next frame, and noise is not.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vnlsdenoise.noise import blocks as cutting
+
+_REACH = 3  # of the motion that is looked for, in samples of half the resolution
+_SHARE = 0.06  # of the blocks of a frame: the quietest
+_MOST = 256  # blocks a frame
+_BAND = (2, 9)  # sums u + v of the frequencies that are compared
+
+
+class Changes:
+    """Adds up what changes between neighbouring frames of a plane."""
+
+    def __init__(self, peak: float) -> None:
+        self._peak = peak
+        self._before: Tensor | None = None
+        self._found: list[float] = []
+
+    def add(self, frame: Tensor) -> None:
+        """The next frame, [H, W]."""
+        if min(frame.shape) < 2 * (cutting.SIDE + 2 * _REACH):
+            return
+        now = functional.avg_pool2d(frame[None, None], 2)[0, 0]
+        before, self._before = self._before, now
+        if before is not None:
+            self._found.append(_change(before, now, self._peak))
+
+    def deviation(self) -> float:
+        """Of the noise at low frequencies; 0 where there was no pair of frames to tell."""
+        # Frames that a codec has repeated do not say that there is no noise.
+        found = sorted(value for value in self._found if value > 0)
+        return found[len(found) // 2] if found else 0.0
+
+
+def _change(frame: Tensor, following: Tensor, peak: float) -> float:
+    """Deviation of what quiet blocks of one frame leave of their best matches in the next, over sqrt(2)."""
+    sums = cutting.frequency_sums(frame.device)
+    band = (sums >= _BAND[0]) & (sums <= _BAND[1])
+    # Blocks and matches are chosen by one half of the frequencies and compared by the other, as in `spectrum`.
+    chosen_by, measured_by = band & (sums % 2 == 1), band & (sums % 2 == 0)
+    inner = frame[_REACH:-_REACH, _REACH:-_REACH]
+    grid, stride = cutting.cut_blocks(inner), cutting.block_stride(*inner.shape)
+    worth = cutting.worth_measuring(grid, peak).nonzero()[:, 0]
+    texture = (cutting.spectrum_of(grid[worth])[:, chosen_by] ** 2).mean(1)
+    count = min(_MOST, math.ceil(_SHARE * len(worth)))
+    quiet = worth[texture.topk(count, largest=False).indices]
+    across = (inner.shape[1] - cutting.SIDE) // stride + 1
+    y, x = quiet // across * stride, quiet % across * stride
+    moves = torch.arange(2 * _REACH + 1, device=frame.device)
+    down, right = (m.flatten() for m in torch.meshgrid(moves, moves, indexing="ij"))
+    places = following.unfold(0, cutting.SIDE, 1).unfold(1, cutting.SIDE, 1)
+    candidates = places[y[:, None] + down, x[:, None] + right].flatten(2)
+    left = cutting.spectrum_of(candidates - grid[quiet][:, None])
+    best = (left[..., chosen_by] ** 2).sum(-1).argmin(1)
+    changed = left[torch.arange(count, device=frame.device), best][:, measured_by]
+    # The mean of four samples has half their noise.
+    return 2 * changed.abs().median().item() / cutting.GAUSSIAN_MAD / math.sqrt(2)
