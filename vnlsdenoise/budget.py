@@ -122,7 +122,7 @@ def _measuring(layout: PlaneFormat) -> int:
     """What is on the device while the noise of a scene is measured, plane by plane."""
     samples = [height * width for height, width in layout.plane_shapes]
     blocks = max(block_samples(height, width) for height, width in layout.plane_shapes)
-    planes = MEASURED_FRAMES * max(samples) + sum(samples)
+    planes = MEASURED_FRAMES * max(samples) + 3 * sum(samples)  # those of all frames; of one as it is and in units
     return _FLOAT * (planes + (STABILISE_WORK + 2) * max(samples) + _BLOCK_COPIES * blocks)
 
 

@@ -21,8 +21,10 @@ from quality import Video, load, psnr
 from torch import Tensor
 
 import vnlsdenoise
+from vnlsdenoise.classic.scenewise import measure_noise
 from vnlsdenoise.noise import NoiseModel, estimate_sigma, synthesis
-from vnlsdenoise.noise.estimate import measure_intensities, measure_plane
+from vnlsdenoise.noise.estimate import measure_intensities
+from vnlsdenoise.video.frame import PlaneFormat
 
 PEAK = 255.0
 
@@ -119,7 +121,8 @@ def main() -> None:
                 continue
             white = NoiseModel.of_sigma(estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3))
             curve = NoiseModel(tuple(measure_intensities(noisy[:, c], peak=PEAK) for c in range(3)))
-            everything = NoiseModel(tuple(measure_plane(noisy[:, c], peak=PEAK) for c in range(3)))
+            layout = PlaneFormat("rgb", noisy.shape[-1], noisy.shape[-2], 8)
+            everything = measure_noise(list(noisy), list, layout, PEAK)
             models = {"white": white, "curve": curve, "everything": everything}
             restored = {m: psnr(denoised(noisy, m, options.preset, options.device), clean) for m in {*models.values()}}
             figures = {"noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean)}

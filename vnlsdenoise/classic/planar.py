@@ -46,6 +46,12 @@ def untouched(noise: NoiseModel, peak: float) -> list[bool]:
     return [sigma < SMALLEST_SIGMA * peak for sigma in noise.sigma]
 
 
+def stabilisers_of(noise: NoiseModel, peak: float, family: str) -> list[Stabiliser]:
+    """What takes every plane to units of its noise, and back."""
+    floor = max(SMALLEST_SIGMA * peak, max(noise.sigma) * _LEAST_SHARE[family])
+    return [Stabiliser(plane, peak, floor) for plane in noise.planes]
+
+
 def tvl1_motion(pages: int | None) -> Callable[[float], Motion]:
     """What makes the flow estimators of a video: quick ones, or thrifty ones where device memory has a ceiling."""
     if pages is not None:
@@ -81,15 +87,18 @@ class PlanarDenoiser:
             raise ValueError(f"noise must be of {len(layout.plane_shapes)} planes, got {len(noise.planes)}")
         self._layout = layout
         self._untouched = untouched(noise, peak)
-        floor = max(SMALLEST_SIGMA * peak, max(noise.sigma) * _LEAST_SHARE[layout.family])
-        self._stabilisers = [Stabiliser(plane, peak, floor) for plane in noise.planes]
+        self._stabilisers = stabilisers_of(noise, peak, layout.family)
         self._whiteners = [Whitener(plane.spectrum) for plane in noise.planes]
         self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
         motion = motion or tvl1_motion(pages)
         height, width = padded_size(layout.height, layout.width)
+        # Of the opponent channels, which R, G and B alone become.
+        self._deviations = noise.opponent or (1.0,) * 3
         # The opponent luma of R, G and B is their sum over sqrt(3).
         lumas = [s.range for s in self._stabilisers] if layout.family == "rgb" else [self._stabilisers[0].range]
         to_bytes = 255 * len(lumas) ** 0.5 / sum(lumas)
+        if layout.family == "rgb":
+            to_bytes *= self._deviations[0]
         subsampling = (layout.chroma_y, layout.chroma_x)
         self._subsampled = subsampling == (1, 1)
         self._pager = Pager(pages)
@@ -144,7 +153,7 @@ class PlanarDenoiser:
         units = [s.forward(plane) for plane, s in zip(planes, self._stabilisers, strict=True)]
         units = [w.forward(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         if self._layout.family == "rgb":
-            units = opponent_from_rgb(units)
+            units = [u / d for u, d in zip(opponent_from_rgb(units), self._deviations, strict=True)]
         if self._beside is not None:
             luma, *chroma = units
             return pad_by_reflection(luma[None], height, width), self._with_halved_luma(luma, chroma)
@@ -190,7 +199,7 @@ class PlanarDenoiser:
             units += others.pop(0)[-2:]
         units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]
         if self._layout.family == "rgb":
-            units = rgb_from_opponent(units)
+            units = rgb_from_opponent([u * d for u, d in zip(units, self._deviations, strict=True)])
         units = [w.back(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         planes = [s.back(unit) for unit, s in zip(units, self._stabilisers, strict=True)]
         return [plane if original is None else others.pop(0) for plane, original in zip(planes, originals, strict=True)]

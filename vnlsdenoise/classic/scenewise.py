@@ -9,13 +9,18 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH
-from vnlsdenoise.classic.planar import PlanarDenoiser, tvl1_motion, untouched
+from vnlsdenoise.classic.planar import PlanarDenoiser, stabilisers_of, tvl1_motion, untouched
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.noise import NoiseModel, PlaneNoise, measure_plane
+from vnlsdenoise.planes import opponent_from_rgb
 from vnlsdenoise.video.frame import PlaneFormat
 
 LONGEST_REPEAT = 64  # a frame repeated more often ends the wait of those before it
 MEASURED_FRAMES = 12  # of a scene, that its noise is measured on; they wait as they came, off the device
+# Ratio of the largest to the least deviation of the opponent channels: independent noise of R, G and B, clipped too,
+# makes at most 1.2 of it. Noise of less than so much of the peak may be texture, which is the same in all three.
+_DEPENDENT, _LEAST_DEPENDENT = 1.3, 2.4 / 255
+_LEAST_OPPONENT = 1 / 8
 
 F = TypeVar("F")
 
@@ -48,15 +53,42 @@ def measure_noise(
     """
     measured: list[PlaneNoise] = []
     for index in range(len(layout.plane_shapes)):
-        stack = torch.empty(0)
-        for number, frame in enumerate(frames):
-            plane = planes(frame)[index]
-            if number == 0:
-                stack = plane.new_empty((len(frames), *plane.shape))
-            stack[number] = plane
+        stack = _stacked(frames, lambda frame, index=index: planes(frame)[index])  # type: ignore[misc]
         luma = measured[0] if index and layout.family == "yuv" else None
         measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, apart=apart))
-    return NoiseModel(tuple(measured))
+    noise = NoiseModel(tuple(measured))
+    if layout.family != "rgb" or white or noise.correlated or min(noise.sigma) < _LEAST_DEPENDENT * peak:
+        return noise
+    return replace(noise, opponent=_opponent_deviations(frames, planes, noise, peak, apart))
+
+
+def _stacked(frames: Sequence[F], plane: Callable[[F], Tensor]) -> Tensor:
+    """One plane of every frame, [T, H, W]."""
+    stack = torch.empty(0)
+    for number, frame in enumerate(frames):
+        one = plane(frame)
+        if number == 0:
+            stack = one.new_empty((len(frames), *one.shape))
+        stack[number] = one
+    return stack
+
+
+def _opponent_deviations(
+    frames: Sequence[F], planes: Callable[[F], list[Tensor]], noise: NoiseModel, peak: float, apart: bool
+) -> tuple[float, ...]:
+    """Of R, G and B, each in units of its noise; empty where they are nearly the same, as of independent noise."""
+    stabilisers = stabilisers_of(noise, peak, "rgb")
+    largest = sum(s.range for s in stabilisers) / len(stabilisers) ** 0.5
+    measured: list[PlaneNoise] = []
+    for channel in range(len(stabilisers)):
+
+        def opponent(frame: F, channel: int = channel) -> Tensor:
+            return opponent_from_rgb([s.forward(p) for p, s in zip(planes(frame), stabilisers, strict=True)])[channel]
+
+        luma = measured[0] if channel else None
+        measured.append(measure_plane(_stacked(frames, opponent), peak=largest, luma=luma, apart=apart))
+    deviations = tuple(max(plane.sigma, _LEAST_OPPONENT) for plane in measured)
+    return deviations if max(deviations) > _DEPENDENT * min(deviations) else ()
 
 
 class SceneDenoiser(Generic[F]):

@@ -76,9 +76,19 @@ class PlaneNoise:
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """The noise of a video or scene: one `PlaneNoise` a plane (or channel), in their order."""
+    """The noise of a video or scene.
+
+    planes: one `PlaneNoise` a plane (or channel), in their order.
+    opponent: of R, G and B whose noise is not independent (they have been YUV): the deviations of their sum and of the
+        two differences (`planes.opponent_from_rgb`), each plane in units of its own noise; empty where all are 1.
+    """
 
     planes: tuple[PlaneNoise, ...]
+    opponent: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.opponent) not in (0, 3) or not all(0 < value < float("inf") for value in self.opponent):
+            raise ValueError(f"opponent must be 3 deviations greater than 0, or empty, got {self.opponent}")
 
     @classmethod
     def of_sigma(cls, sigma: Iterable[float]) -> "NoiseModel":
@@ -102,11 +112,11 @@ class NoiseModel:
 
     def times(self, factors: Iterable[float]) -> "NoiseModel":
         """The same noise, every plane multiplied by its own factor."""
-        return NoiseModel(tuple(plane.times(f) for plane, f in zip(self.planes, factors, strict=True)))
+        return replace(self, planes=tuple(plane.times(f) for plane, f in zip(self.planes, factors, strict=True)))
 
     def scaled(self, scale: float) -> "NoiseModel":
         """The same noise of samples that are `scale` times as large."""
-        return NoiseModel(tuple(plane.scaled(scale) for plane in self.planes))
+        return replace(self, planes=tuple(plane.scaled(scale) for plane in self.planes))
 
     def describe(self) -> str:
         """The deviations, and what else the noise is, for a reader."""
@@ -119,4 +129,5 @@ class NoiseModel:
             "signal_dependent": self.signal_dependent,
             "correlated": self.correlated,
             "planes": [plane.as_dict() for plane in self.planes],
+            "opponent": [round(value, 4) for value in self.opponent],
         }
