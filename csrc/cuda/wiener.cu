@@ -41,9 +41,9 @@ struct Shared {
 };
 
 // Wiener filter of the group means in the DCT domain; afterwards noisy_spectrum holds the change of each mean.
-// energy: this thread's share of the squares of the centred basic patches.
+// energy: this thread's share of the squares of the centred basic patches. Returns the group's content, in sigma^2.
 template <int K>
-__device__ void filter_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s, float energy) {
+__device__ float filter_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s, float energy) {
   const int p = a.patch, d = p * p, padded = padded_pixels(p);
   transform(s.places, p, false, a.channels, s.noisy_mean, s.noisy_spectrum, s.between);
   transform(s.places, p, false, a.channels, s.basic_mean, s.basic_spectrum, s.between);
@@ -78,6 +78,7 @@ __device__ void filter_means(const GroupArgs& a, const WienerParameters& paramet
   for (int x = threadIdx.x; x < a.channels * padded; x += blockDim.x)
     s.noisy_spectrum[x] = x % padded < d ? s.basic_spectrum[x] - s.noisy_mean[x] : 0.f;
   __syncthreads();
+  return content;
 }
 
 template <int K>
@@ -97,7 +98,7 @@ __global__ void __launch_bounds__(2 * K)
     energy += gather_centred<K>(a, a.basic, s.places, c, s.basic + c * K * stride, s.basic_mean + c * padded);
   }
   __syncthreads();
-  filter_means<K>(a, parameters, s, energy);
+  const float tau = content_tau(parameters.tau, filter_means<K>(a, parameters, s, energy));
 
   for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
     const int count = first == 0 ? 1 : a.channels - 1;
@@ -110,7 +111,7 @@ __global__ void __launch_bounds__(2 * K)
     __syncthreads();
     {
       float column[K];
-      invert_factor_columns<K>(s.gram, kGram, parameters.tau, s.published, s.pivots, column);
+      invert_factor_columns<K>(s.gram, kGram, tau, s.published, s.pivots, column);
       if (threadIdx.x >= K) {
 #pragma unroll
         for (int i = 0; i < K; ++i) s.square[0][i * kStride + threadIdx.x - K] = __float2half_rn(column[i]);
