@@ -44,7 +44,7 @@ struct ShrinkParameters {
 };
 
 struct WienerParameters {
-  float tau;        // regularisation of the right filter, in sigma^2
+  float tau;        // regularisation of the right filter where there is much content, in sigma^2
   float flat;       // content below which the mean is the basic estimate's, in sigma^2
   float mean_bias;  // noise left in the basic estimate's mean, in sigma^2 / neighbors
 };
@@ -82,8 +82,9 @@ constexpr float kShrinkDelta = 1.25f;
 constexpr int kShrinkSteps = 4;
 
 struct ShrinkConstants {
-  float gram_scale;  // 1 / (N edge)
-  float slope;       // a / delta
+  float gram_scale;     // 1 / (N edge)
+  float slope;          // a / delta
+  float content_scale;  // from the trace of the scaled Gram matrix to the group's variance in sigma^2
 };
 
 // For a centred neighbors x dimension group: N = max(neighbors - 1, dimension), b = min(..) / N, edge = (1 + sqrt b)^2.
@@ -91,12 +92,21 @@ C10_HOST_DEVICE inline ShrinkConstants shrink_constants(int neighbors, int dimen
   const float rows = neighbors - 1, columns = dimension;
   const float n = fmaxf(rows, columns), b = fminf(rows, columns) / n;
   const float edge = (1 + sqrtf(b)) * (1 + sqrtf(b));
-  return {1 / (n * edge), (1 + b) / edge / kShrinkDelta};
+  return {1 / (n * edge), (1 + b) / edge / kShrinkDelta, n * edge / (rows * columns)};
+}
+
+// Where the gain rises, against the edge. Similar patches have less noise than others, whose edge is under the formula's;
+// chroma has less to lose. variance: of the centred group, in sigma^2: 1 where there is noise alone.
+C10_HOST_DEVICE inline float edge_factor(bool luma, float variance) {
+  return luma ? 1.05f - 0.15f / fmaxf(variance, 1.f) : 1.1f;
 }
 
 // --- Step 2: order-2 gain l^2 / (l^2 + t^2) of an eigenvalue l as a polynomial in u = l / (l + t), h = 1 - u.
 constexpr float kWienerOrder = 1.9f;
 constexpr float kWienerRest = 0.1f;
 constexpr float kLeftFloor = 1e-3f;  // smallest effective rank / neighbors in the left filter
+
+// The basic estimate of faint content has lost some of it, that of strong content has noise left.
+C10_HOST_DEVICE inline float content_tau(float tau, float content) { return tau * (1 - 1 / (content + 2)); }
 
 }  // namespace vnls

@@ -147,9 +147,12 @@ inline void shrink_groups(const GroupArgs& a, const ShrinkParameters& parameters
       }
       const ShrinkConstants constants = shrink_constants(K, (last - first) * d);
       for (int i = 0; i < kk; ++i) gram[i] *= constants.gram_scale;
-      for (int i = 0; i < K; ++i) gram[i * K + i] += kShrinkDelta;
+      float trace = 0;
+      for (int i = 0; i < K; ++i) trace += gram[i * K + i];
+      const float delta = kShrinkDelta * edge_factor(first == 0, trace * constants.content_scale);
+      for (int i = 0; i < K; ++i) gram[i * K + i] += delta;
       invert(K, gram);
-      for (int i = 0; i < kk; ++i) gram[i] *= kShrinkDelta;  // h
+      for (int i = 0; i < kk; ++i) gram[i] *= delta;  // h
       for (int i = 0; i < kk; ++i) gain[i] = -gram[i];
       for (int i = 0; i < K; ++i) gain[i * K + i] += 1;
       for (int step = 0; step < kShrinkSteps; ++step) {
@@ -203,6 +206,7 @@ inline void wiener_groups(const GroupArgs& a, const WienerParameters& parameters
     }
     content /= a.channels;
     const float trust = content / (content + parameters.flat);  // of the noisy mean's DC against the basic's
+    const float tau = content_tau(parameters.tau, content);
     for (int c = 0; c < a.channels; ++c) {
       float *spectrum = s.content + c * s.padded, *change = s.mean_change + c * s.padded;
       spectrum[0] = change[0] + trust * (spectrum[0] - change[0]);
@@ -219,11 +223,11 @@ inline void wiener_groups(const GroupArgs& a, const WienerParameters& parameters
       for (int i = 0; i < kk; ++i) gram[i] *= inverse_count;
       for (int i = 0; i < kk; ++i) cross[i] *= inverse_count;
       std::copy(gram, gram + kk, work);
-      for (int i = 0; i < K; ++i) work[i * K + i] += parameters.tau;
+      for (int i = 0; i < K; ++i) work[i * K + i] += tau;
       inverse_cholesky_factor(K, work, factor);
       transpose(K, K, factor, K, gains, K);  // L^-T
       product(K, K, K, factor, K, gains, K, u, K);
-      for (int i = 0; i < kk; ++i) u[i] *= -parameters.tau;
+      for (int i = 0; i < kk; ++i) u[i] *= -tau;
       for (int i = 0; i < K; ++i) u[i * K + i] += 1;  // U = I - t L^-1 L^-T, eigenvalues l / (l + t)
       product(K, K, K, u, K, u, K, w, K);
       for (int i = 0; i < kk; ++i) w[i] = kWienerOrder * (u[i] - w[i]);

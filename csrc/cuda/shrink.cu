@@ -75,13 +75,17 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
                   [&](float& v, int row, int column) { s.gram[row * kGram + column] = v * constants.gram_scale; });
     threshold_means<K>(s, p, count, parameters.mean_threshold * rsqrtf(K));
 
+    float trace = 0;  // every thread the same, in the same order
+#pragma unroll
+    for (int k = 0; k < K; ++k) trace += s.gram[k * kGram + k];
+    const float delta = kShrinkDelta * edge_factor(first == 0, trace * constants.content_scale);
     float column[K / 2];
-    invert_columns<K>(s.gram, kGram, kShrinkDelta, s.published, column);
+    invert_columns<K>(s.gram, kGram, delta, s.published, column);
     {
       const int index = threadIdx.x % K, begin = threadIdx.x / K * (K / 2);
 #pragma unroll
       for (int i = 0; i < K / 2; ++i) {  // symmetric: a column is stored as a row
-        const float h = kShrinkDelta * column[i];
+        const float h = delta * column[i];
         s.inverse[index * kStride + begin + i] = __float2half_rn(h);
         s.gain[index * kStride + begin + i] = __float2half_rn((begin + i == index ? 1.f : 0.f) - h);
       }

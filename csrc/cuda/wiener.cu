@@ -22,6 +22,7 @@ struct Shared {
   float *published, *pivots;           // [2, K], [K]
   float* scratch;                      // one a warp
   float* mean_gain;                    // [set] energy of the mean's gains / K
+  float *trust, *tau;                  // how far the noisy mean's DC is to be trusted, against the basic's; see group.h
   __half *square[2], *left;            // [K, square stride]
 
   __host__ __device__ Shared(SharedLayout& s, int patch, int channels)
@@ -37,15 +38,17 @@ struct Shared {
         pivots(s.take<float>(K)),
         scratch(s.take<float>(4)),
         mean_gain(s.take<float>(2)),
+        trust(s.take<float>(2)),
+        tau(trust + 1),
         square{s.take<__half>(K * square_stride(K)), s.take<__half>(K * square_stride(K))},
         left(s.take<__half>(K * square_stride(K))) {}
 };
 
-// The DCT of the basic means, and how far the noisy mean's DC is to be trusted, against the basic's, by the content of
-// all channels. energy: this thread's share of the squares of the centred basic patches.
+// The DCT of the basic means, and what follows from the content of all channels together. energy: this thread's share
+// of the squares of the centred basic patches.
 template <int K>
-__device__ float transform_basic_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s,
-                                       float energy) {
+__device__ void transform_basic_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s,
+                                      float energy) {
   const int d = a.patch * a.patch, padded = padded_pixels(a.patch);
   transform<false>(s.places, a.patch, a.channels, s.basic_spectrum, s.basic_spectrum, s.between);
   float content = energy / K;
@@ -55,13 +58,17 @@ __device__ float transform_basic_means(const GroupArgs& a, const WienerParameter
       if (x != 0) content += fmaxf(basic * basic - parameters.mean_bias / K, 0.f);
     }
   content = block_sum(content, s.scratch) / (d * a.channels);
-  return content / (content + parameters.flat);
+  // Kept in shared memory: in a register tau would be spread over every element of the matrix that it is added to.
+  if (threadIdx.x == 0) {
+    *s.trust = content / (content + parameters.flat);
+    *s.tau = content_tau(parameters.tau, content);
+  }
 }
 
 // Wiener filter of a set's group means in the DCT domain; afterwards noisy_spectrum holds the change of each mean.
 template <int K>
 __device__ void filter_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s, int first,
-                             int count, float trust) {
+                             int count) {
   const int d = a.patch * a.patch, padded = padded_pixels(a.patch);
   transform<false>(s.places, a.patch, count, s.noisy_mean, s.noisy_spectrum, s.between);
   const float noise = 1.f / K;
@@ -72,7 +79,7 @@ __device__ void filter_means(const GroupArgs& a, const WienerParameters& paramet
       float& coefficient = s.noisy_spectrum[c * padded + x];
       if (x == 0) {
         gain_energy += 1;
-        coefficient = basic + trust * (coefficient - basic);
+        coefficient = basic + *s.trust * (coefficient - basic);
         continue;
       }
       const float signal = fmaxf(basic * basic - parameters.mean_bias * noise, 0.f);
@@ -133,7 +140,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     energy +=
         gather_centred<K>(a, s.places.basic, s.places, c, s.basic + c * K * stride, s.basic_spectrum + c * padded);
   __syncthreads();
-  const float trust = transform_basic_means<K>(a, parameters, s, energy);
+  transform_basic_means<K>(a, parameters, s, energy);
 
   for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
     const int count = first == 0 ? 1 : a.channels - 1;
@@ -142,7 +149,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     for (int c = 0; c < count; ++c)
       gather_centred<K>(a, s.places.noisy, s.places, first + c, s.noisy + c * K * stride, s.noisy_mean + c * padded);
     __syncthreads();
-    filter_means<K>(a, parameters, s, first, count, trust);
+    filter_means<K>(a, parameters, s, first, count);
     Slab<K> u, work;
     work.clear();
     for (int c = 0; c < count; ++c)
@@ -151,7 +158,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     __syncthreads();
     {
       float column[K];
-      invert_factor_columns<K>(s.gram, kGram, parameters.tau, s.published, s.pivots, column);
+      invert_factor_columns<K>(s.gram, kGram, *s.tau, s.published, s.pivots, column);
       if (threadIdx.x >= K) {
 #pragma unroll
         for (int i = 0; i < K; ++i) s.square[0][i * kStride + threadIdx.x - K] = __float2half_rn(column[i]);

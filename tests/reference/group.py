@@ -38,8 +38,10 @@ def shrink(noisy: Tensor, p: int, sigma: float, mean_threshold: float) -> tuple[
         dimension = len(members) * d
         n, b = max(K - 1, dimension), min(K - 1, dimension) / max(K - 1, dimension)
         edge = (1 + math.sqrt(b)) ** 2
-        a, delta = (1 + b) / edge, 1.25
         gram = sum(centred[c] @ centred[c].T for c in members)
+        variance = float(torch.trace(gram)) / ((K - 1) * dimension * sigma**2)
+        a, delta = (1 + b) / edge, 1.25
+        gram = gram / (1.05 - 0.15 / max(variance, 1) if members == [0] else 1.1)
         h = delta * torch.linalg.inv(gram / (n * sigma**2 * edge) + delta * identity)
         v = identity - h
         for _ in range(4):
@@ -55,8 +57,15 @@ def shrink(noisy: Tensor, p: int, sigma: float, mean_threshold: float) -> tuple[
     return estimate, torch.ones(channels, dtype=torch.float64)
 
 
+def _content(centred: Tensor, mean: Tensor, p: int, bias: float) -> float:
+    """Variance about the group's mean, and the mean's own."""
+    signal = (dct(mean, p) ** 2 - bias).clamp_min(0)
+    signal[0, 0] = 0
+    return float((centred**2).mean() + signal.mean())
+
+
 def wiener(
-    noisy: Tensor, basic: Tensor, p: int, sigma: float, tau: float = 0.8, flat: float = 0.3, mean_bias: float = 0.5
+    noisy: Tensor, basic: Tensor, p: int, sigma: float, tau: float = 1.0, flat: float = 0.3, mean_bias: float = 0.5
 ) -> tuple[Tensor, Tensor]:
     """noisy, basic [C, K, d] -> (estimate [C, K, d], weight [C])."""
     channels, K, d = noisy.shape
@@ -66,6 +75,8 @@ def wiener(
     identity = torch.eye(K, dtype=torch.float64)
     estimate, weight = torch.zeros_like(noisy), torch.zeros(channels, dtype=torch.float64)
     left = identity
+    content = sum(_content(b[c], basic_mean[c, 0], p, mean_bias * s2 / K) for c in range(channels)) / channels
+    tau = tau * (content / s2 + 1) / (content / s2 + 2)
     for members in channel_sets(channels):
         gram = sum(b[c] @ b[c].T for c in members) / K
         factor = torch.linalg.cholesky(gram + tau * s2 * identity)
@@ -83,18 +94,14 @@ def wiener(
         for c in members:
             estimate[c] = left @ cross @ white[c]
             weight[c] = (r**2).sum()
-    content = torch.zeros((), dtype=torch.float64)
     spectra = []
     for c in range(channels):
         noisy_spectrum, basic_spectrum = dct(mean[c, 0], p), dct(basic_mean[c, 0], p)
         signal = (basic_spectrum**2 - mean_bias * s2 / K).clamp_min(0)
         gain = signal / (signal + s2 / K)
         gain[0, 0] = 1
-        signal[0, 0] = 0
-        content += (b[c] ** 2).mean() + signal.sum() / d
         weight[c] = 1 / (1 + weight[c] + (gain**2).sum() / K)
         spectra.append((noisy_spectrum * gain, basic_spectrum[0, 0]))
-    content /= channels
     trust = content / (content + flat * s2)
     for c, (spectrum, basic_dc) in enumerate(spectra):
         spectrum[0, 0] = basic_dc + trust * (spectrum[0, 0] - basic_dc)

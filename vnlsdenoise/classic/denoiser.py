@@ -13,7 +13,7 @@ from vnlsdenoise.classic.motion import FLOW_PLANES, FlowPair, Motion
 from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Preset
 
-SMALLEST_LEVEL = 32  # a level whose shorter side would be less is left out
+SMALLEST_LEVEL = 20  # a level whose shorter side would be less is left out
 DEFAULT_BATCH = 1 << 16
 
 

@@ -62,10 +62,12 @@ class _Window:
 
 
 @lru_cache(maxsize=256)
-def _query_grid(height: int, width: int, patch: int, stride: int, phase: int, device: torch.device) -> Tensor:
+def _query_grid(height: int, width: int, step: Pass, phase: tuple[int, int], device: torch.device) -> Tensor:
     """Queries int32 [N, 2], (y, x), in raster order: every `stride` pixels from `phase`, and both borders."""
-    rows = sorted({*range(phase, height - patch + 1, stride), 0, height - patch})
-    columns = sorted({*range(phase, width - patch + 1, stride), 0, width - patch})
+    rows, columns = (
+        sorted({*range(first % step.stride, side - step.patch + 1, step.stride), 0, side - step.patch})
+        for first, side in zip(phase, (height, width), strict=True)
+    )
     grid = torch.meshgrid(torch.tensor(rows), torch.tensor(columns), indexing="ij")
     return torch.stack(grid, -1).reshape(-1, 2).int().to(device)
 
@@ -249,8 +251,11 @@ class LevelDenoiser:
         memory is so before anything was added to the sums: the filters themselves take none.
         """
         height, width = window.guides[index].shape
-        phase = 2 * window.numbers[index] % step.stride
-        grid = _query_grid(height, width, step.patch, step.stride, phase, window.guides[index].device)
+        # The grid moves from frame to frame, and half a stride from step 1 to step 2: a basic estimate is at its worst
+        # along the borders of its patches, where it then lies in the middle of a patch of step 2.
+        number, shift = window.numbers[index], step.stride // 2 if window.basics else 0
+        phase = (3 * number + shift) % step.stride, (5 * number + 2 + shift) % step.stride
+        grid = _query_grid(height, width, step, phase, window.guides[index].device)
         start = 0
         while start < len(grid):
             queries = grid[start : start + self._batch]

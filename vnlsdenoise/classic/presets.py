@@ -47,7 +47,7 @@ class Preset:
     finest: Level
     coarse: Level
     radius: int = 4
-    levels: int = 3
+    levels: int = 4
     guide: float = 0.6
 
 

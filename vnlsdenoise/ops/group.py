@@ -110,7 +110,7 @@ def wiener_groups(
     frame: int,
     patch: int,
     sigma: float,
-    tau: float = 0.8,
+    tau: float = 1.0,
     flat: float = 0.3,
     mean_bias: float = 0.5,
 ) -> None:
@@ -124,7 +124,8 @@ def wiener_groups(
     Args:
         noisy, queries, offsets, sums, frame, patch, sigma: as in `shrink_groups`.
         basic: the basic estimate of the same frames.
-        tau: regularisation of the right side. flat: content of a group under which it is flat. Both in sigma^2.
+        tau: regularisation of the right side where a group has much content; down to half of it where there is none.
+        flat: content of a group under which it is flat. Both in sigma^2.
         mean_bias: noise left in the basic's group mean, in sigma^2 / K.
 
     Raises:
