@@ -68,7 +68,7 @@ def wiener(
     noisy: Tensor, basic: Tensor, p: int, sigma: float, tau: float = 1.0, flat: float = 0.3, mean_bias: float = 0.5
 ) -> tuple[Tensor, Tensor]:
     """noisy, basic [C, K, d] -> (estimate [C, K, d], weight [C])."""
-    channels, K, d = noisy.shape
+    channels, K, _ = noisy.shape
     mean, basic_mean = noisy.mean(1, keepdim=True), basic.mean(1, keepdim=True)
     y, b = noisy - mean, basic - basic_mean
     s2 = sigma**2

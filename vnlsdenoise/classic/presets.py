@@ -64,14 +64,16 @@ def _wiener(patch: int, neighbors: int, stride: int, side: int = 15) -> Pass:
 # Passes with patches of different sizes make different errors: their fixed mean is better than the best of them.
 _MIX_1, _MIX_3, _MIX_4 = (0.15, 0.85), (0.1, 0.3, 0.3, 0.3), (0.1, 0.2, 0.25, 0.25, 0.2)
 
+_BEST_COARSE = Level(_shrink(10, 64, 8, 2.0), (_wiener(12, 32, 8), _wiener(8, 32, 6), _wiener(6, 32, 5)), _MIX_3)
+
 PRESETS = {
     "fast": Preset(
-        finest=Level(_shrink(8, 32, 8, 2.7), (_wiener(8, 32, 8),), _MIX_1),
+        finest=Level(_shrink(10, 48, 8, 2.4), (_wiener(8, 32, 8),), _MIX_1),
         coarse=Level(_shrink(8, 32, 8, 2.7), (_wiener(8, 32, 8, side=9),), (0.0, 1.0)),
     ),
     "balanced": Preset(
         finest=Level(_shrink(10, 48, 8, 2.4), (_wiener(12, 32, 8), _wiener(7, 32, 6), _wiener(5, 32, 5)), _MIX_3),
-        coarse=Level(_shrink(8, 32, 8, 2.7), (_wiener(12, 32, 8), _wiener(8, 32, 6)), (0.15, 0.4, 0.45)),
+        coarse=_BEST_COARSE,
     ),
     "best": Preset(
         finest=Level(
@@ -79,6 +81,6 @@ PRESETS = {
             (_wiener(12, 32, 6), _wiener(8, 32, 5), _wiener(6, 32, 4), _wiener(4, 32, 3)),
             _MIX_4,
         ),
-        coarse=Level(_shrink(10, 64, 8, 2.0), (_wiener(12, 32, 8), _wiener(8, 32, 6), _wiener(6, 32, 5)), _MIX_3),
+        coarse=_BEST_COARSE,
     ),
 }
