@@ -151,7 +151,7 @@ def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputConta
         )
     except InputError:
         raise
-    except (av.FFmpegError, OSError, ValueError, NotImplementedError) as error:
+    except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
         if gpu:
             raise DeviceError(
                 f"no GPU decodes {path} here; {error}; use --decoder cpu, "
