@@ -15,13 +15,13 @@ _SHOWN = (16, 64, 128, 192, 235)  # intensities that a curve is printed at
 def estimate(input: Path, device: str, as_json: bool) -> None:
     """Print the noise level of every plane of INPUT, in 8-bit code values; writes nothing."""
     from vnlsdenoise.engine import local
-    from vnlsdenoise.job.plan import SAMPLED_FRAMES
+    from vnlsdenoise.job.plan import SAMPLED_PLACES
     from vnlsdenoise.video.open import open_reader
 
     reader = open_reader(input, interlaced="ignore")
     format = reader.info.format
-    frames = reader.sample(SAMPLED_FRAMES)
-    native = local.estimate_noise(frames, format, local.resolve_device(device), fields=reader.info.interlaced)
+    pairs = reader.sample(SAMPLED_PLACES)
+    native = local.estimate_noise(pairs, format, local.resolve_device(device), fields=reader.info.interlaced)
     noise = native.scaled(1 / (1 << (format.depth - 8)))
     names = {"gray": "Y", "yuv": "YUV", "rgb": "RGB"}[format.family]
     if as_json:

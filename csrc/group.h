@@ -95,8 +95,8 @@ C10_HOST_DEVICE inline ShrinkConstants shrink_constants(int neighbors, int dimen
   return {1 / (n * edge), (1 + b) / edge / kShrinkDelta, n * edge / (rows * columns)};
 }
 
-// Where the gain rises, against the edge. Similar patches have less noise than others, whose edge is under the formula's;
-// chroma has less to lose. variance: of the centred group, in sigma^2: 1 where there is noise alone.
+// Where the gain rises, against the edge. Similar patches have less noise than others, whose edge is under the
+// formula's; chroma has less to lose. variance: of the centred group, in sigma^2: 1 where there is noise alone.
 C10_HOST_DEVICE inline float edge_factor(bool luma, float variance) {
   return luma ? 1.05f - 0.15f / fmaxf(variance, 1.f) : 1.1f;
 }

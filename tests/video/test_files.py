@@ -198,9 +198,10 @@ def test_any_file_name_works(name: str, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_sampling_spreads_over_a_long_file(tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mp4", encoder="libx264", count=200, options={"g": "12"})
-    frames = VideoReader(tmp_path / "in.mp4").sample(8)
-    pts = [frame.pts for frame in frames]
-    assert len(set(pts)) == 8 and pts == sorted(pts, key=lambda value: value or 0)
+    pairs = VideoReader(tmp_path / "in.mp4").sample(8)
+    pts = [one.pts or 0 for one, _ in pairs]
+    assert len(set(pts)) == 8 and pts == sorted(pts)
+    assert all(other.pts == one.pts + 512 for one, other in pairs if one.pts is not None)
     assert len(VideoReader(tmp_path / "in.mp4").sample(1)) == 1
 
 

@@ -44,22 +44,22 @@ def measure_noise(
     peak: float,
     *,
     white: bool = False,
-    apart: bool = False,
+    pairs: bool = False,
 ) -> NoiseModel:
     """The noise of every plane of some frames; white: as one deviation a plane, whatever is found.
 
-    apart: the frames do not follow each other, as those of a scene do.
+    pairs: the frames do not follow each other all, as those of a scene do, but by twos.
     planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
     """
     measured: list[PlaneNoise] = []
     for index in range(len(layout.plane_shapes)):
         stack = _stacked(frames, lambda frame, index=index: planes(frame)[index])  # type: ignore[misc]
         luma = measured[0] if index and layout.family == "yuv" else None
-        measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, apart=apart))
+        measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, pairs=pairs))
     noise = NoiseModel(tuple(measured))
     if layout.family != "rgb" or white or noise.correlated or min(noise.sigma) < _LEAST_DEPENDENT * peak:
         return noise
-    return replace(noise, opponent=_opponent_deviations(frames, planes, noise, peak, apart))
+    return replace(noise, opponent=_opponent_deviations(frames, planes, noise, peak, pairs))
 
 
 def _stacked(frames: Sequence[F], plane: Callable[[F], Tensor]) -> Tensor:
@@ -74,7 +74,7 @@ def _stacked(frames: Sequence[F], plane: Callable[[F], Tensor]) -> Tensor:
 
 
 def _opponent_deviations(
-    frames: Sequence[F], planes: Callable[[F], list[Tensor]], noise: NoiseModel, peak: float, apart: bool
+    frames: Sequence[F], planes: Callable[[F], list[Tensor]], noise: NoiseModel, peak: float, pairs: bool
 ) -> tuple[float, ...]:
     """Of R, G and B, each in units of its noise; empty where they are nearly the same, as of independent noise."""
     stabilisers = stabilisers_of(noise, peak, "rgb")
@@ -86,7 +86,7 @@ def _opponent_deviations(
             return opponent_from_rgb([s.forward(p) for p, s in zip(planes(frame), stabilisers, strict=True)])[channel]
 
         luma = measured[0] if channel else None
-        measured.append(measure_plane(_stacked(frames, opponent), peak=largest, luma=luma, apart=apart))
+        measured.append(measure_plane(_stacked(frames, opponent), peak=largest, luma=luma, pairs=pairs))
     deviations = tuple(max(plane.sigma, _LEAST_OPPONENT) for plane in measured)
     return deviations if max(deviations) > _DEPENDENT * min(deviations) else ()
 

@@ -52,16 +52,23 @@ def resolve_device(name: str) -> str:
 
 
 def estimate_noise(
-    frames: Sequence[Frame], format: PlaneFormat, device: str, *, white: bool = False, fields: bool = False
+    pairs: Sequence[tuple[Frame, Frame]],
+    format: PlaneFormat,
+    device: str,
+    *,
+    white: bool = False,
+    fields: bool = False,
 ) -> NoiseModel:
-    """The noise of every plane, in native code values, from a few frames of a video; fields: they are interlaced."""
+    """The noise of every plane, in native code values, from pairs of neighbours; fields: the frames are interlaced."""
     if fields:
-        format, frames = field_format(format), [field for frame in frames for field in split_fields(frame)]
+        format = field_format(format)
+        pairs = [both for one, other in pairs for both in zip(split_fields(one), split_fields(other), strict=True)]
 
     def planes(frame: Frame) -> list[Tensor]:
         return planes_to_tensors(frame.planes, device)
 
-    return measure_noise(frames, planes, format, format.peak, white=white, apart=True)
+    frames = [frame for pair in pairs for frame in pair]
+    return measure_noise(frames, planes, format, format.peak, white=white, pairs=True)
 
 
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:

@@ -17,7 +17,7 @@ from vnlsdenoise.video.sequences import IMAGE_ENDINGS, image_names, is_sequence
 if TYPE_CHECKING:
     from vnlsdenoise.noise import NoiseModel
 
-SAMPLED_FRAMES = 8
+SAMPLED_PLACES = 8  # of a file, where its noise is looked at
 
 
 @dataclass(frozen=True)
@@ -209,9 +209,9 @@ def _estimate(reader: Reader, settings: DenoiseSettings | None) -> "NoiseModel |
         return None
     from vnlsdenoise.engine import local
 
-    frames = reader.sample(SAMPLED_FRAMES)
+    pairs = reader.sample(SAMPLED_PLACES)
     white = settings.noise_model == "white"
-    return local.estimate_noise(frames, reader.info.format, settings.device, white=white, fields=settings.fields)
+    return local.estimate_noise(pairs, reader.info.format, settings.device, white=white, fields=settings.fields)
 
 
 def _memory(reader: Reader, settings: DenoiseSettings | None) -> int | None:

@@ -26,13 +26,13 @@ class Changes:
         self._before: Tensor | None = None
         self._found: list[float] = []
 
-    def add(self, frame: Tensor) -> None:
-        """The next frame, [H, W]."""
+    def add(self, frame: Tensor, follows: bool) -> None:
+        """One more frame, [H, W]; follows: it is the one after the frame before."""
         if min(frame.shape) < 2 * (cutting.SIDE + 2 * _REACH):
             return
         now = functional.avg_pool2d(frame[None, None], 2)[0, 0]
         before, self._before = self._before, now
-        if before is not None:
+        if before is not None and follows:
             self._found.append(_change(before, now, self._peak))
 
     def deviation(self) -> float:

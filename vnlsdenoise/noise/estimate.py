@@ -26,7 +26,7 @@ _EXTRAPOLATED = 4.0  # most that the variance changes, as a ratio, beyond the in
 
 
 def measure_plane(
-    planes: Tensor, *, peak: float, white: bool = False, luma: PlaneNoise | None = None, apart: bool = False
+    planes: Tensor, *, peak: float, white: bool = False, luma: PlaneNoise | None = None, pairs: bool = False
 ) -> PlaneNoise:
     """The noise of a plane: its deviation, how that depends on the intensity, and whether noise was clipped.
 
@@ -39,16 +39,16 @@ def measure_plane(
     sigma, least = estimate_sigma(planes, peak=peak), _LEAST_SIGMA * peak
     if white:
         return PlaneNoise(sigma)
-    proven = 0.0 if apart else _ramp((luma.sigma if luma else sigma) / peak, *_PROOF)
+    proven = _ramp((luma.sigma if luma else sigma) / peak, *_PROOF)
     noise = measure_intensities(planes, peak=peak)
     if noise.sigma < least and not (luma and proven):
         return noise
     stabiliser, changes = Stabiliser(noise, peak, least), Changes(peak)
 
     def in_units() -> Iterator[tuple[Tensor, Tensor]]:
-        for frame in planes:
+        for number, frame in enumerate(planes):
             if proven:
-                changes.add(frame)
+                changes.add(frame, follows=not pairs or number % 2 == 1)
             yield frame, stabiliser.forward(frame)
 
     told = measure_spectrum(in_units(), peak)

@@ -172,55 +172,67 @@ class VideoReader:
         if self.damage.short_by:
             self._fail_on_damage(f"it ends {self.damage.short_by:.2f} s before its container says")
 
-    def sample(self, count: int) -> list[Frame]:
-        """At most `count` frames spread over the file; long files are sought, short ones read through."""
+    def sample(self, places: int) -> list[tuple[Frame, Frame]]:
+        """Pairs of neighbouring frames from at most so many places of the file; a lone frame is its own neighbour.
+
+        Long files are sought, short ones read through.
+        """
         total = self.info.frames
         if total is None or total <= _LINEAR_LIMIT or self.info.duration is None:
-            return self._sample_linear(count, min(total or _LINEAR_LIMIT, _LINEAR_LIMIT))
-        found: dict[int, Frame] = {}
+            return self._sample_linear(places, min(total or _LINEAR_LIMIT, _LINEAR_LIMIT))
+        found: dict[int, tuple[Frame, Frame]] = {}
         with open_input(self.path) as container:
             stream = main_video(container, self.path)
             start = stream.start_time or 0
-            for part in range(count):
-                target = start + int(self.info.duration * (part + 0.5) / count / self.info.time_base)
+            for part in range(places):
+                target = start + int(self.info.duration * (part + 0.5) / places / self.info.time_base)
                 try:
                     container.seek(target, stream=stream)
-                    decoded = self._decode_to(container, stream, target)
+                    one, other = self._decode_to(container, stream, target)
                 except av.FFmpegError:
                     continue
-                if decoded is not None and decoded.pts is not None:
-                    found[decoded.pts] = self._frame(decoded)
-        return [found[pts] for pts in sorted(found)] or self._sample_linear(count, _LINEAR_LIMIT)
+                if one is not None and other is not None and one.pts is not None:
+                    found[one.pts] = self._frame(one), self._frame(other)
+        return [found[pts] for pts in sorted(found)] or self._sample_linear(places, _LINEAR_LIMIT)
 
-    def _decode_to(self, container: InputContainer, stream: VideoStream, target: int) -> VideoFrame | None:
-        last = None
+    def _decode_to(
+        self, container: InputContainer, stream: VideoStream, target: int
+    ) -> tuple[VideoFrame | None, VideoFrame | None]:
+        """The frame at `target` and the next, or the last two before it."""
+        before: VideoFrame | None = None
+        now: VideoFrame | None = None
         for index, decoded in enumerate(container.decode(stream)):
             if decoded.is_corrupt:
                 continue
-            last = decoded
-            if decoded.pts is None or decoded.pts >= target or index >= _DECODE_AFTER_SEEK:
+            before, now = now, decoded
+            if before is not None and (before.pts is None or before.pts >= target or index >= _DECODE_AFTER_SEEK):
                 break
-        return last
+        return before, now
 
-    def _sample_linear(self, count: int, total: int) -> list[Frame]:
-        chosen = {(2 * part + 1) * total // (2 * count) for part in range(count)}
-        frames: list[Frame] = []
+    def _sample_linear(self, places: int, total: int) -> list[tuple[Frame, Frame]]:
+        chosen = {(2 * part + 1) * total // (2 * places) for part in range(places)}
+        pairs: list[tuple[Frame, Frame]] = []
+        before: Frame | None = None
         with open_input(self.path) as container:
             stream = main_video(container, self.path)
-            packets = container.demux(stream)
             index = 0
-            for packet in packets:
+            for packet in container.demux(stream):
                 try:
                     decoded_frames = packet.decode()
                 except av.FFmpegError:
                     continue
                 for decoded in decoded_frames:
-                    if (index in chosen or not frames) and not decoded.is_corrupt:
-                        frames.append(self._frame(decoded))
+                    if not decoded.is_corrupt:
+                        frame = self._frame(decoded)
+                        if before is not None and (index - 1 in chosen or not pairs):
+                            pairs.append((before, frame))
+                        before = frame
                     index += 1
-                if index >= total:
+                if index > total:
                     break
-        return frames[-count:]
+        if not pairs and before is not None:
+            pairs.append((before, before))
+        return pairs[-places:]
 
 
 class _Clock:

@@ -187,12 +187,11 @@ class SequenceReader:
             )
         return Frame(planes, index, 1, {} if alpha is None else {"alpha": alpha})
 
-    def sample(self, count: int) -> list[Frame]:
-        """At most `count` frames spread evenly over the sequence."""
+    def sample(self, places: int) -> list[tuple[Frame, Frame]]:
+        """Pairs of neighbouring frames from at most so many places; a lone frame is its own neighbour."""
         total = len(self._images)
-        return [
-            self._frame(index) for index in sorted({(2 * part + 1) * total // (2 * count) for part in range(count)})
-        ]
+        firsts = sorted({(2 * part + 1) * total // (2 * places) for part in range(places)})
+        return [(self._frame(first), self._frame(min(first + 1, total - 1))) for first in firsts]
 
 
 def image_names(path: Path) -> tuple[str, int]:
