@@ -55,10 +55,9 @@ def measure_plane(
     if told.spectrum and noise.sigma * told.deviation >= _LEAST_CORRELATED * peak:
         return replace(noise.times(told.deviation), spectrum=told.spectrum)
     coded = proven * (1 if luma else _ramp(told.fall, *_CODED_FALL))
-    if not coded or changes.deviation() <= noise.sigma:
-        return noise
+    deviation = sigma + coded * (changes.deviation() - sigma)
     # How the deviation depends on the intensity was measured on what the codec has taken away.
-    return PlaneNoise(sigma + coded * (changes.deviation() - sigma))
+    return PlaneNoise(deviation) if deviation > noise.sigma else noise
 
 
 def _ramp(value: float, low: float, high: float) -> float:

@@ -121,7 +121,8 @@ class NoiseModel:
     def describe(self) -> str:
         """The deviations, and what else the noise is, for a reader."""
         values = ", ".join(f"{value:.2f}" for value in self.sigma)
-        return f"sigma {values}" + ", signal-dependent" * self.signal_dependent + ", correlated" * self.correlated
+        told = ((self.signal_dependent, "signal-dependent"), (self.correlated, "correlated"), (self.opponent, "shared"))
+        return ", ".join([f"sigma {values}", *(what for found, what in told if found)])
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON."""

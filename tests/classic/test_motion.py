@@ -1,0 +1,24 @@
+"""The flow of a clip."""
+
+import torch
+
+from vnlsdenoise import ops
+from vnlsdenoise.classic.motion import CapturedFlow, Tvl1Motion
+
+
+def test_captured_flow_is_the_flow(device):
+    flow = CapturedFlow()
+    with torch.no_grad():
+        for size in ((40, 56), (40, 56), (33, 47), (40, 56)):
+            sources, targets = (128 + 20 * torch.randn(2, *size, device=device) for _ in range(2))
+            assert torch.equal(flow(sources, targets), ops.tvl1_flow(sources, targets))
+
+
+def test_results_outlive_the_next_pair(device):
+    motion = Tvl1Motion(1.0, CapturedFlow())
+    with torch.no_grad():
+        assert motion.push(128 + 20 * torch.randn(64, 80, device=device)) is None
+        pair = motion.push(128 + 20 * torch.randn(64, 80, device=device))
+        before = pair.fields.clone()
+        motion.push(128 + 20 * torch.randn(64, 80, device=device))
+        assert torch.equal(pair.fields, before)
