@@ -13,9 +13,10 @@ from vnlsdenoise.classic.level import SMALLEST_BATCH
 from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
-from vnlsdenoise.classic.scenewise import MEASURED_FRAMES, measure_noise
+from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
+from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.video.frame import PlaneFormat
 
 HD = PlaneFormat("yuv", 1920, 1080, 8, 1, 1)

@@ -11,8 +11,8 @@ from test_noise import PEAK, noisy
 from torch import Tensor
 
 import vnlsdenoise
-from vnlsdenoise.classic.scenewise import measure_noise
 from vnlsdenoise.noise import NoiseModel, PlaneNoise, estimate_sigma, measure_plane, synthesis
+from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.pixels import unpack
 

@@ -21,9 +21,9 @@ from quality import Video, load, psnr
 from torch import Tensor
 
 import vnlsdenoise
-from vnlsdenoise.classic.scenewise import measure_noise
 from vnlsdenoise.noise import NoiseModel, estimate_sigma, synthesis
 from vnlsdenoise.noise.estimate import measure_intensities
+from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.video.frame import PlaneFormat
 
 PEAK = 255.0

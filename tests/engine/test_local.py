@@ -83,8 +83,10 @@ def test_stopping_early_leaves_no_thread():
 
 def test_noise_is_estimated_in_native_codes():
     layout = PlaneFormat("yuv", 160, 120, 10, 1, 1)
-    found = estimate_noise(frames(layout, 4, 40.0), layout, "cpu").sigma
-    assert found == pytest.approx((40.0,) * 3, rel=0.03)
+    one, two, three, four = frames(layout, 4, 40.0)
+    luma, *chroma = estimate_noise([(one, two), (three, four)], layout, "cpu").sigma
+    assert luma == pytest.approx(40.0, rel=0.03)
+    assert chroma == pytest.approx([40.0, 40.0], rel=0.12)  # of what changes in two small pairs
 
 
 def test_devices_are_resolved_or_refused():

@@ -13,17 +13,12 @@ from vnlsdenoise.classic.motion import CapturedFlow, Motion, Tvl1Motion
 from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.noise.model import NoiseModel
-from vnlsdenoise.noise.stabilise import Stabiliser
+from vnlsdenoise.noise.stabilise import SMALLEST_SIGMA, stabilisers_of
 from vnlsdenoise.noise.whiten import Whitener
 from vnlsdenoise.planes import opponent_from_rgb, pad_by_reflection, rgb_from_opponent
 from vnlsdenoise.video.frame import PlaneFormat
 
 SMALLEST_SIDE = 32  # a smaller frame is padded by reflection, so that every preset's patches fit in
-# Under this share of the range a noise deviation counts as none: the plane is returned as it is.
-SMALLEST_SIGMA = 1 / 4096
-# No plane is worked on as if it had less than this share of the noisiest one's deviation: in units of its noise it
-# would dwarf the others. R, G and B are added up in these units, so that it matters more for them.
-_LEAST_SHARE = {"gray": 1 / 64, "yuv": 1 / 64, "rgb": 1 / 8}
 
 
 def padded_size(height: int, width: int) -> tuple[int, int]:
@@ -44,12 +39,6 @@ def transit_bytes(layout: PlaneFormat, stabilise: int, whiten: int) -> int:
 def untouched(noise: NoiseModel, peak: float) -> list[bool]:
     """Of every plane, whether it has so little noise that it is returned as it is."""
     return [sigma < SMALLEST_SIGMA * peak for sigma in noise.sigma]
-
-
-def stabilisers_of(noise: NoiseModel, peak: float, family: str) -> list[Stabiliser]:
-    """What takes every plane to units of its noise, and back."""
-    floor = max(SMALLEST_SIGMA * peak, max(noise.sigma) * _LEAST_SHARE[family])
-    return [Stabiliser(plane, peak, floor) for plane in noise.planes]
 
 
 def tvl1_motion(pages: int | None) -> Callable[[float], Motion]:

@@ -1,27 +1,21 @@
 """A video scene by scene: each with the noise that was measured on its own first frames."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-import torch
 from torch import Tensor
 
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH
-from vnlsdenoise.classic.planar import PlanarDenoiser, stabilisers_of, tvl1_motion, untouched
+from vnlsdenoise.classic.planar import PlanarDenoiser, tvl1_motion, untouched
 from vnlsdenoise.classic.presets import Preset
-from vnlsdenoise.noise import NoiseModel, PlaneNoise, measure_plane
-from vnlsdenoise.planes import opponent_from_rgb
+from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.noise.model import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 
 LONGEST_REPEAT = 64  # a frame repeated more often ends the wait of those before it
 MEASURED_FRAMES = 12  # of a scene, that its noise is measured on; they wait as they came, off the device
-# Ratio of the largest to the least deviation of the opponent channels: independent noise of R, G and B, clipped too,
-# makes at most 1.2 of it. Noise of less than so much of the peak may be texture, which is the same in all three.
-_DEPENDENT, _LEAST_DEPENDENT = 1.3, 2.4 / 255
-_LEAST_OPPONENT = 1 / 8
-
 F = TypeVar("F")
 
 
@@ -35,60 +29,6 @@ class Scene:
     first: int
     frames: int
     noise: NoiseModel
-
-
-def measure_noise(
-    frames: Sequence[F],
-    planes: Callable[[F], list[Tensor]],
-    layout: PlaneFormat,
-    peak: float,
-    *,
-    white: bool = False,
-    pairs: bool = False,
-) -> NoiseModel:
-    """The noise of every plane of some frames; white: as one deviation a plane, whatever is found.
-
-    pairs: the frames do not follow each other all, as those of a scene do, but by twos.
-    planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
-    """
-    measured: list[PlaneNoise] = []
-    for index in range(len(layout.plane_shapes)):
-        stack = _stacked(frames, lambda frame, index=index: planes(frame)[index])  # type: ignore[misc]
-        luma = measured[0] if index and layout.family == "yuv" else None
-        measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, pairs=pairs))
-    noise = NoiseModel(tuple(measured))
-    if layout.family != "rgb" or white or noise.correlated or min(noise.sigma) < _LEAST_DEPENDENT * peak:
-        return noise
-    return replace(noise, opponent=_opponent_deviations(frames, planes, noise, peak, pairs))
-
-
-def _stacked(frames: Sequence[F], plane: Callable[[F], Tensor]) -> Tensor:
-    """One plane of every frame, [T, H, W]."""
-    stack = torch.empty(0)
-    for number, frame in enumerate(frames):
-        one = plane(frame)
-        if number == 0:
-            stack = one.new_empty((len(frames), *one.shape))
-        stack[number] = one
-    return stack
-
-
-def _opponent_deviations(
-    frames: Sequence[F], planes: Callable[[F], list[Tensor]], noise: NoiseModel, peak: float, pairs: bool
-) -> tuple[float, ...]:
-    """Of R, G and B, each in units of its noise; empty where they are nearly the same, as of independent noise."""
-    stabilisers = stabilisers_of(noise, peak, "rgb")
-    largest = sum(s.range for s in stabilisers) / len(stabilisers) ** 0.5
-    measured: list[PlaneNoise] = []
-    for channel in range(len(stabilisers)):
-
-        def opponent(frame: F, channel: int = channel) -> Tensor:
-            return opponent_from_rgb([s.forward(p) for p, s in zip(planes(frame), stabilisers, strict=True)])[channel]
-
-        luma = measured[0] if channel else None
-        measured.append(measure_plane(_stacked(frames, opponent), peak=largest, luma=luma, pairs=pairs))
-    deviations = tuple(max(plane.sigma, _LEAST_OPPONENT) for plane in measured)
-    return deviations if max(deviations) > _DEPENDENT * min(deviations) else ()
 
 
 class SceneDenoiser(Generic[F]):

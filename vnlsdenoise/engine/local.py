@@ -12,11 +12,12 @@ from torch import Tensor
 from vnlsdenoise import _library
 from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.presets import PRESETS
-from vnlsdenoise.classic.scenewise import Scene, SceneDenoiser, measure_noise
+from vnlsdenoise.classic.scenewise import Scene, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
 from vnlsdenoise.noise import NoiseModel
+from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.planes import blend_grain, planes_on_their_way, planes_to_tensors
 from vnlsdenoise.scenes import mark_cuts, repeated
 from vnlsdenoise.video.fields import field_format, split_fields, weave_fields

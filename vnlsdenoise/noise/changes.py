@@ -14,7 +14,7 @@ from vnlsdenoise.noise import blocks as cutting
 
 _REACH = 3  # of the motion that is looked for, in samples of half the resolution
 _SHARE = 0.06  # of the blocks of a frame: the quietest
-_MOST = 256  # blocks a frame
+_LEAST, _MOST = 32, 256  # blocks a frame
 _BAND = (2, 9)  # sums u + v of the frequencies that are compared
 
 
@@ -52,7 +52,7 @@ def _change(frame: Tensor, following: Tensor, peak: float) -> float:
     grid, stride = cutting.cut_blocks(inner), cutting.block_stride(*inner.shape)
     worth = cutting.worth_measuring(grid, peak).nonzero()[:, 0]
     texture = (cutting.spectrum_of(grid[worth])[:, chosen_by] ** 2).mean(1)
-    count = min(_MOST, math.ceil(_SHARE * len(worth)))
+    count = min(_MOST, max(_LEAST, math.ceil(_SHARE * len(worth))), len(worth))
     quiet = worth[texture.topk(count, largest=False).indices]
     across = (inner.shape[1] - cutting.SIDE) // stride + 1
     y, x = quiet // across * stride, quiet % across * stride

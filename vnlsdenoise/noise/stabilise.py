@@ -5,13 +5,18 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vnlsdenoise.noise.model import PlaneNoise
+from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
 
 _KNOTS = 2048  # of the forward table; the inverse has twice as many
 _REACH = 6.0  # deviations of the noise that expectations are integrated over
 _POINTS = 481  # of that integration
 STABILISE_WORK = 9  # floats a sample that looking up a table allocates at most, its result included
-_LEAST_SHARE = 1 / 8  # of the plane's deviation: a curve is not followed below it, where g would be all slope
+_LEAST_OF_CURVE = 1 / 8  # of the plane's deviation: a curve is not followed below it, where g would be all slope
+# Under this share of the range a noise deviation counts as none: the plane is returned as it is.
+SMALLEST_SIGMA = 1 / 4096
+# No plane is worked on as if it had less than this share of the noisiest one's deviation: in units of its noise it
+# would dwarf the others. R, G and B are added up in these units, so that it matters more for them.
+_LEAST_SHARE = {"gray": 1 / 64, "yuv": 1 / 64, "rgb": 1 / 8}
 
 Array = npt.NDArray[np.float64]
 
@@ -49,6 +54,12 @@ class Stabiliser:
         return units * self._sigma if self._tables is None else self._tables[1](units)
 
 
+def stabilisers_of(noise: NoiseModel, peak: float, family: str) -> list[Stabiliser]:
+    """What takes every plane to units of its noise, and back."""
+    floor = max(SMALLEST_SIGMA * peak, max(noise.sigma) * _LEAST_SHARE[family])
+    return [Stabiliser(plane, peak, floor) for plane in noise.planes]
+
+
 class _Table:
     """A piecewise linear function on equally spaced knots, going on straight beyond them."""
 
@@ -79,7 +90,7 @@ class _Table:
 def _tables(noise: PlaneNoise, peak: float, floor: float) -> tuple[_Table, _Table]:
     knots = noise.curve or ((0.0, noise.sigma),)
     levels, deviations = (np.array(part, dtype=np.float64) for part in zip(*knots, strict=True))
-    deviations = np.maximum(deviations, max(floor, noise.sigma * _LEAST_SHARE))
+    deviations = np.maximum(deviations, max(floor, noise.sigma * _LEAST_OF_CURVE))
     # Samples that were not clipped lie beyond black and white, too.
     margin = 0.0 if noise.clipped else _REACH * float(deviations.max())
     x = np.linspace(-margin, peak + margin, _KNOTS)

@@ -1,0 +1,109 @@
+"""PSNR of the denoiser on noisy video that has been through a codec, on its own 4:2:0 planes.
+
+    python tests/benchmarks/coded_noise.py DIR --preset fast --crop 224x160 --frames 8 --json coded_noise.json
+
+Clips are decoded to 8-bit RGB; white noise of the sigma given is added to R, G and B, clipped and rounded, and all is
+encoded with libx264 as 4:2:0. PSNR of luma, and of the first chroma plane, against the clean clip converted alike:
+as the codec left them ("noisy"), with the noise taken for white ("white"), with the noise measured as the tool does
+("measured"), and with the deviation of each plane's error given ("true").
+"""
+
+import argparse
+import io
+import json
+import pathlib
+import sys
+import zlib
+from dataclasses import replace
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from quality import Video, load
+
+from vnlsdenoise.engine.local import denoise_frames
+from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
+from vnlsdenoise.video.pixels import unpack
+
+Planes = tuple[Plane, ...]
+
+
+def planes_of(video: npt.NDArray[np.uint8]) -> list[Planes]:
+    """Y, U and V of RGB frames [T, H, W, 3]."""
+    return [unpack(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))[0] for image in video]
+
+
+def through_h264(video: npt.NDArray[np.uint8], crf: int) -> list[Planes]:
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream: Any = output.add_stream("libx264", 25, options={"crf": str(crf)})
+        stream.height, stream.width = video.shape[1:3]
+        stream.codec_context.thread_count, stream.pix_fmt = 1, "yuv420p"
+        for image in video:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        output.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as source:
+        return [unpack(frame)[0] for frame in source.decode(video=0)]
+
+
+def psnr(one: list[Planes], other: list[Planes], plane: int) -> float:
+    errors = [float(((a[plane].astype(float) - b[plane]) ** 2).mean()) for a, b in zip(one, other, strict=True)]
+    return float(np.mean([10 * np.log10(255**2 / max(error, 1e-6)) for error in errors]))
+
+
+def figures(clean: Video, name: str, sigma: int, crf: int, settings: DenoiseSettings) -> dict[str, list[float]]:
+    """PSNR of luma and chroma of every way."""
+    random = np.random.RandomState(zlib.crc32(f"{name}{sigma}".encode()))
+    noisy = (clean + sigma * random.randn(*clean.shape)).clip(0, 255).round().astype(np.uint8)
+    wanted = planes_of(clean.astype(np.uint8))
+    coded = through_h264(noisy, crf) if crf else planes_of(noisy)
+    height, width = wanted[0][0].shape
+    format = PlaneFormat("yuv", width, height, 8, 1, 1)
+    errors = [[a[plane].astype(float) - b[plane] for a, b in zip(coded, wanted, strict=True)] for plane in range(3)]
+    ways = {
+        "white": replace(settings, noise_model="white"),
+        "measured": settings,
+        "true": replace(settings, sigma=tuple(float(np.std(error)) for error in errors)),
+    }
+    found = {"noisy": coded}
+    for way, how in ways.items():
+        frames = [Frame(planes, index, 1, {}) for index, planes in enumerate(coded)]
+        found[way] = [frame.planes for frame in denoise_frames(frames, format, how)]
+    return {way: [psnr(planes, wanted, 0), psnr(planes, wanted, 1)] for way, planes in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--frames", type=int, help="use the first frames only")
+    parser.add_argument("--crop", help="WIDTHxHEIGHT of the centre")
+    parser.add_argument("--sigma", default="10,20")
+    parser.add_argument("--crf", default="0,18,22,26", help="0: not encoded")
+    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
+    options = parser.parse_args()
+    crop = tuple(int(side) for side in options.crop.split("x")) if options.crop else None
+    paths = sorted(p for p in options.folder.iterdir() if p.suffix in (".mkv", ".mp4", ".mov", ".avi"))
+    if not paths:
+        sys.exit(f"no clips in {options.folder}")
+    clips = {path.stem: load(path, options.frames, crop) for path in paths}
+    settings = DenoiseSettings(None, preset=options.preset, device=options.device, scene_cuts=False)
+    results: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for sigma in map(int, options.sigma.split(",")):
+        for crf in map(int, options.crf.split(",")):
+            clip = {name: figures(clean, name, sigma, crf, settings) for name, clean in clips.items()}
+            results[f"sigma {sigma}, crf {crf}"] = clip
+            means = {way: np.mean([found[way] for found in clip.values()], 0) for way in next(iter(clip.values()))}
+            row = "  ".join(f"{way} {luma:.2f} / {chroma:.2f}" for way, (luma, chroma) in means.items())
+            print(f"sigma {sigma:2} crf {crf:2}  luma / chroma: {row}", flush=True)
+    if options.json:
+        arguments = {"preset": options.preset, "crop": options.crop, "frames": options.frames}
+        options.json.write_text(json.dumps({"arguments": arguments, "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
