@@ -68,6 +68,12 @@ def test_frames_that_come_by_twos_tell_as_much():
     )
 
 
+def test_photon_noise_that_no_codec_has_touched_keeps_its_curve(device):
+    level = torch.linspace(0, PEAK, 256).expand(8, 192, 256)
+    planes = (level + (1.5 * level + 20).sqrt() * torch.randn_like(level)).to(device)
+    assert measure_plane(planes, peak=PEAK).signal_dependent
+
+
 def test_texture_that_moves_is_no_coded_noise(device):
     clean = drifting()
     for sigma in (0.0, 3.0):

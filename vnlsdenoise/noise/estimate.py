@@ -57,7 +57,7 @@ def measure_plane(
     coded = proven * (1 if luma else _ramp(told.fall, *_CODED_FALL))
     deviation = sigma + coded * (changes.deviation() - sigma)
     # How the deviation depends on the intensity was measured on what the codec has taken away.
-    return PlaneNoise(deviation) if deviation > noise.sigma else noise
+    return PlaneNoise(deviation) if coded and deviation > noise.sigma else noise
 
 
 def _ramp(value: float, low: float, high: float) -> float:
