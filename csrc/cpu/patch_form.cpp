@@ -146,8 +146,8 @@ void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& frac
         visit_targets<decltype(bilinear)::value>(form, located, bins, plane, static_cast<int>(image % form.frames),
                                                  static_cast<int>(row % form.height),
                                                  static_cast<int>(pixel % form.width), [&](int at, T weight) {
-                                                   for (int c = 0; c < channels; ++c)
-                                                     sums[c] += weight * values[int64_t(at) * channels + c];
+                                                   const T* value = pixel_at(values, at, channels);
+                                                   for (int c = 0; c < channels; ++c) sums[c] += weight * value[c];
                                                  });
       }
     });

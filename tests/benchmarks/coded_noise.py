@@ -20,7 +20,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from quality import Video, load
+from quality import Video, clips_in, load
 
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
@@ -35,7 +35,11 @@ def planes_of(video: npt.NDArray[np.uint8]) -> list[Planes]:
     return [unpack(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))[0] for image in video]
 
 
-def through_h264(video: npt.NDArray[np.uint8], crf: int) -> list[Planes]:
+def through_h264(video: npt.NDArray[np.uint8], crf: int) -> list[av.VideoFrame]:
+    """What libx264 keeps of RGB frames [T, H, W, 3], as 4:2:0.
+
+    Not the same bit for bit each time: figures on it move by some hundredths of a dB.
+    """
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as output:
         stream: Any = output.add_stream("libx264", 25, options={"crf": str(crf)})
@@ -46,7 +50,7 @@ def through_h264(video: npt.NDArray[np.uint8], crf: int) -> list[Planes]:
         output.mux(stream.encode(None))
     file.seek(0)
     with av.open(file) as source:
-        return [unpack(frame)[0] for frame in source.decode(video=0)]
+        return list(source.decode(video=0))
 
 
 def psnr(one: list[Planes], other: list[Planes], plane: int) -> float:
@@ -59,7 +63,7 @@ def figures(clean: Video, name: str, sigma: int, crf: int, settings: DenoiseSett
     random = np.random.RandomState(zlib.crc32(f"{name}{sigma}".encode()))
     noisy = (clean + sigma * random.randn(*clean.shape)).clip(0, 255).round().astype(np.uint8)
     wanted = planes_of(clean.astype(np.uint8))
-    coded = through_h264(noisy, crf) if crf else planes_of(noisy)
+    coded = [unpack(frame)[0] for frame in through_h264(noisy, crf)] if crf else planes_of(noisy)
     height, width = wanted[0][0].shape
     format = PlaneFormat("yuv", width, height, 8, 1, 1)
     errors = [[a[plane].astype(float) - b[plane] for a, b in zip(coded, wanted, strict=True)] for plane in range(3)]
@@ -87,7 +91,7 @@ def main() -> None:
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     options = parser.parse_args()
     crop = tuple(int(side) for side in options.crop.split("x")) if options.crop else None
-    paths = sorted(p for p in options.folder.iterdir() if p.suffix in (".mkv", ".mp4", ".mov", ".avi"))
+    paths = clips_in(options.folder)
     if not paths:
         sys.exit(f"no clips in {options.folder}")
     clips = {path.stem: load(path, options.frames, crop) for path in paths}

@@ -32,6 +32,10 @@ import vnlsdenoise
 Video = npt.NDArray[np.float32]  # [T, H, W, 3], R, G, B
 
 
+def clips_in(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in (".mkv", ".mp4", ".mov", ".avi"))
+
+
 def load(path: pathlib.Path, frames: int | None, crop: tuple[int, int] | None) -> Video:
     with av.open(path) as container:
         images = []
@@ -108,7 +112,7 @@ def main() -> None:
         width, height = options.crop.split("x")
         crop = (int(width), int(height))
     wanted = options.clips.split(",") if options.clips else None
-    paths = sorted(p for p in options.folder.iterdir() if p.suffix in (".mkv", ".mp4", ".mov", ".avi"))
+    paths = clips_in(options.folder)
     paths = [p for p in paths if wanted is None or p.stem in wanted]
     if not paths:
         sys.exit(f"no clips in {options.folder}")

@@ -8,16 +8,15 @@ the denoiser does by itself, with the spectrum of the noise; "gain" is the diffe
 """
 
 import argparse
-import io
 import json
 import pathlib
 import sys
 import zlib
 
-import av
 import numpy as np
 import torch
-from quality import Video, load, psnr
+from coded_noise import through_h264
+from quality import Video, clips_in, load, psnr
 from torch import Tensor
 
 import vnlsdenoise
@@ -61,30 +60,17 @@ def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
         "photon, linear light": photon(0.01, 0.0002, 2.2, "photon, linear light"),
         "correlated 15": correlated(15),
         "correlated 30": correlated(30),
-        "h264, crf 18": through_h264(compressed, 18),
-        "h264, crf 26": through_h264(compressed, 26),
+        "h264, crf 18": coded(compressed, 18),
+        "h264, crf 26": coded(compressed, 26),
         "chroma": chroma(),
     }
 
 
-def through_h264(video: Tensor, crf: int) -> Tensor:
-    """What libx264 keeps of a clip [T, 3, H, W] of 8-bit codes, as 4:2:0.
-
-    Not the same bit for bit each time: figures on it move by some hundredths of a dB.
-    """
-    file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as output:
-        stream = output.add_stream("libx264", 25, options={"crf": str(crf)})
-        stream.height, stream.width = video.shape[-2:]
-        stream.codec_context.thread_count = 1
-        stream.pix_fmt = "yuv420p"
-        for picture in video.byte().permute(0, 2, 3, 1).contiguous().numpy():
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        output.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file) as source:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().contiguous()
+def coded(video: Tensor, crf: int) -> Tensor:
+    """[T, 3, H, W] of 8-bit codes, through libx264 and back."""
+    frames = through_h264(video.byte().permute(0, 2, 3, 1).contiguous().numpy(), crf)
+    pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in frames])
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float().contiguous()
 
 
 def denoised(noisy: Tensor, noise: NoiseModel, preset: str, device: str) -> Video:
@@ -109,7 +95,7 @@ def main() -> None:
     crop = tuple(int(side) for side in options.crop.split("x")) if options.crop else None
     wanted = options.clips.split(",") if options.clips else None
     kinds = options.kinds.split(";") if options.kinds else None
-    paths = sorted(p for p in options.folder.iterdir() if p.suffix in (".mkv", ".mp4", ".mov", ".avi"))
+    paths = clips_in(options.folder)
     paths = [p for p in paths if wanted is None or p.stem in wanted]
     if not paths:
         sys.exit(f"no clips in {options.folder}")

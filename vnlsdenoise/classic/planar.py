@@ -81,13 +81,13 @@ class PlanarDenoiser:
         self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
         motion = motion or tvl1_motion(pages)
         height, width = padded_size(layout.height, layout.width)
-        # Of the opponent channels, which R, G and B alone become.
-        self._deviations = noise.opponent or (1.0,) * 3
+        # Deviations of the opponent channels of R, G and B, if they are not 1.
+        self._opponent = noise.opponent
         # The opponent luma of R, G and B is their sum over sqrt(3).
         lumas = [s.range for s in self._stabilisers] if layout.family == "rgb" else [self._stabilisers[0].range]
         to_bytes = 255 * len(lumas) ** 0.5 / sum(lumas)
-        if layout.family == "rgb":
-            to_bytes *= self._deviations[0]
+        if self._opponent:
+            to_bytes *= self._opponent[0]
         subsampling = (layout.chroma_y, layout.chroma_x)
         self._subsampled = subsampling == (1, 1)
         self._pager = Pager(pages)
@@ -142,7 +142,9 @@ class PlanarDenoiser:
         units = [s.forward(plane) for plane, s in zip(planes, self._stabilisers, strict=True)]
         units = [w.forward(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         if self._layout.family == "rgb":
-            units = [u / d for u, d in zip(opponent_from_rgb(units), self._deviations, strict=True)]
+            units = opponent_from_rgb(units)
+            if self._opponent:
+                units = [u / d for u, d in zip(units, self._opponent, strict=True)]
         if self._beside is not None:
             luma, *chroma = units
             return pad_by_reflection(luma[None], height, width), self._with_halved_luma(luma, chroma)
@@ -188,7 +190,9 @@ class PlanarDenoiser:
             units += others.pop(0)[-2:]
         units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]
         if self._layout.family == "rgb":
-            units = rgb_from_opponent([u * d for u, d in zip(units, self._deviations, strict=True)])
+            if self._opponent:
+                units = [u * d for u, d in zip(units, self._opponent, strict=True)]
+            units = rgb_from_opponent(units)
         units = [w.back(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         planes = [s.back(unit) for unit, s in zip(units, self._stabilisers, strict=True)]
         return [plane if original is None else others.pop(0) for plane, original in zip(planes, originals, strict=True)]

@@ -40,7 +40,7 @@ def measure_plane(
     if white:
         return PlaneNoise(sigma)
     proven = _ramp((luma.sigma if luma else sigma) / peak, *_PROOF)
-    noise = measure_intensities(planes, peak=peak)
+    noise = _over_intensities(planes, peak, sigma)
     if noise.sigma < least and not (luma and proven):
         return noise
     stabiliser, changes = Stabiliser(noise, peak, least), Changes(peak)
@@ -66,7 +66,11 @@ def _ramp(value: float, low: float, high: float) -> float:
 
 def measure_intensities(planes: Tensor, *, peak: float) -> PlaneNoise:
     """The noise of a plane taken for white in space: what `measure_plane` finds before it asks for a spectrum."""
-    sigma = estimate_sigma(planes, peak=peak)
+    return _over_intensities(planes, peak, estimate_sigma(planes, peak=peak))
+
+
+def _over_intensities(planes: Tensor, peak: float, sigma: float) -> PlaneNoise:
+    """sigma: what `estimate_sigma` says, which stands where nothing speaks against it."""
     inside = bool((planes.amin() >= 0) & (planes.amax() <= peak))
     at_ends = sum(int(((frame <= 0) | (frame >= peak)).sum()) for frame in planes)
     clipped = inside and at_ends >= _CLIPPED_SHARE * planes.numel()

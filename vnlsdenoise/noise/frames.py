@@ -1,6 +1,6 @@
 """The noise of some frames, plane by plane, and what R, G and B share of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -37,7 +37,7 @@ def measure_noise(
     """
     measured: list[PlaneNoise] = []
     for index in range(len(layout.plane_shapes)):
-        stack = _stacked(frames, lambda frame, index=index: planes(frame)[index])  # type: ignore[misc]
+        stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
         luma = measured[0] if index and layout.family == "yuv" else None
         measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, pairs=pairs))
     noise = NoiseModel(tuple(measured))
@@ -46,14 +46,13 @@ def measure_noise(
     return replace(noise, opponent=_opponent_deviations(frames, planes, noise, peak, pairs))
 
 
-def _stacked(frames: Sequence[F], plane: Callable[[F], Tensor]) -> Tensor:
-    """One plane of every frame, [T, H, W]."""
+def _stacked(planes: Iterable[Tensor], count: int) -> Tensor:
+    """`count` planes, taken one by one, as [count, H, W]."""
     stack = torch.empty(0)
-    for number, frame in enumerate(frames):
-        one = plane(frame)
+    for number, plane in enumerate(planes):
         if number == 0:
-            stack = one.new_empty((len(frames), *one.shape))
-        stack[number] = one
+            stack = plane.new_empty((count, *plane.shape))
+        stack[number] = plane
     return stack
 
 
@@ -65,11 +64,9 @@ def _opponent_deviations(
     largest = sum(s.range for s in stabilisers) / len(stabilisers) ** 0.5
     measured: list[PlaneNoise] = []
     for channel in range(len(stabilisers)):
-
-        def opponent(frame: F, channel: int = channel) -> Tensor:
-            return opponent_from_rgb([s.forward(p) for p, s in zip(planes(frame), stabilisers, strict=True)])[channel]
-
+        units = ([s.forward(p) for p, s in zip(planes(frame), stabilisers, strict=True)] for frame in frames)
+        stack = _stacked((opponent_from_rgb(unit)[channel] for unit in units), len(frames))
         luma = measured[0] if channel else None
-        measured.append(measure_plane(_stacked(frames, opponent), peak=largest, luma=luma, pairs=pairs))
+        measured.append(measure_plane(stack, peak=largest, luma=luma, pairs=pairs))
     deviations = tuple(max(plane.sigma, _LEAST_OPPONENT) for plane in measured)
     return deviations if max(deviations) > _DEPENDENT * min(deviations) else ()

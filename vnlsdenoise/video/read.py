@@ -211,8 +211,8 @@ class VideoReader:
 
     def _sample_linear(self, places: int, total: int) -> list[tuple[Frame, Frame]]:
         chosen = {(2 * part + 1) * total // (2 * places) for part in range(places)}
-        pairs: list[tuple[Frame, Frame]] = []
-        before: Frame | None = None
+        pairs: list[tuple[VideoFrame, VideoFrame]] = []
+        before: VideoFrame | None = None
         with open_input(self.path) as container:
             stream = main_video(container, self.path)
             index = 0
@@ -223,16 +223,15 @@ class VideoReader:
                     continue
                 for decoded in decoded_frames:
                     if not decoded.is_corrupt:
-                        frame = self._frame(decoded)
                         if before is not None and (index - 1 in chosen or not pairs):
-                            pairs.append((before, frame))
-                        before = frame
+                            pairs.append((before, decoded))
+                        before = decoded
                     index += 1
                 if index > total:
                     break
         if not pairs and before is not None:
             pairs.append((before, before))
-        return pairs[-places:]
+        return [(self._frame(one), self._frame(other)) for one, other in pairs[-places:]]
 
 
 class _Clock:
