@@ -1,4 +1,4 @@
-// Non-local search, the best in registers. Five ways to the distances; points and small patches take a thread a query,
+// Non-local search, the best in registers. Six ways to the distances; points and small patches take a thread a query,
 // the others a warp, its lanes over candidates:
 //   any     every option and type: a lane samples its candidates' patches from global memory
 //   points  single pixels and short lists, four channels at a time: the distances to the pixels of a window give those
@@ -8,9 +8,12 @@
 //   quads   patches, four channels at a time: the samples of a window pass through shared memory
 //   tiles   patches of any number of channels: each key plane is sampled once into shared memory; a lane takes runs of
 //           candidates of a row, whose overlapping rows of pixels it holds in registers
+//   screen  whole pixels of one or three channels, short lists: tensor cores tell which candidates cannot be among the
+//           best; the others are measured
 #include "cuda/launch.h"
 #include "cuda/nonlocal.cuh"
 #include "cuda/nonlocal_quads.cuh"
+#include "cuda/nonlocal_screen.cuh"
 #include "cuda/nonlocal_tiles.cuh"
 #include "nonlocal_args.h"
 
@@ -72,7 +75,7 @@ __global__ void __launch_bounds__(kWarps* kWarp)
   Placed<T>* places = reinterpret_cast<Placed<T>*>(any_shared) + threadIdx.x / kWarp * a.windows;
   const NonlocalQuery query(a, n);
   place_windows(a, query, places, lane);
-  fill_lists<kSlots>(a, query, places, out, n, lane, [&](int first, int windows, auto&& offer) {
+  fill_lists<kSlots>(a, query, places, out, n, lane, [&](int first, int windows, int, auto&& offer) {
     const int begin = first * a.side2(), end = begin + windows * a.side2();
     for (int start = begin; start < end; start += kWarp) {
       const int ordinal = start + lane;
@@ -110,6 +113,12 @@ bool takes_points(const NonlocalArgs<float>& a) {
 bool takes_small_patches(const NonlocalArgs<float>& a) {
   return a.s.bilinear && a.s.ps == 3 && a.s.ws == 5 && a.s.dilation == 1 && (a.stride1 == 1 || a.stride1 == .5f) &&
          a.s.keep > 0 && a.s.keep <= kPointsKeep && a.s.off_h == 0 && a.s.off_w == 0;
+}
+
+bool takes_screen(const NonlocalArgs<float>& a) {
+  return !a.s.prod && !a.s.bilinear && a.stride1 == 1 && a.s.reflect && a.s.pt == 1 && a.s.dilation == 1 &&
+         (a.s.ps == 5 || a.s.ps == 7) && (a.features == 1 || a.features == 3) && a.s.keep > 0 && a.s.keep <= kWarp &&
+         a.s.ws > 5 && a.s.ws <= ScreenShape<7, 3, 3>::kMostSide;
 }
 
 // A video as quads; `memory` holds them.
@@ -170,6 +179,54 @@ void run_small_patches(const NonlocalArgs<float>& a, const Tensor& queries, cons
   }
 }
 
+template <int kPatch, int kFeatures, int kTiles>
+void run_screen(const NonlocalArgs<float>& a, const Tensor& queries, const Tensor& keys,
+                const NonlocalLists<float>& out, cudaStream_t stream) {
+  using Shape = ScreenShape<kPatch, kFeatures, kTiles>;
+  Screen screen{};
+  screen.height = a.k_height + 2 * kScreenPad, screen.stride = (a.k_width + 2 * kScreenPad + 3) / 4 * 4;
+  const int64_t planes = keys.size(0) * keys.size(1) * a.s.heads;
+  const Tensor halves = torch::stable::new_empty(keys, {planes * kFeatures * screen.plane()}, ScalarType::Half);
+  const Tensor norms = torch::stable::new_empty(keys, {planes * screen.plane()});
+  const Tensor range = torch::stable::new_empty(keys, {2});
+  const auto limits = static_cast<int*>(range.mutable_data_ptr());
+  screen.keys = static_cast<__half*>(halves.mutable_data_ptr());
+  screen.norms = norms.const_data_ptr<float>();
+  screen.range = limits;
+  // Bytes that no finite value lies beyond.
+  STD_CUDA_CHECK(cudaMemsetAsync(limits, 0x7f, sizeof(int), stream));
+  STD_CUDA_CHECK(cudaMemsetAsync(limits + 1, 0x80, sizeof(int), stream));
+  constexpr int kRangeBlocks = 1024, kRangeThreads = 256;
+  for (const Tensor* video : {&queries, &keys}) {
+    if (video == &keys && keys.const_data_ptr() == queries.const_data_ptr()) continue;
+    range_kernel<<<kRangeBlocks, kRangeThreads, 0, stream>>>(video->const_data_ptr<float>(), video->numel(), limits);
+  }
+  screen_keys_kernel<<<blocks_for(planes * kFeatures * screen.height, 1), 128, 0, stream>>>(
+      a.keys, a.k_height, a.k_width, screen, static_cast<__half*>(halves.mutable_data_ptr()));
+  const int strips = (a.k_height + kNormRows - 1) / kNormRows;
+  screen_norms_kernel<kPatch, kFeatures>
+      <<<blocks_for(planes * strips, 1), 128, 0, stream>>>(a, screen, norms.mutable_data_ptr<float>());
+  const int bytes = (Shape::kBytes + places_bytes(a) + 15) / 16 * 16;
+  launch(screen_kernel<kPatch, kFeatures, kTiles>, bytes, stream, a, screen, out, bytes);
+}
+
+void run_screen(const NonlocalArgs<float>& a, const Tensor& queries, const Tensor& keys,
+                const NonlocalLists<float>& out, cudaStream_t stream) {
+  const auto by_side = [&](auto patch, auto features) {
+    constexpr int kPatch = decltype(patch)::value, kFeatures = decltype(features)::value;
+    if (a.s.ws <= ScreenShape<kPatch, kFeatures, 2>::kMostSide) {
+      run_screen<kPatch, kFeatures, 2>(a, queries, keys, out, stream);
+    } else {
+      run_screen<kPatch, kFeatures, 3>(a, queries, keys, out, stream);
+    }
+  };
+  const auto by_features = [&](auto patch) {
+    a.features == 1 ? by_side(patch, std::integral_constant<int, 1>())
+                    : by_side(patch, std::integral_constant<int, 3>());
+  };
+  a.s.ps == 5 ? by_features(std::integral_constant<int, 5>()) : by_features(std::integral_constant<int, 7>());
+}
+
 template <int kSlots, int kPasses, int kPatch>
 void run_quads(const NonlocalArgs<float>& a, const Tensor& keys, const NonlocalLists<float>& out, cudaStream_t stream) {
   Tensor memory;
@@ -197,6 +254,7 @@ void run(const NonlocalArgs<float>& a, const Tensor& queries, const Tensor& keys
     if (a.side2() > 2 * kWarp) return run_quads<kSlots, 8, 0>(a, keys, out, stream);
     return a.s.ps == 3 ? run_quads<kSlots, 2, 3>(a, keys, out, stream) : run_quads<kSlots, 2, 0>(a, keys, out, stream);
   }
+  if (takes_screen(a)) return run_screen(a, queries, keys, out, stream);
   const TilePlan plan = plan_tiles(a);
   if (plan.run == 0) return launch(any_kernel<float, kSlots>, places_bytes(a), stream, a, out);
   const int bytes = places_bytes(a) + plan.floats * static_cast<int>(sizeof(float));

@@ -53,8 +53,10 @@ __device__ void write_neighbor(const NonlocalArgs<T>& a, const NonlocalQuery& qu
   for (int i = 0; i < 3; ++i) out.offsets[3 * at + i] = is_self ? T(0) : offset[i];
 }
 
-// Fills the lists of one query. scan(first window, windows, offer) must call offer(ordinal, key) on all lanes together,
-// once for every candidate of those windows, with ordinal < 0 on lanes that have none.
+// Fills the lists of one query. scan(first window, windows, known candidate, offer) must call offer(ordinal, key) on
+// all lanes together, once for every candidate of those windows, with ordinal < 0 on lanes that have none. It may leave
+// out those that are farther than what the last call returned, the worst key of the list, no number while it is not
+// full.
 template <int kSlots, typename T, typename Scan>
 __device__ void fill_lists(const NonlocalArgs<T>& a, const NonlocalQuery& query, const Placed<T>* places,
                            const NonlocalLists<T>& out, int64_t n, int lane, Scan&& scan) {
@@ -75,23 +77,23 @@ __device__ void fill_lists(const NonlocalArgs<T>& a, const NonlocalQuery& query,
       const int now = wanted - done < kCapacity ? wanted - done : kCapacity;
       nearest.clear();
       T worst = nearest.worst.key();
-      scan(list * windows, windows, [&](int ordinal, T key) {
+      scan(list * windows, windows, known, [&](int ordinal, T key) {
         if (!a.s.keep) {  // every candidate in its place, but for the known one, which changes places with the first
-          if (ordinal < 0) return;
+          if (ordinal < 0) return worst;
           const int to = known < 0 ? ordinal : (ordinal == known ? base : (ordinal == base ? known : ordinal));
           write_neighbor(a, query, places[ordinal / a.side2()], out, first + to - base, key, ordinal,
                          is_self && ordinal == known);
-          return;
+          return worst;
         }
         if (ordinal >= 0 && ordinal == known) known_key = key;
         // Most are too far, which shows without their ranks; the worst of an unfilled list is no number.
         const bool wanted = ordinal >= 0 && ordinal != known && !(worst < key);
-        if (!__any_sync(kWholeWarp, wanted)) return;
+        if (!__any_sync(kWholeWarp, wanted)) return worst;
         Rank<T> rank = Rank<T>::none();
         if (wanted) rank = Rank<T>::of(key, ordinal);
         if (!(bound < rank)) rank = Rank<T>::none();
         nearest.insert(rank, lane, now - 1);
-        worst = nearest.worst.key();
+        return worst = nearest.worst.key();
       });
       for (int start = 0; start < now; start += kWarp) {
         const int k = start + lane;

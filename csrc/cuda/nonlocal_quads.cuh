@@ -388,7 +388,7 @@ __global__ void __launch_bounds__(kQuadWarps* kWarp, 5)
   place_windows(a, query, places, lane);
   const int64_t q_size = int64_t(a.q_height) * a.q_width;
   const float stride = a.stride1, shift = a.s.dilation * a.s.first_tap;
-  fill_lists<kSlots>(a, query, places, out, n, lane, [&](int first, int windows, auto&& offer) {
+  fill_lists<kSlots>(a, query, places, out, n, lane, [&](int first, int windows, int, auto&& offer) {
     for (int s = first; s < first + windows; ++s) {
       const Placed<float> p = places[s];
       __syncwarp();

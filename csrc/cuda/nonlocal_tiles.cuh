@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(128) tiles_kernel(const __grid_constant__ Nonl
   const NonlocalQuery query(a, n);
   place_windows(a, query, places, lane);
   const int64_t q_size = int64_t(a.q_height) * a.q_width, k_size = int64_t(a.k_height) * a.k_width;
-  fill_lists<kSlots>(a, query, places, out, n, lane, [&](int first, int windows, auto&& offer) {
+  fill_lists<kSlots>(a, query, places, out, n, lane, [&](int first, int windows, int, auto&& offer) {
     for (int s = first; s < first + windows; ++s) {
       const Placed<float> p = places[s];
       float sums[kPasses][kRun] = {};

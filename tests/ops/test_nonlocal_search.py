@@ -317,6 +317,52 @@ def test_single_precision_of_every_kernel_path(device):
         assert float(same.double().mean()) > 0.998, options
 
 
+SHORT_LISTS = [
+    {"ws": 21, "ps": 7},
+    {"ws": 13, "ps": 5, "k": 32},
+    {"ws": 6, "ps": 7, "k": 1},
+    {"ws": 20, "ps": 5, "full_ws": False},
+    {"ws": 9, "ps": 7, "topk_mode": "each", "ws_interior": 6},
+    {"ws": 15, "ps": 7, "self_action": "anchor", "use_adj": True},
+    {"ws": 14, "ps": 5, "self_action": "anchor", "full_ws": False, "off_Hq": 2},
+    {"ws": 7, "ps": 5, "self_action": "anchor_each", "topk_mode": "each"},
+    {"ws": 16, "ps": 7, "self_action": "remove", "k": 20},
+]
+
+
+def levels(shape, content, device):
+    """A video of whole numbers below 2^9: sums of squared differences of its patches are exact in any order."""
+    video = torch.randint(0, 256, shape, dtype=torch.float64)
+    if content == "flat":
+        video = torch.full(shape, 7.0, dtype=torch.float64)
+    elif content == "bright, faint":
+        video = 510 + torch.randint(0, 2, shape, dtype=torch.float64)
+    elif content == "half black":
+        video[..., : shape[-1] // 2] = 0
+    elif content == "checks":
+        video = 255 * ((torch.arange(shape[-2])[:, None] + torch.arange(shape[-1])) % 2).double().expand(shape).clone()
+    elif content == "no number":
+        video[..., ::11, ::7] = math.nan
+        video[..., 5::13, 3::9] = math.inf
+    return video.to(device)
+
+
+@pytest.mark.parametrize("content", ["noise", "flat", "bright, faint", "half black", "checks", "no number"])
+@pytest.mark.parametrize("options", SHORT_LISTS, ids=str)
+def test_short_lists_of_whole_pixels_are_exact(device, options, content):
+    """What tensor cores of a GPU only estimate is left out by no mistake: single precision finds the same lists."""
+    for heads, channels, size in ((1, 3, (37, 46)), (2, 2, (19, 67)), (1, 1, (9, 11))):
+        q = levels((2, 4, channels, *size), content, device)
+        k = levels((2, 4, channels, *size), content, device) if content == "noise" else q.flip(1)
+        grid = tuple((n - 1) // 2 + 1 for n in size)
+        flow = flows(2, 4, 2, grid, device, size=6)
+        given = {"wt": 1, "k": 10, "stride0": 2, "nheads": heads, "itype": "int", **options}
+        wanted = ops.nonlocal_search(q.cpu(), k.cpu(), flow.cpu(), **given)
+        found = ops.nonlocal_search(q.float(), k.float(), flow.float(), **given)
+        assert torch.equal(found[0].cpu().double(), wanted[0])
+        assert torch.equal(found[1].cpu(), wanted[1])
+
+
 def test_other_memory_layouts_give_the_same(device):
     q, k = videos((2, 3, 4, 8, 7), device)
     flow = flows(2, 3, 2, (8, 7), device)
