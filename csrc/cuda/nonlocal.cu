@@ -206,7 +206,8 @@ void run_screen(const NonlocalArgs<float>& a, const Tensor& queries, const Tenso
   const int strips = (a.k_height + kNormRows - 1) / kNormRows;
   screen_norms_kernel<kPatch, kFeatures>
       <<<blocks_for(planes * strips, 1), 128, 0, stream>>>(a, screen, norms.mutable_data_ptr<float>());
-  const int bytes = (Shape::kBytes + places_bytes(a) + 15) / 16 * 16;
+  const int windows = a.windows * static_cast<int>(sizeof(ScreenWindow)) + places_bytes(a);
+  const int bytes = (Shape::kBytes + windows + 15) / 16 * 16;
   launch(screen_kernel<kPatch, kFeatures, kTiles>, bytes, stream, a, screen, out, bytes);
 }
 

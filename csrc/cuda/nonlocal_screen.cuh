@@ -137,32 +137,40 @@ struct ScreenShape {
 };
 
 // The query as left operands of products with rows of the window. A matrix has a row for each of eight columns of
-// candidates, and these again for the candidates one row below; the query's row `line` and the one before it fill it.
+// candidates, and these again for the candidates one row below: the query's row `line` and the one before it.
 template <int kPatch, int kFeatures>
 struct ShiftedQuery {
-  uint32_t low[kFeatures][kPatch], high[kFeatures][kPatch];  // columns 0 .. 7 and 8 .. 15
+  Fragment operands[kFeatures][kPatch + 1];
 
   // rows[c][row]: eight zeros, the row, zeros.
   __device__ void load(const __half* rows, int stride, int lane) {
     const int at = 8 + lane % 4 * 2 - lane / 4;
 #pragma unroll
     for (int c = 0; c < kFeatures; ++c) {
+      uint32_t above[2] = {};
 #pragma unroll
-      for (int row = 0; row < kPatch; ++row, rows += stride) {
-        low[c][row] = pack_halves(rows[at], rows[at + 1]);
-        high[c][row] = pack_halves(rows[at + 8], rows[at + 9]);
+      for (int line = 0; line <= kPatch; ++line) {
+#pragma unroll
+        for (int part = 0; part < 2; ++part) {
+          const __half* from = rows + (c * kPatch + line) * stride + at + 8 * part;
+          const uint32_t here = line < kPatch ? pack_halves(from[0], from[1]) : 0;
+          operands[c][line][2 * part] = keep(here), operands[c][line][2 * part + 1] = keep(above[part]);
+          above[part] = here;
+        }
       }
     }
-  }
-  __device__ void operand(Fragment& f, int c, int line) const {
-    f[0] = line < kPatch ? low[c][line] : 0, f[1] = line > 0 ? low[c][line - 1] : 0;
-    f[2] = line < kPatch ? high[c][line] : 0, f[3] = line > 0 ? high[c][line - 1] : 0;
   }
 
  private:
   __device__ static uint32_t pack_halves(__half low, __half high) {
     const __half2 both = __halves2half2(low, high);
     return *reinterpret_cast<const uint32_t*>(&both);
+  }
+  // A register of its own for a value that two operands share: they would be put together anew for every product.
+  __device__ static uint32_t keep(uint32_t value) {
+    uint32_t own;
+    asm volatile("mov.b32 %0, %1;" : "=r"(own) : "r"(value));
+    return own;
   }
 };
 
@@ -186,6 +194,20 @@ struct ScreenBound {
   }
 };
 
+// A window as the screen sees it: its tile begins at column x, `skip` columns before the first candidates.
+struct ScreenWindow {
+  int64_t plane;  // [batch, frames, heads]
+  int y, x, skip, side;
+
+  __device__ ScreenWindow(const NonlocalArgs<float>& a, const NonlocalQuery& query, const Placed<float>& p)
+      : plane((query.b * a.frames + p.frame) * a.s.heads + query.head), y(0), x(0), skip(0), side(p.side) {
+    if (side == 0) return;
+    y = static_cast<int>(rintf(candidate_y(a, p, 0))), x = static_cast<int>(rintf(candidate_x(a, p, 0)));
+    skip = (x + a.s.first_tap + kScreenPad) % 4;
+    x -= skip;
+  }
+};
+
 template <int kPatch, int kFeatures, int kTiles>
 __global__ void __launch_bounds__(128, 4)
     screen_kernel(const __grid_constant__ NonlocalArgs<float> a, const __grid_constant__ Screen screen,
@@ -199,7 +221,8 @@ __global__ void __launch_bounds__(128, 4)
   __half* tile = reinterpret_cast<__half*>(reinterpret_cast<char*>(screen_shared) + warp * warp_bytes);
   __half* shifted = tile + Shape::kTileHalves;
   float* patch = reinterpret_cast<float*>(shifted + Shape::kShiftedHalves);
-  Placed<float>* places = reinterpret_cast<Placed<float>*>(patch + Shape::kQueryFloats);
+  ScreenWindow* targets = reinterpret_cast<ScreenWindow*>(patch + Shape::kQueryFloats);
+  Placed<float>* places = reinterpret_cast<Placed<float>*>(targets + a.windows);
   const NonlocalQuery query(a, n);
   place_windows(a, query, places, lane);
 
@@ -230,21 +253,12 @@ __global__ void __launch_bounds__(128, 4)
   ShiftedQuery<kPatch, kFeatures> left;
   left.load(shifted, Shape::kShifted, lane);
 
-  // Left column and top row of a window's candidates, in the frame; the tile begins up to three columns before.
-  struct Corner {
-    int y, x, skip;
-  };
-  const auto corner_of = [&](const Placed<float>& p) {
-    const int y = static_cast<int>(rintf(candidate_y(a, p, 0))), x = static_cast<int>(rintf(candidate_x(a, p, 0)));
-    return Corner{y, x, (x + a.s.first_tap + kScreenPad) % 4};
-  };
-  const auto plane_of = [&](int frame) { return (query.b * a.frames + frame) * a.s.heads + query.head; };
-  const auto begin_copy = [&](const Placed<float>& p) {
-    if (p.side == 0) return;
-    const Corner corner = corner_of(p);
-    const int y = corner.y + a.s.first_tap + kScreenPad + lane / kAcross;
-    const int x = corner.x + a.s.first_tap + kScreenPad - corner.skip + lane % kAcross * 4;
-    const __half* from = screen.keys + plane_of(p.frame) * kFeatures * screen.plane() + int64_t(y) * screen.stride + x;
+  for (int w = lane; w < a.windows; w += kWarp) targets[w] = ScreenWindow(a, query, places[w]);
+  __syncwarp();
+  const auto begin_copy = [&](const ScreenWindow& window) {
+    const int64_t line = window.y + a.s.first_tap + kScreenPad + lane / kAcross;
+    const __half* from = screen.keys + window.plane * kFeatures * screen.plane() + line * screen.stride + window.x +
+                         a.s.first_tap + kScreenPad + lane % kAcross * 4;
     __half* to = tile + Shape::row_start(0, lane / kAcross) + lane % kAcross * 4;
 #pragma unroll
     for (int c = 0; c < kFeatures; ++c, from += screen.plane()) {
@@ -263,106 +277,117 @@ __global__ void __launch_bounds__(128, 4)
   for (int g = 0; g < Shape::kGroups; ++g) {
     rows[g] = tile + min(8 * g + lane % 8, (Shape::kRows - 1 - kPatch) / 2) * Shape::kStride + lane / 8 * 8;
   }
+  // Which of a lane's scores belong to candidates: bit i for score i.
+  const auto in_tile = [&](const ScreenWindow& window) {
+    unsigned in_rows = 0, in_columns = 0;
+#pragma unroll
+    for (int i = 0; i < Shape::kScores; ++i) {
+      if (i / 4 % kTiles == 0) {
+        const int y = Shape::row(i, lane);
+        const bool in = y < window.side && unsigned(window.y + y) < unsigned(a.k_height);
+        constexpr unsigned kEveryTile = kTiles == 3 ? 0x111 : 0x11;
+        in_rows |= in ? kEveryTile << i : 0;
+      }
+      if (i % 4 == 0 && i < 4 * kTiles) {
+        const int x = Shape::column(i, lane);
+        const bool in =
+            unsigned(x - window.skip) < unsigned(window.side) && unsigned(window.x + x) < unsigned(a.k_width);
+        constexpr unsigned kEveryRow = Shape::kGroups == 2 ? 0xf | (0xf << (4 * kTiles)) : 0xf;
+        in_columns |= in ? kEveryRow << i : 0;
+      }
+    }
+    return in_rows & in_columns;
+  };
   fill_lists<1>(a, query, places, out, n, lane, [&](int first, int windows, int known, auto&& offer) {
     float worst = NAN;
-    begin_copy(places[first]);
+    begin_copy(targets[first]);
     for (int s = first; s < first + windows; ++s) {
-      const Placed<float> p = places[s];
+      const ScreenWindow window = targets[s];
+      const bool full = worst < INFINITY;
+      const float least = full ? bound.least_score(sqrtf(worst) * scale.factor) : 0;
+      // How far the scores lie above the least. What is no number counts as positive.
+      float margins[Shape::kScores / 4][4];
+      const float* norms = screen.norms + window.plane * screen.plane() +
+                           int64_t(window.y + kScreenPad + lane % 4 * 4) * screen.stride + window.x + kScreenPad +
+                           lane / 4;
+#pragma unroll
+      for (int i = 0; i < Shape::kScores; ++i) {
+        const float norm = __ldg(norms + int64_t(Shape::row(i, 0)) * screen.stride + Shape::column(i, 0));
+        margins[i / 4][i % 4] = fmaf(-.5f, norm, -least);
+      }
       __pipeline_wait_prior(0);
       __syncwarp();
-      float scores[Shape::kScores / 4][4] = {};
-      if (p.side > 0) {
 #pragma unroll
-        for (int c = 0; c < kFeatures; ++c) {
+      for (int c = 0; c < kFeatures; ++c) {
 #pragma unroll
-          for (int line = 0; line <= kPatch; ++line) {
-            Fragment operand;
-            left.operand(operand, c, line);
+        for (int line = 0; line <= kPatch; ++line) {
+          const Fragment& operand = left.operands[c][line];
 #pragma unroll
-            for (int g = 0; g < Shape::kGroups; ++g) {
-              Fragment blocks;  // of eight columns
-              load_matrix(blocks, rows[g] + Shape::row_start(c, line));
+          for (int g = 0; g < Shape::kGroups; ++g) {
+            Fragment blocks;  // of eight columns
+            load_matrix(blocks, rows[g] + Shape::row_start(c, line));
 #pragma unroll
-              for (int t = 0; t < kTiles; ++t) multiply(scores[g * kTiles + t], operand, blocks[t], blocks[t + 1]);
+            for (int t = 0; t < kTiles; ++t) {
+              float(&sums)[4] = margins[g * kTiles + t];
+              if (t % 2 == 0) {
+                multiply(sums, operand, blocks[t], blocks[t + 1]);
+              } else {  // a pair of registers that no product takes at once
+                multiply_half(sums, operand[0], operand[1], blocks[t]);
+                multiply_half(sums, operand[2], operand[3], blocks[t + 1]);
+              }
             }
           }
         }
       }
       __syncwarp();
-      if (s + 1 < first + windows) begin_copy(places[s + 1]);
-      if (p.side == 0) continue;
+      if (s + 1 < first + windows) begin_copy(targets[s + 1]);
 
-      const Corner corner = corner_of(p);
-      unsigned in_rows = 0, in_columns = 0;  // bit i: score i
+      const unsigned valid = in_tile(window);
+      unsigned near = 0;  // bit i: score i
+      const auto pass = [&](float more) {
+        unsigned far = 0;
 #pragma unroll
-      for (int i = 0; i < Shape::kScores; ++i) {
-        if (i / 4 % kTiles == 0) {
-          const int y = Shape::row(i, lane);
-          const bool in = y < p.side && unsigned(corner.y + y) < unsigned(a.k_height);
-          constexpr unsigned kEveryTile = kTiles == 3 ? 0x111 : 0x11;
-          in_rows |= in ? kEveryTile << i : 0;
+        for (int i = Shape::kScores - 1; i >= 0; --i) {
+          far = __funnelshift_l(__float_as_uint(margins[i / 4][i % 4] - more), far, 1);  // the sign, from below
         }
-        if (i % 4 == 0 && i < 4 * kTiles) {
-          const int x = Shape::column(i, lane) - corner.skip;
-          const bool in = x >= 0 && x < p.side && unsigned(corner.x + x) < unsigned(a.k_width);
-          constexpr unsigned kEveryRow = Shape::kGroups == 2 ? 0xf | (0xf << (4 * kTiles)) : 0xf;
-          in_columns |= in ? kEveryRow << i : 0;
-        }
-      }
-      const unsigned valid = in_rows & in_columns;
-      unsigned near = 0;
-      const float* norms = screen.norms + plane_of(p.frame) * screen.plane() +
-                           int64_t(corner.y + kScreenPad + lane % 4 * 4) * screen.stride + corner.x + kScreenPad -
-                           corner.skip + lane / 4;
-#pragma unroll
-      for (int i = 0; i < Shape::kScores; ++i) {
-        const float norm = __ldg(norms + int64_t(Shape::row(i, 0)) * screen.stride + Shape::column(i, 0));
-        scores[i / 4][i % 4] = fmaf(-.5f, norm, scores[i / 4][i % 4]);
-      }
-      // What is no number passes.
-      const auto pass = [&](float least) {
-        near = 0;
-#pragma unroll
-        for (int i = 0; i < Shape::kScores; ++i) near |= scores[i / 4][i % 4] < least ? 0 : 1u << i;
-        near &= valid;
+        near = valid & ~far;
       };
       const int ordinal = s * a.side2();
       int known_at = -1;  // bit of the known candidate, of this lane
       if (known >= ordinal && known < ordinal + a.side2()) {
-        const int y = (known - ordinal) / a.s.ws, x = (known - ordinal) % a.s.ws + corner.skip;
+        const int y = (known - ordinal) / a.s.ws, x = (known - ordinal) % a.s.ws + window.skip;
         if (lane == y / 4 % 4 + x % 8 * 4) known_at = (y / 16 * kTiles + x / 8) * 4 + y % 2 * 2 + y / 2 % 2;
       }
-      if (worst < INFINITY) pass(bound.least_score(sqrtf(worst) * scale.factor));
-      const bool full = worst < INFINITY;
+      pass(0);
       if (!full || __reduce_add_sync(kWholeWarp, __popc(near)) > kWarp) {
         // So many cannot all enter: each lane's best vouches for itself, and the last of as many as are wanted for all.
         float best = -INFINITY;
 #pragma unroll
         for (int i = 0; i < Shape::kScores; ++i) {
-          if ((valid >> i & 1) && i != known_at) best = fmaxf(best, scores[i / 4][i % 4]);
+          if ((valid >> i & 1) && i != known_at) best = fmaxf(best, margins[i / 4][i % 4]);
         }
         const auto ranks = Nearest<float, 1>::sort(Rank<float>::of(-best, lane), lane);
-        float root = bound.largest_root(-ranks.from_lane(a.s.keep - 1).key());
+        float root = bound.largest_root(least - ranks.from_lane(a.s.keep - 1).key());
         if (full) root = fminf(root, sqrtf(worst) * scale.factor);
-        pass(bound.least_score(root));
+        pass(bound.least_score(root) - least);
       }
       if (worst == 0) near = 0;  // nothing that comes later can be nearer
       if (known_at >= 0) near |= valid & (1u << known_at);
 
-      const float* key = a.keys + plane_of(p.frame) * kFeatures * k_size;
+      const float* key = a.keys + window.plane * kFeatures * k_size;
       const int part = lane / kAcross, column = lane % kAcross;
       for (;;) {  // four candidates at a time, eight lanes each: a lane takes a column of the patch
         const unsigned owners = __ballot_sync(kWholeWarp, near != 0);
         if (!owners) break;
         const int score = __ffs(near) - 1;
-        const int mine = near ? Shape::row(score, lane) << 16 | (Shape::column(score, lane) - corner.skip) : 0;
+        const int mine = near ? Shape::row(score, lane) << 16 | (Shape::column(score, lane) - window.skip) : 0;
         if (near && __popc(owners & ((1u << lane) - 1)) < kWarp / kAcross) near &= near - 1;
         unsigned later = owners;
         for (int i = 0; i < part; ++i) later &= later - 1;
         const int candidate = __shfl_sync(kWholeWarp, mine, later ? __ffs(later) - 1 : 0);
         const int y = candidate >> 16, x = candidate & 0xffff;
         float sum = 0;
-        const int top = corner.y + y + a.s.first_tap, at = corner.x + x + a.s.first_tap;
+        const int top = window.y + y + a.s.first_tap, at = window.x + window.skip + x + a.s.first_tap;
         const bool inside = top >= 0 && top + kPatch <= a.k_height;
         const float* line = key + mirror_index(at + column, a.k_width);
         const float* wanted = patch + column;
@@ -375,7 +400,7 @@ __global__ void __launch_bounds__(128, 4)
         };
         if (__all_sync(kWholeWarp, inside)) {
           line += int64_t(top) * a.k_width;
-          if (column < kPatch) {
+          if (later && column < kPatch) {
 #pragma unroll
             for (int row = 0; row < kPatch; ++row, line += a.k_width) add_row(row, line);
           }
