@@ -11,6 +11,7 @@
 namespace vnls {
 
 constexpr int kThreads = 256;
+constexpr int kBlocks = 3;      // of a multiprocessor: bounds the registers
 constexpr int kStrip = 4;       // pixels of a strip
 constexpr int kStripSide = 16;  // pixels along each side of a block's tile of strips
 constexpr int kStrips = kStripSide * kStripSide / kStrip;
@@ -106,7 +107,7 @@ __device__ void add_patches(int place, const int* __restrict__ codes, const T* _
 
 // For queries one pixel apart in g.
 template <typename T, int kWidth, int kPatch>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     gather_strips_kernel(const PatchForm form, const T* __restrict__ v, const T* __restrict__ weights,
                          const int* __restrict__ codes, T* __restrict__ out) {
   over_strips(form.out_height, form.out_width, form.channels / kWidth, [&](int64_t image, int y, int x, int group) {
@@ -150,7 +151,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // For taps one pixel apart in v.
 template <typename T, int kWidth, int kPatch>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     spread_strips_kernel(const PatchForm form, const T* __restrict__ g, const Bins<T> bins, T* __restrict__ out) {
   over_strips(form.height, form.width, form.channels / kWidth, [&](int64_t image, int y, int x, int group) {
     const int64_t plane = image / form.frames;
@@ -214,7 +215,7 @@ __global__ void __launch_bounds__(kThreads)
 // For patches of one frame whose pixels are at most 32 packs. `lanes`, a power of two, hold one pack each; blockIdx.y
 // is the list.
 template <typename T, int kWidth, int kPatch>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBlocks)
     dots_of_queries_kernel(const PatchForm form, int lanes, int64_t first_list, const T* __restrict__ v,
                            const T* __restrict__ g, const int* __restrict__ offsets, T* __restrict__ of_weights) {
   const int64_t list = first_list + blockIdx.y;
