@@ -2,7 +2,8 @@
 //
 // gather and spread: one thread a pixel and group of channels, threads of a pixel side by side, so that each neighbour
 // is read as whole sectors; a block takes a square tile, whose neighbours meet in L1. No atomics on data: spread reads
-// entries sorted by target. dots: a few threads an entry, joined by shuffles in a fixed order.
+// entries sorted by target. dots: a few threads an entry, joined by shuffles in a fixed order. Whole offsets and small
+// patches have kernels of their own: patch_strips.cuh.
 #include "cuda/launch.h"
 #include "cuda/patch_strips.cuh"
 #include "patch_args.h"
