@@ -17,8 +17,9 @@
 
 namespace vnls {
 
-// Offsets at least this long mark a neighbour that does not exist.
+// Offsets at least this long mark a neighbour that does not exist; its code.
 constexpr int kNowhere = 10000000;
+constexpr int kMissing = -2;
 
 // Division of n in [0, 2^31) by a constant, as a multiplication.
 struct Divider {
@@ -155,8 +156,8 @@ C10_HOST_DEVICE bool locate(const PatchForm& form, const T* offset, int t, int y
   return true;
 }
 
-// Located neighbours, one of each per entry, so that the ps * ps visits of an entry need not locate it again. code: -1
-// nowhere; else twice the pixel of v within its plane, plus 1 if no tap leaves the frame. fractions: (fy, fx), for
+// Located neighbours, one of each per entry, so that the ps * ps visits of an entry need not locate it again. code:
+// kMissing, or twice the pixel of v within its plane, plus 1 if no tap leaves the frame. fractions: (fy, fx), for
 // offsets that are not whole.
 template <typename T>
 struct Located {

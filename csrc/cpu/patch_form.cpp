@@ -27,7 +27,7 @@ void patch_locate_out(const Tensor& offsets, const std::vector<int64_t>& fields,
       for (int64_t entry = begin; entry < end; ++entry) {
         const Query q = query_of(form, static_cast<uint32_t>(entry % per_list));
         Anchor<T> anchor{};
-        to[entry] = locate(form, off + 3 * entry, q.t, q.y, q.x, anchor) ? code_of<kBilinear>(form, anchor) : -1;
+        to[entry] = locate(form, off + 3 * entry, q.t, q.y, q.x, anchor) ? code_of<kBilinear>(form, anchor) : kMissing;
         if constexpr (kBilinear) {
           rest[2 * entry] = anchor.fy;
           rest[2 * entry + 1] = anchor.fx;

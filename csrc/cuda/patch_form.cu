@@ -2,8 +2,10 @@
 //
 // gather and spread: one thread a pixel and group of channels, threads of a pixel side by side, so that each neighbour
 // is read as whole sectors; a block takes a square tile, whose neighbours meet in L1. No atomics on data: spread reads
-// entries sorted by target. dots: a few threads an entry, joined by shuffles in a fixed order.
+// entries sorted by target. dots: a few threads an entry, joined by shuffles in a fixed order. Whole offsets and small
+// patches have kernels of their own: patch_strips.cuh.
 #include "cuda/launch.h"
+#include "cuda/patch_strips.cuh"
 #include "patch_args.h"
 #include "patch_form.h"
 
@@ -13,18 +15,7 @@ using namespace vnls;
 
 constexpr int kTile = 8;  // pixels along each side of a block's tile
 constexpr int kPixels = kTile * kTile;
-constexpr int kThreads = 256;
 constexpr int kSmallBin = 64;
-
-template <typename T, int kWidth>
-struct alignas(sizeof(T) * kWidth) Pack {
-  T at[kWidth];
-};
-
-template <typename T, int kWidth>
-__device__ Pack<T, kWidth> load(const T* from) {
-  return *reinterpret_cast<const Pack<T, kWidth>*>(from);
-}
 
 // A tile of images [images, height, width]; calls body(image, y, x, group) for each pixel and group of channels.
 template <typename Body>
@@ -47,14 +38,11 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t list = image / form.out_frames;
     const T* plane = v + list / form.share * form.plane_pixels() * form.channels + group * kWidth;
     Pack<T, kWidth> sums{};
-    visit_sources<kBilinear>(form, weights, located, list, static_cast<int>(image - list * form.out_frames), y, x,
-                             [&](int at, T weight) {
-                               const auto values = load<T, kWidth>(pixel_at(plane, at, form.channels));
-#pragma unroll
-                               for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
-                             });
+    visit_sources<kBilinear>(
+        form, weights, located, list, static_cast<int>(image - list * form.out_frames), y, x,
+        [&](int at, T weight) { add(sums, weight, load<T, kWidth>(pixel_at(plane, at, form.channels))); });
     const int64_t pixel = (image * form.out_height + y) * form.out_width + x;
-    *reinterpret_cast<Pack<T, kWidth>*>(out + pixel * form.channels + group * kWidth) = sums;
+    store(out + pixel * form.channels + group * kWidth, sums);
   });
 }
 
@@ -66,14 +54,11 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t plane = image / form.frames;
     const T* from = g + plane * form.share * form.out_pixels() * form.channels + group * kWidth;
     Pack<T, kWidth> sums{};
-    visit_targets<kBilinear>(form, located, bins, plane, static_cast<int>(image - plane * form.frames), y, x,
-                             [&](int at, T weight) {
-                               const auto values = load<T, kWidth>(pixel_at(from, at, form.channels));
-#pragma unroll
-                               for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
-                             });
+    visit_targets<kBilinear>(
+        form, located, bins, plane, static_cast<int>(image - plane * form.frames), y, x,
+        [&](int at, T weight) { add(sums, weight, load<T, kWidth>(pixel_at(from, at, form.channels))); });
     const int64_t pixel = (image * form.height + y) * form.width + x;
-    *reinterpret_cast<Pack<T, kWidth>*>(out + pixel * form.channels + group * kWidth) = sums;
+    store(out + pixel * form.channels + group * kWidth, sums);
   });
 }
 
@@ -92,7 +77,7 @@ __global__ void __launch_bounds__(kThreads) locate_kernel(const PatchForm form, 
     const Query q = query_of(form, static_cast<uint32_t>(entry));
     const int64_t at = plane * form.share * form.entries_per_list() + entry;
     Anchor<T> anchor{};
-    codes[at] = locate(form, offsets + 3 * at, q.t, q.y, q.x, anchor) ? code_of<kBilinear>(form, anchor) : -1;
+    codes[at] = locate(form, offsets + 3 * at, q.t, q.y, q.x, anchor) ? code_of<kBilinear>(form, anchor) : kMissing;
     if constexpr (kBilinear) {
       fractions[2 * at] = anchor.fy;
       fractions[2 * at + 1] = anchor.fx;
@@ -245,10 +230,25 @@ void dispatch_width(int channels, std::initializer_list<const void*> pointers, B
     body(std::integral_constant<int, 1>{});
 }
 
-int threads_for(int groups) { return groups >= kThreads / kPixels ? kThreads : kPixels * groups; }
+// For `work` items of a tile, each of `groups` packs.
+int threads_for(int work, int groups) { return groups >= kThreads / work ? kThreads : work * groups; }
 
-unsigned tiles_of(int64_t images, int height, int width) {
-  const int64_t tiles = images * ((height + kTile - 1) / kTile) * ((width + kTile - 1) / kTile);
+// Calls body(integral constant): the side of patches for which there are kernels that know it, else 0.
+template <typename Body>
+void dispatch_patch(const PatchForm& form, Body&& body) {
+  if (form.dilation_in != 1 || form.dilation_out != 1) return body(std::integral_constant<int, 0>{});
+  switch (form.patch) {
+    case 1:
+      return body(std::integral_constant<int, 1>{});
+    case 3:
+      return body(std::integral_constant<int, 3>{});
+    default:
+      return body(std::integral_constant<int, 0>{});
+  }
+}
+
+unsigned tiles_of(int64_t images, int height, int width, int side) {
+  const int64_t tiles = images * ((height + side - 1) / side) * ((width + side - 1) / side);
   STD_TORCH_CHECK(tiles < INT32_MAX, "patch form: too many pixels for one launch");
   return static_cast<unsigned>(tiles);
 }
@@ -281,18 +281,30 @@ void patch_gather_out(const Tensor& v, const Tensor& weights, const Tensor& code
   check_target(form, out);
   check_lists(form, weights, codes, fractions);
   if (out.numel() == 0) return;
-  const unsigned blocks = tiles_of(form.lists * form.out_frames, form.out_height, form.out_width);
   dispatch_located(v, fractions, [&](auto zero, auto bilinear) {
     using T = decltype(zero);
     constexpr bool kBilinear = decltype(bilinear)::value;
-    const T* from = v.const_data_ptr<T>();
+    const T *from = v.const_data_ptr<T>(), *w = weights.const_data_ptr<T>();
     T* to = out.mutable_data_ptr<T>();
     const Located<T> located{codes.const_data_ptr<int>(), fractions.const_data_ptr<T>()};
     dispatch_width<T>(form.channels, {from, to}, [&](auto width) {
-      constexpr int kWidth = decltype(width)::value;
-      launch_on(v, [&](cudaStream_t stream) {
-        gather_kernel<T, kBilinear, kWidth><<<blocks, threads_for(form.channels / kWidth), 0, stream>>>(
-            form, from, weights.const_data_ptr<T>(), located, to);
+      dispatch_patch(form, [&](auto patch) {
+        constexpr int kWidth = decltype(width)::value, kPatch = decltype(patch)::value;
+        const int groups = form.channels / kWidth;
+        auto tiles = [&](int side) {
+          return tiles_of(form.lists * form.out_frames, form.out_height, form.out_width, side);
+        };
+        launch_on(v, [&](cudaStream_t stream) {
+          if constexpr (kPatch > 0 && !kBilinear) {
+            if (form.stride_out == 1) {
+              gather_strips_kernel<T, kWidth, kPatch>
+                  <<<tiles(kStripSide), threads_for(kStrips, groups), 0, stream>>>(form, from, w, located.codes, to);
+              return;
+            }
+          }
+          gather_kernel<T, kBilinear, kWidth>
+              <<<tiles(kTile), threads_for(kPixels, groups), 0, stream>>>(form, from, w, located, to);
+        });
       });
     });
   });
@@ -342,7 +354,6 @@ void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& frac
   check_source(form, out);
   check_lists(form, weights, entries, fractions);
   if (out.numel() == 0) return;
-  const unsigned blocks = tiles_of(form.lists / form.share * form.frames, form.height, form.width);
   dispatch_located(g, fractions, [&](auto zero, auto bilinear) {
     using T = decltype(zero);
     constexpr bool kBilinear = decltype(bilinear)::value;
@@ -352,10 +363,20 @@ void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& frac
     const Bins<T> bins{starts.const_data_ptr<int64_t>(), entries.const_data_ptr<int>(), targets.const_data_ptr<int>(),
                        weights.const_data_ptr<T>()};
     dispatch_width<T>(form.channels, {from, to}, [&](auto width) {
-      constexpr int kWidth = decltype(width)::value;
-      launch_on(g, [&](cudaStream_t stream) {
-        spread_kernel<T, kBilinear, kWidth>
-            <<<blocks, threads_for(form.channels / kWidth), 0, stream>>>(form, from, located, bins, to);
+      dispatch_patch(form, [&](auto patch) {
+        constexpr int kWidth = decltype(width)::value, kPatch = decltype(patch)::value;
+        const int groups = form.channels / kWidth;
+        auto tiles = [&](int side) {
+          return tiles_of(form.lists / form.share * form.frames, form.height, form.width, side);
+        };
+        launch_on(g, [&](cudaStream_t stream) {
+          if constexpr (kPatch > 0 && !kBilinear)
+            spread_strips_kernel<T, kWidth, kPatch>
+                <<<tiles(kStripSide), threads_for(kStrips, groups), 0, stream>>>(form, from, bins, to);
+          else
+            spread_kernel<T, kBilinear, kWidth>
+                <<<tiles(kTile), threads_for(kPixels, groups), 0, stream>>>(form, from, located, bins, to);
+        });
       });
     });
   });
@@ -374,17 +395,30 @@ void patch_dots_out(const Tensor& v, const Tensor& g, const Tensor& weights, con
     const T *from = v.const_data_ptr<T>(), *target = g.const_data_ptr<T>();
     T* moves = std::is_same_v<Offset, int> ? nullptr : of_offsets.mutable_data_ptr<T>();
     dispatch_width<T>(form.channels, {from, target}, [&](auto width) {
-      constexpr int kWidth = decltype(width)::value;
-      int lanes = 1;
-      while (lanes < 32 && 2 * lanes <= form.channels / kWidth) lanes *= 2;
-      const unsigned blocks = blocks_for(form.entries_per_list(), kThreads / lanes);
-      launch_on(v, [&](cudaStream_t stream) {
-        for (int64_t first = 0; first < form.lists; first += 65535) {
-          const unsigned here = static_cast<unsigned>(form.lists - first < 65535 ? form.lists - first : 65535);
-          dots_kernel<T, Offset, kWidth><<<dim3(blocks, here), kThreads, 0, stream>>>(
-              form, lanes, first, from, target, weights.const_data_ptr<T>(), offsets.const_data_ptr<Offset>(),
-              of_weights.mutable_data_ptr<T>(), moves);
-        }
+      dispatch_patch(form, [&](auto patch) {
+        constexpr int kWidth = decltype(width)::value, kPatch = decltype(patch)::value;
+        const int groups = form.channels / kWidth;
+        launch_on(v, [&](cudaStream_t stream) {
+          for (int64_t first = 0; first < form.lists; first += 65535) {
+            const unsigned here = static_cast<unsigned>(form.lists - first < 65535 ? form.lists - first : 65535);
+            const Offset* off = offsets.const_data_ptr<Offset>();
+            T* to = of_weights.mutable_data_ptr<T>();
+            int lanes = 1;
+            if constexpr (kPatch > 0 && std::is_same_v<Offset, int>) {
+              if (form.depth == 1 && groups <= 32) {
+                while (lanes < groups) lanes *= 2;
+                const dim3 blocks(blocks_for(form.entries_per_list() / form.count, kThreads / lanes), here);
+                dots_of_queries_kernel<T, kWidth, kPatch>
+                    <<<blocks, kThreads, 0, stream>>>(form, lanes, first, from, target, off, to);
+                continue;
+              }
+            }
+            while (lanes < 32 && 2 * lanes <= groups) lanes *= 2;
+            const dim3 blocks(blocks_for(form.entries_per_list(), kThreads / lanes), here);
+            dots_kernel<T, Offset, kWidth><<<blocks, kThreads, 0, stream>>>(
+                form, lanes, first, from, target, weights.const_data_ptr<T>(), off, to, moves);
+          }
+        });
       });
     });
   });
