@@ -204,8 +204,8 @@ void run_screen(const NonlocalArgs<float>& a, const Tensor& queries, const Tenso
   screen_keys_kernel<<<blocks_for(planes * kFeatures * screen.height, 1), 128, 0, stream>>>(
       a.keys, a.k_height, a.k_width, screen, static_cast<__half*>(halves.mutable_data_ptr()));
   const int strips = (a.k_height + kNormRows - 1) / kNormRows;
-  screen_norms_kernel<kPatch, kFeatures>
-      <<<blocks_for(planes * strips, 1), 128, 0, stream>>>(a, screen, norms.mutable_data_ptr<float>());
+  const dim3 parts(blocks_for(planes * strips, 1), blocks_for(a.k_width, 128));
+  screen_norms_kernel<kPatch, kFeatures><<<parts, 128, 0, stream>>>(a, screen, norms.mutable_data_ptr<float>());
   const int windows = a.windows * static_cast<int>(sizeof(ScreenWindow)) + places_bytes(a);
   const int bytes = (Shape::kBytes + windows + 15) / 16 * 16;
   launch(screen_kernel<kPatch, kFeatures, kTiles>, bytes, stream, a, screen, out, bytes);

@@ -86,7 +86,8 @@ __global__ void __launch_bounds__(128) screen_norms_kernel(const __grid_constant
   const int64_t corner = int64_t(kScreenPad + first) * screen.stride + kScreenPad;
   keys += corner + a.s.first_tap * (screen.stride + 1);
   out += plane * screen.plane() + corner;
-  for (int x = threadIdx.x; x < a.k_width; x += blockDim.x) {
+  const int x = blockIdx.y * blockDim.x + threadIdx.x;
+  if (x < a.k_width) {
     float lines[kNormRows + kPatch - 1];
 #pragma unroll
     for (int row = 0; row < kNormRows + kPatch - 1; ++row) {
@@ -121,9 +122,10 @@ struct ScreenShape {
   static constexpr int kRows = (kMostSide + kPatch + 3) / 4 * 4;
   static constexpr int kStride = 40;  // halves; eight even or odd rows in turn lie in different banks
   static constexpr int kShifted = 24, kQueryStride = 8;
-  static constexpr int kTileHalves = kFeatures * kRows * kStride, kShiftedHalves = kFeatures * kPatch * kShifted;
+  static constexpr int kTileHalves = kFeatures * kRows * kStride, kShiftedHalves = kFeatures * kPatch * 128;
   static constexpr int kQueryFloats = kFeatures * kPatch * kQueryStride;
-  static constexpr int kBytes = (kTileHalves + kShiftedHalves) * 2 + kQueryFloats * 4;
+  static constexpr int kQueue = 36;  // fewer than are measured together, and one of each lane
+  static constexpr int kBytes = (kTileHalves + kShiftedHalves) * 2 + (kQueryFloats + kQueue) * 4;
 
   // Even rows come before the odd ones.
   __host__ __device__ static constexpr int row_start(int c, int y) {
@@ -137,40 +139,29 @@ struct ScreenShape {
 };
 
 // The query as left operands of products with rows of the window. A matrix has a row for each of eight columns of
-// candidates, and these again for the candidates one row below: the query's row `line` and the one before it.
+// candidates, and these again for the candidates one row below: the query's row `line` and the one before it. In shared
+// memory each row of the query has its columns 0 .. 7 for these eight, then 8 .. 15.
 template <int kPatch, int kFeatures>
 struct ShiftedQuery {
-  Fragment operands[kFeatures][kPatch + 1];
+  static constexpr int kRow = 128, kHalves = kFeatures * kPatch * kRow;
+  const __half* from;  // of this lane
 
-  // rows[c][row]: eight zeros, the row, zeros.
-  __device__ void load(const __half* rows, int stride, int lane) {
-    const int at = 8 + lane % 4 * 2 - lane / 4;
+  __device__ ShiftedQuery(const __half* rows, int lane)
+      : from(rows + lane / 16 * 64 - lane / 8 % 2 * kRow + lane % 8 * 8) {}
+
+  __device__ static void put(__half* rows, int c, int row, int column, __half value) {
+    rows += (c * kPatch + row) * kRow;
 #pragma unroll
-    for (int c = 0; c < kFeatures; ++c) {
-      uint32_t above[2] = {};
-#pragma unroll
-      for (int line = 0; line <= kPatch; ++line) {
-#pragma unroll
-        for (int part = 0; part < 2; ++part) {
-          const __half* from = rows + (c * kPatch + line) * stride + at + 8 * part;
-          const uint32_t here = line < kPatch ? pack_halves(from[0], from[1]) : 0;
-          operands[c][line][2 * part] = keep(here), operands[c][line][2 * part + 1] = keep(above[part]);
-          above[part] = here;
-        }
-      }
+    for (int shift = 0; shift < 8; ++shift) {
+      const int at = column + shift;
+      rows[at / 8 * 64 + shift * 8 + at % 8] = value;
     }
   }
-
- private:
-  __device__ static uint32_t pack_halves(__half low, __half high) {
-    const __half2 both = __halves2half2(low, high);
-    return *reinterpret_cast<const uint32_t*>(&both);
-  }
-  // A register of its own for a value that two operands share: they would be put together anew for every product.
-  __device__ static uint32_t keep(uint32_t value) {
-    uint32_t own;
-    asm volatile("mov.b32 %0, %1;" : "=r"(own) : "r"(value));
-    return own;
+  __device__ void load(Fragment& f, int c, int line) const {
+    // Of the row before the first, or behind the last, something else is read, and not used.
+    load_matrix(f, from + (c * kPatch + line) * kRow);
+    if (line == kPatch) f[0] = f[2] = 0;
+    if (line == 0) f[1] = f[3] = 0;
   }
 };
 
@@ -214,6 +205,7 @@ __global__ void __launch_bounds__(128, 4)
                   NonlocalLists<float> out, int warp_bytes) {
   using Shape = ScreenShape<kPatch, kFeatures, kTiles>;
   constexpr int kAcross = 8;  // lanes that share a row of the copy, or a candidate that is measured
+  constexpr int kParts = kWarp / kAcross;
   extern __shared__ float4 screen_shared[];
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   const int64_t n = blockIdx.x * int64_t(blockDim.x / kWarp) + warp;
@@ -221,7 +213,8 @@ __global__ void __launch_bounds__(128, 4)
   __half* tile = reinterpret_cast<__half*>(reinterpret_cast<char*>(screen_shared) + warp * warp_bytes);
   __half* shifted = tile + Shape::kTileHalves;
   float* patch = reinterpret_cast<float*>(shifted + Shape::kShiftedHalves);
-  ScreenWindow* targets = reinterpret_cast<ScreenWindow*>(patch + Shape::kQueryFloats);
+  unsigned* queue = reinterpret_cast<unsigned*>(patch + Shape::kQueryFloats);  // of candidates to be measured
+  ScreenWindow* targets = reinterpret_cast<ScreenWindow*>(queue + Shape::kQueue);
   Placed<float>* places = reinterpret_cast<Placed<float>*>(targets + a.windows);
   const NonlocalQuery query(a, n);
   place_windows(a, query, places, lane);
@@ -230,7 +223,7 @@ __global__ void __launch_bounds__(128, 4)
   const ScreenScale scale(screen.range);
   const int64_t q_size = int64_t(a.q_height) * a.q_width, k_size = int64_t(a.k_height) * a.k_width;
   const float* q = a.queries + ((query.b * a.frames + query.t) * a.channels() + query.head * kFeatures) * q_size;
-  for (int i = lane; i < Shape::kShiftedHalves; i += kWarp) shifted[i] = __ushort_as_half(0);
+  for (int i = lane; i < Shape::kShiftedHalves / 8; i += kWarp) reinterpret_cast<float4*>(shifted)[i] = float4{};
   __syncwarp();
   float square = 0;
   for (int tap = lane; tap < kPatch * kPatch; tap += kWarp) {
@@ -242,7 +235,7 @@ __global__ void __launch_bounds__(128, 4)
       const float v = __ldg(q + c * q_size + pixel);
       const __half rounded = scale(v);
       patch[(c * kPatch + row) * Shape::kQueryStride + column] = v;
-      shifted[(c * kPatch + row) * Shape::kShifted + 8 + column] = rounded;
+      ShiftedQuery<kPatch, kFeatures>::put(shifted, c, row, column, rounded);
       square = fmaf(__half2float(rounded), __half2float(rounded), square);
     }
   }
@@ -250,8 +243,7 @@ __global__ void __launch_bounds__(128, 4)
   for (int mask = kWarp / 2; mask > 0; mask >>= 1) square += __shfl_xor_sync(kWholeWarp, square, mask);
   __syncwarp();
   const ScreenBound bound(square);
-  ShiftedQuery<kPatch, kFeatures> left;
-  left.load(shifted, Shape::kShifted, lane);
+  const ShiftedQuery<kPatch, kFeatures> left(shifted, lane);
 
   for (int w = lane; w < a.windows; w += kWarp) targets[w] = ScreenWindow(a, query, places[w]);
   __syncwarp();
@@ -299,12 +291,49 @@ __global__ void __launch_bounds__(128, 4)
     return in_rows & in_columns;
   };
   fill_lists<1>(a, query, places, out, n, lane, [&](int first, int windows, int known, auto&& offer) {
-    float worst = NAN;
+    float worst = NAN, reach = INFINITY;  // as many as are wanted have distances up to worst, and up to reach^2, scaled
+    int waiting = 0;
+    const auto measure = [&](int some) {  // of those that wait, eight lanes each: a lane takes a column of the patch
+      const int part = lane / kAcross, column = lane % kAcross;
+      const unsigned code = part < some ? queue[waiting - some + part] : 0;
+      const int w = first + static_cast<int>(code >> 10), y = code >> 5 & 31, x = code & 31;
+      const ScreenWindow window = targets[w];
+      const int top = window.y + y + a.s.first_tap, at = window.x + x + a.s.first_tap + column;
+      const bool inside = top >= 0 && top + kPatch <= a.k_height;
+      const float* line = a.keys + window.plane * kFeatures * k_size + mirror_index(at, a.k_width);
+      const float* wanted = patch + column;
+      float sum = 0;
+      const auto add_row = [&](int row, const float* from) {
+#pragma unroll
+        for (int c = 0; c < kFeatures; ++c, from += k_size) {
+          const float difference = wanted[(c * kPatch + row) * Shape::kQueryStride] - __ldg(from);
+          sum = fmaf(difference, difference, sum);
+        }
+      };
+      if (part < some && column < kPatch) {
+        if (inside) {
+          line += int64_t(top) * a.k_width;
+#pragma unroll
+          for (int row = 0; row < kPatch; ++row, line += a.k_width) add_row(row, line);
+        } else {
+#pragma unroll 1
+          for (int row = 0; row < kPatch; ++row) {
+            add_row(row, line + int64_t(mirror_index(top + row, a.k_height)) * a.k_width);
+          }
+        }
+      }
+      __syncwarp();
+#pragma unroll
+      for (int mask = kAcross / 2; mask > 0; mask >>= 1) sum += __shfl_xor_sync(kWholeWarp, sum, mask);
+      const bool real = part < some && column == 0;
+      worst = offer(real ? w * a.side2() + y * a.s.ws + x - window.skip : -1, sum == sum ? sum : INFINITY);
+      waiting -= some;
+    };
     begin_copy(targets[first]);
     for (int s = first; s < first + windows; ++s) {
       const ScreenWindow window = targets[s];
-      const bool full = worst < INFINITY;
-      const float least = full ? bound.least_score(sqrtf(worst) * scale.factor) : 0;
+      if (worst < INFINITY) reach = fminf(reach, sqrtf(worst) * scale.factor);
+      const float least = reach < INFINITY ? bound.least_score(reach) : 0;
       // How far the scores lie above the least. What is no number counts as positive.
       float margins[Shape::kScores / 4][4];
       const float* norms = screen.norms + window.plane * screen.plane() +
@@ -321,7 +350,8 @@ __global__ void __launch_bounds__(128, 4)
       for (int c = 0; c < kFeatures; ++c) {
 #pragma unroll
         for (int line = 0; line <= kPatch; ++line) {
-          const Fragment& operand = left.operands[c][line];
+          Fragment operand;
+          left.load(operand, c, line);
 #pragma unroll
           for (int g = 0; g < Shape::kGroups; ++g) {
             Fragment blocks;  // of eight columns
@@ -359,7 +389,7 @@ __global__ void __launch_bounds__(128, 4)
         if (lane == y / 4 % 4 + x % 8 * 4) known_at = (y / 16 * kTiles + x / 8) * 4 + y % 2 * 2 + y / 2 % 2;
       }
       pass(0);
-      if (!full || __reduce_add_sync(kWholeWarp, __popc(near)) > kWarp) {
+      if (!(reach < INFINITY) || __reduce_add_sync(kWholeWarp, __popc(near)) > kWarp) {
         // So many cannot all enter: each lane's best vouches for itself, and the last of as many as are wanted for all.
         float best = -INFINITY;
 #pragma unroll
@@ -367,53 +397,24 @@ __global__ void __launch_bounds__(128, 4)
           if ((valid >> i & 1) && i != known_at) best = fmaxf(best, margins[i / 4][i % 4]);
         }
         const auto ranks = Nearest<float, 1>::sort(Rank<float>::of(-best, lane), lane);
-        float root = bound.largest_root(least - ranks.from_lane(a.s.keep - 1).key());
-        if (full) root = fminf(root, sqrtf(worst) * scale.factor);
-        pass(bound.least_score(root) - least);
+        reach = fminf(reach, bound.largest_root(least - ranks.from_lane(a.s.keep - 1).key()));
+        pass(bound.least_score(reach) - least);
       }
       if (worst == 0) near = 0;  // nothing that comes later can be nearer
       if (known_at >= 0) near |= valid & (1u << known_at);
 
-      const float* key = a.keys + window.plane * kFeatures * k_size;
-      const int part = lane / kAcross, column = lane % kAcross;
-      for (;;) {  // four candidates at a time, eight lanes each: a lane takes a column of the patch
+      for (;;) {
         const unsigned owners = __ballot_sync(kWholeWarp, near != 0);
-        if (!owners) break;
-        const int score = __ffs(near) - 1;
-        const int mine = near ? Shape::row(score, lane) << 16 | (Shape::column(score, lane) - window.skip) : 0;
-        if (near && __popc(owners & ((1u << lane) - 1)) < kWarp / kAcross) near &= near - 1;
-        unsigned later = owners;
-        for (int i = 0; i < part; ++i) later &= later - 1;
-        const int candidate = __shfl_sync(kWholeWarp, mine, later ? __ffs(later) - 1 : 0);
-        const int y = candidate >> 16, x = candidate & 0xffff;
-        float sum = 0;
-        const int top = window.y + y + a.s.first_tap, at = window.x + window.skip + x + a.s.first_tap;
-        const bool inside = top >= 0 && top + kPatch <= a.k_height;
-        const float* line = key + mirror_index(at + column, a.k_width);
-        const float* wanted = patch + column;
-        const auto add_row = [&](int row, const float* from) {
-#pragma unroll
-          for (int c = 0; c < kFeatures; ++c, from += k_size) {
-            const float difference = wanted[(c * kPatch + row) * Shape::kQueryStride] - __ldg(from);
-            sum = fmaf(difference, difference, sum);
-          }
-        };
-        if (__all_sync(kWholeWarp, inside)) {
-          line += int64_t(top) * a.k_width;
-          if (later && column < kPatch) {
-#pragma unroll
-            for (int row = 0; row < kPatch; ++row, line += a.k_width) add_row(row, line);
-          }
-        } else if (column < kPatch) {
-#pragma unroll 1
-          for (int row = 0; row < kPatch; ++row) {
-            add_row(row, line + int64_t(mirror_index(top + row, a.k_height)) * a.k_width);
-          }
+        if (near) {
+          const int score = __ffs(near) - 1, at = waiting + __popc(owners & ((1u << lane) - 1));
+          queue[at] = (s - first) << 10 | Shape::row(score, lane) << 5 | Shape::column(score, lane);
+          near &= near - 1;
         }
-#pragma unroll
-        for (int mask = kAcross / 2; mask > 0; mask >>= 1) sum += __shfl_xor_sync(kWholeWarp, sum, mask);
-        const bool real = later && column == 0;
-        worst = offer(real ? ordinal + y * a.s.ws + x : -1, sum == sum ? sum : INFINITY);
+        waiting += __popc(owners);
+        __syncwarp();
+        const bool ends = !owners && s + 1 == first + windows;
+        while (waiting >= (ends ? 1 : kParts)) measure(min(waiting, kParts));
+        if (!owners) break;
       }
     }
     if (worst < INFINITY) return;

@@ -2,10 +2,10 @@
 //
 // gather and spread: one thread a pixel and group of channels, threads of a pixel side by side, so that each neighbour
 // is read as whole sectors; a block takes a square tile, whose neighbours meet in L1. No atomics on data: spread reads
-// entries sorted by target. dots: a few threads an entry, joined by shuffles in a fixed order. Whole offsets and small
-// patches have kernels of their own: patch_strips.cuh.
+// entries sorted by target. dots: a few threads an entry, joined by shuffles in a fixed order; whole offsets and small
+// patches have a kernel of their own: patch_dots.cuh.
 #include "cuda/launch.h"
-#include "cuda/patch_strips.cuh"
+#include "cuda/patch_dots.cuh"
 #include "patch_args.h"
 #include "patch_form.h"
 
@@ -38,11 +38,14 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t list = image / form.out_frames;
     const T* plane = v + list / form.share * form.plane_pixels() * form.channels + group * kWidth;
     Pack<T, kWidth> sums{};
-    visit_sources<kBilinear>(
-        form, weights, located, list, static_cast<int>(image - list * form.out_frames), y, x,
-        [&](int at, T weight) { add(sums, weight, load<T, kWidth>(pixel_at(plane, at, form.channels))); });
+    visit_sources<kBilinear>(form, weights, located, list, static_cast<int>(image - list * form.out_frames), y, x,
+                             [&](int at, T weight) {
+                               const auto values = load<T, kWidth>(pixel_at(plane, at, form.channels));
+#pragma unroll
+                               for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
+                             });
     const int64_t pixel = (image * form.out_height + y) * form.out_width + x;
-    store(out + pixel * form.channels + group * kWidth, sums);
+    *reinterpret_cast<Pack<T, kWidth>*>(out + pixel * form.channels + group * kWidth) = sums;
   });
 }
 
@@ -54,11 +57,14 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t plane = image / form.frames;
     const T* from = g + plane * form.share * form.out_pixels() * form.channels + group * kWidth;
     Pack<T, kWidth> sums{};
-    visit_targets<kBilinear>(
-        form, located, bins, plane, static_cast<int>(image - plane * form.frames), y, x,
-        [&](int at, T weight) { add(sums, weight, load<T, kWidth>(pixel_at(from, at, form.channels))); });
+    visit_targets<kBilinear>(form, located, bins, plane, static_cast<int>(image - plane * form.frames), y, x,
+                             [&](int at, T weight) {
+                               const auto values = load<T, kWidth>(pixel_at(from, at, form.channels));
+#pragma unroll
+                               for (int c = 0; c < kWidth; ++c) sums.at[c] += weight * values.at[c];
+                             });
     const int64_t pixel = (image * form.height + y) * form.width + x;
-    store(out + pixel * form.channels + group * kWidth, sums);
+    *reinterpret_cast<Pack<T, kWidth>*>(out + pixel * form.channels + group * kWidth) = sums;
   });
 }
 
@@ -230,8 +236,7 @@ void dispatch_width(int channels, std::initializer_list<const void*> pointers, B
     body(std::integral_constant<int, 1>{});
 }
 
-// For `work` items of a tile, each of `groups` packs.
-int threads_for(int work, int groups) { return groups >= kThreads / work ? kThreads : work * groups; }
+int threads_for(int groups) { return groups >= kThreads / kPixels ? kThreads : kPixels * groups; }
 
 // Calls body(integral constant): the side of patches for which there are kernels that know it, else 0.
 template <typename Body>
@@ -247,8 +252,8 @@ void dispatch_patch(const PatchForm& form, Body&& body) {
   }
 }
 
-unsigned tiles_of(int64_t images, int height, int width, int side) {
-  const int64_t tiles = images * ((height + side - 1) / side) * ((width + side - 1) / side);
+unsigned tiles_of(int64_t images, int height, int width) {
+  const int64_t tiles = images * ((height + kTile - 1) / kTile) * ((width + kTile - 1) / kTile);
   STD_TORCH_CHECK(tiles < INT32_MAX, "patch form: too many pixels for one launch");
   return static_cast<unsigned>(tiles);
 }
@@ -281,30 +286,18 @@ void patch_gather_out(const Tensor& v, const Tensor& weights, const Tensor& code
   check_target(form, out);
   check_lists(form, weights, codes, fractions);
   if (out.numel() == 0) return;
+  const unsigned blocks = tiles_of(form.lists * form.out_frames, form.out_height, form.out_width);
   dispatch_located(v, fractions, [&](auto zero, auto bilinear) {
     using T = decltype(zero);
     constexpr bool kBilinear = decltype(bilinear)::value;
-    const T *from = v.const_data_ptr<T>(), *w = weights.const_data_ptr<T>();
+    const T* from = v.const_data_ptr<T>();
     T* to = out.mutable_data_ptr<T>();
     const Located<T> located{codes.const_data_ptr<int>(), fractions.const_data_ptr<T>()};
     dispatch_width<T>(form.channels, {from, to}, [&](auto width) {
-      dispatch_patch(form, [&](auto patch) {
-        constexpr int kWidth = decltype(width)::value, kPatch = decltype(patch)::value;
-        const int groups = form.channels / kWidth;
-        auto tiles = [&](int side) {
-          return tiles_of(form.lists * form.out_frames, form.out_height, form.out_width, side);
-        };
-        launch_on(v, [&](cudaStream_t stream) {
-          if constexpr (kPatch > 0 && !kBilinear) {
-            if (form.stride_out == 1) {
-              gather_strips_kernel<T, kWidth, kPatch>
-                  <<<tiles(kStripSide), threads_for(kStrips, groups), 0, stream>>>(form, from, w, located.codes, to);
-              return;
-            }
-          }
-          gather_kernel<T, kBilinear, kWidth>
-              <<<tiles(kTile), threads_for(kPixels, groups), 0, stream>>>(form, from, w, located, to);
-        });
+      constexpr int kWidth = decltype(width)::value;
+      launch_on(v, [&](cudaStream_t stream) {
+        gather_kernel<T, kBilinear, kWidth><<<blocks, threads_for(form.channels / kWidth), 0, stream>>>(
+            form, from, weights.const_data_ptr<T>(), located, to);
       });
     });
   });
@@ -354,6 +347,7 @@ void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& frac
   check_source(form, out);
   check_lists(form, weights, entries, fractions);
   if (out.numel() == 0) return;
+  const unsigned blocks = tiles_of(form.lists / form.share * form.frames, form.height, form.width);
   dispatch_located(g, fractions, [&](auto zero, auto bilinear) {
     using T = decltype(zero);
     constexpr bool kBilinear = decltype(bilinear)::value;
@@ -363,20 +357,10 @@ void patch_spread_out(const Tensor& g, const Tensor& weights, const Tensor& frac
     const Bins<T> bins{starts.const_data_ptr<int64_t>(), entries.const_data_ptr<int>(), targets.const_data_ptr<int>(),
                        weights.const_data_ptr<T>()};
     dispatch_width<T>(form.channels, {from, to}, [&](auto width) {
-      dispatch_patch(form, [&](auto patch) {
-        constexpr int kWidth = decltype(width)::value, kPatch = decltype(patch)::value;
-        const int groups = form.channels / kWidth;
-        auto tiles = [&](int side) {
-          return tiles_of(form.lists / form.share * form.frames, form.height, form.width, side);
-        };
-        launch_on(g, [&](cudaStream_t stream) {
-          if constexpr (kPatch > 0 && !kBilinear)
-            spread_strips_kernel<T, kWidth, kPatch>
-                <<<tiles(kStripSide), threads_for(kStrips, groups), 0, stream>>>(form, from, bins, to);
-          else
-            spread_kernel<T, kBilinear, kWidth>
-                <<<tiles(kTile), threads_for(kPixels, groups), 0, stream>>>(form, from, located, bins, to);
-        });
+      constexpr int kWidth = decltype(width)::value;
+      launch_on(g, [&](cudaStream_t stream) {
+        spread_kernel<T, kBilinear, kWidth>
+            <<<blocks, threads_for(form.channels / kWidth), 0, stream>>>(form, from, located, bins, to);
       });
     });
   });
