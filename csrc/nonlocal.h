@@ -37,7 +37,7 @@ struct NonlocalArgs {
   T stride1;
   const T* queries;  // [batch, frames, heads * features, height, width], or channels last
   const T* keys;
-  const T* centres;  // [batch, centre_heads, frames, rows, columns, windows, 3] (dt, dy, dx)
+  const T* centres;  // [batch, centre_heads, frames, rows, columns, windows, 3] (dt, dy, dx), rounded unless bilinear
   int64_t count;     // of queries: batch * heads * frames * rows * columns
   int frames, features, q_height, q_width, k_height, k_width;
   int centre_heads, rows, columns, windows;
@@ -123,8 +123,9 @@ C10_HOST_DEVICE inline Placed<T> place(const NonlocalArgs<T>& a, const NonlocalQ
   const bool interior = a.s.ws_interior > 0 && query.i < a.rows - 1 && query.j < a.columns - 1;
   p.side = interior ? a.s.ws_interior : a.s.ws;
   p.frame = mirror_index(query.t + static_cast<int>(floor(centre[0] + T(.5))), a.frames);
-  p.y = mirror_position(T(query.i) * a.s.stride0 + centre[1], a.k_height, p.slope_y);
-  p.x = mirror_position(T(query.j) * a.s.stride0 + centre[2], a.k_width, p.slope_x);
+  const T dy = a.s.bilinear ? centre[1] : rint(centre[1]), dx = a.s.bilinear ? centre[2] : rint(centre[2]);
+  p.y = mirror_position(T(query.i) * a.s.stride0 + dy, a.k_height, p.slope_y);
+  p.x = mirror_position(T(query.j) * a.s.stride0 + dx, a.k_width, p.slope_x);
   p.start_y = window_start(p.y, a.stride1, p.side, a.k_height, a.s.full);
   p.start_x = window_start(p.x, a.stride1, p.side, a.k_width, a.s.full);
   return p;

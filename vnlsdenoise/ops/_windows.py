@@ -326,7 +326,7 @@ class WindowSearch:
         distances, offsets = _search(
             queries.to(dtype),
             keys.to(dtype),
-            centres if self.bilinear else centres.detach().round(),
+            centres if self.bilinear else centres.detach(),
             settings.numbers(),
             float(self.stride1),
             lists * keep if keep else windows * self.ws * self.ws,
