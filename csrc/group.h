@@ -105,8 +105,25 @@ C10_HOST_DEVICE inline float edge_factor(bool luma, float variance) {
 constexpr float kWienerOrder = 1.9f;
 constexpr float kWienerRest = 0.1f;
 constexpr float kLeftFloor = 1e-3f;  // smallest effective rank / neighbors in the left filter
+constexpr float kLostDoubt = .5f;    // content taken for chance before any counts as lost, in its deviations
 
 // The basic estimate of faint content has lost some of it, that of strong content has noise left.
 C10_HOST_DEVICE inline float content_tau(float tau, float content) { return tau * (1 - 1 / (content + 2)); }
+
+struct LeftGains {
+  float sum, energy;  // of the left filter's gains and of their squares
+};
+
+// Share of the noisy patches that goes back into the estimate: Wiener's gain of the content that it has lost, which
+// shows as more difference between the two than noise makes. Little of it where the group is flat: what seems lost there
+// is chance. difference: sum of squares over all samples of the centred group; rank, energy: sum of the right filter's
+// gains and of their squares; content: of the group; all in sigma^2.
+C10_HOST_DEVICE inline float noisy_share(float difference, LeftGains left, float rank, float energy, float content,
+                                         int neighbors, int dimension) {
+  const float samples = (float)neighbors * dimension;
+  const float noise = 1 - 1.f / neighbors + (left.energy * energy - 2 * left.sum * rank) / samples;
+  const float lost = difference / samples - noise - kLostDoubt * sqrtf(2 / samples);
+  return lost > 0 ? lost / (lost + 1) * (content / (content + 1)) : 0.f;
+}
 
 }  // namespace vnls
