@@ -182,7 +182,6 @@ inline void wiener_groups(const GroupArgs& a, const WienerParameters& parameters
   float *u = s.squares[4], *w = s.squares[5], *w2 = s.squares[6], *polynomial = s.squares[7], *left = s.squares[8];
   float* gains = s.squares[9];
   const float inverse_count = 1.f / K;
-  LeftGains left_gains{};
   for (int64_t n = begin; n < end; ++n) {
     // Means, and how much content the group has: variance about the mean plus the mean's own structure.
     float content = 0, mean_gain_energy[3];
@@ -252,8 +251,6 @@ inline void wiener_groups(const GroupArgs& a, const WienerParameters& parameters
         invert(K, left);
         for (int i = 0; i < kk; ++i) left[i] *= -rho;
         for (int i = 0; i < K; ++i) left[i * K + i] += 1;
-        left_gains = {0, sum_of_squares(kk, left)};
-        for (int i = 0; i < K; ++i) left_gains.sum += left[i * K + i];
       }
       product(K, K, K, left, K, cross, K, work, K);
       product(K, K, K, work, K, factor, K, cross, K);
@@ -262,6 +259,8 @@ inline void wiener_groups(const GroupArgs& a, const WienerParameters& parameters
         product(K, s.padded, K, cross, K, s.basic + c * group, s.padded, s.transposed, s.padded);
         for (int i = 0; i < group; ++i) change[i] = s.transposed[i] - change[i];
         if (c == 0) {
+          LeftGains left_gains{0, sum_of_squares(kk, left)};
+          for (int i = 0; i < K; ++i) left_gains.sum += left[i * K + i];
           const float noisy = noisy_share(sum_of_squares(group, change), left_gains, rank, energy, content, K, d);
           for (int i = 0; i < group; ++i) change[i] *= 1 - noisy;
         }

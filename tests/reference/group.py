@@ -64,6 +64,14 @@ def _content(centred: Tensor, mean: Tensor, p: int, bias: float) -> float:
     return float((centred**2).mean() + signal.mean())
 
 
+def _noisy_share(difference: Tensor, left: Tensor, right: Tensor, content: float, s2: float) -> float:
+    """What of the noisy group goes back into its estimate: as much as the estimate seems to have lost."""
+    K, samples = len(difference), difference.numel()
+    noise = 1 - 1 / K + float((left**2).sum() * (right**2).sum() - 2 * torch.trace(left) * torch.trace(right)) / samples
+    lost = float((difference**2).mean()) / s2 - noise - 0.5 * math.sqrt(2 / samples)
+    return max(lost, 0) / (max(lost, 0) + 1) * content / (content + s2)
+
+
 def wiener(
     noisy: Tensor, basic: Tensor, p: int, sigma: float, tau: float = 1.0, flat: float = 0.3, mean_bias: float = 0.5
 ) -> tuple[Tensor, Tensor]:
@@ -94,6 +102,9 @@ def wiener(
         for c in members:
             estimate[c] = left @ cross @ white[c]
             weight[c] = (r**2).sum()
+        if members == [0]:
+            share = _noisy_share(y[0] - estimate[0], left, r, content, s2)
+            estimate[0] += share * (y[0] - estimate[0])
     spectra = []
     for c in range(channels):
         noisy_spectrum, basic_spectrum = dct(mean[c, 0], p), dct(basic_mean[c, 0], p)
