@@ -149,7 +149,8 @@ inline void shrink_groups(const GroupArgs& a, const ShrinkParameters& parameters
       for (int i = 0; i < kk; ++i) gram[i] *= constants.gram_scale;
       float trace = 0;
       for (int i = 0; i < K; ++i) trace += gram[i * K + i];
-      const float delta = kShrinkDelta * edge_factor(first == 0, trace * constants.content_scale);
+      const float variance = trace * constants.content_scale;
+      const float delta = kShrinkDelta * edge_factor(first == 0, variance);
       for (int i = 0; i < K; ++i) gram[i * K + i] += delta;
       invert(K, gram);
       for (int i = 0; i < kk; ++i) gram[i] *= delta;  // h
@@ -166,6 +167,13 @@ inline void shrink_groups(const GroupArgs& a, const ShrinkParameters& parameters
       for (int i = 0; i < K; ++i) gain[i * K + i] -= 1;
       for (int c = first; c < last; ++c) {
         product(K, s.padded, K, gain, K, s.noisy + c * group, s.padded, s.basic, s.padded);
+        if (c == 0) {
+          float taken = 0;
+          for (int i = 0; i < K; ++i) taken += gain[i * K + i];
+          const float difference = sum_of_squares(group, s.basic);
+          const float noisy = shrink_share(difference, taken, sum_of_squares(kk, gain), variance, K, d);
+          for (int i = 0; i < group; ++i) s.basic[i] *= 1 - noisy;
+        }
         add_changes(a, n, c, s.padded, s.basic, s.mean_change + c * s.padded, 1.f, locks);
       }
     }
@@ -258,6 +266,12 @@ inline void wiener_groups(const GroupArgs& a, const WienerParameters& parameters
         float* change = s.noisy + c * group;  // estimate minus noisy, in the noisy patches' place
         product(K, s.padded, K, cross, K, s.basic + c * group, s.padded, s.transposed, s.padded);
         for (int i = 0; i < group; ++i) change[i] = s.transposed[i] - change[i];
+        if (c == 0) {
+          LeftGains left_gains{0, sum_of_squares(kk, left)};
+          for (int i = 0; i < K; ++i) left_gains.sum += left[i * K + i];
+          const float noisy = noisy_share(sum_of_squares(group, change), left_gains, rank, energy, content, K, d);
+          for (int i = 0; i < group; ++i) change[i] *= 1 - noisy;
+        }
         const float weight = 1 / (1 + energy + mean_gain_energy[c]);
         add_changes(a, n, c, s.padded, change, s.mean_change + c * s.padded, weight, locks);
       }

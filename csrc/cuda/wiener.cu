@@ -22,7 +22,7 @@ struct Shared {
   float *published, *pivots;           // [2, K], [K]
   float* scratch;                      // one a warp
   float* mean_gain;                    // [set] energy of the mean's gains / K
-  float *trust, *tau;                  // how far the noisy mean's DC is to be trusted, against the basic's; see group.h
+  float *trust, *tau, *content;        // how far the noisy mean's DC is to be trusted, against the basic's; see group.h
   __half *square[2], *left;            // [K, square stride]
 
   __host__ __device__ Shared(SharedLayout& s, int patch, int channels)
@@ -38,8 +38,9 @@ struct Shared {
         pivots(s.take<float>(K)),
         scratch(s.take<float>(4)),
         mean_gain(s.take<float>(2)),
-        trust(s.take<float>(2)),
+        trust(s.take<float>(3)),
         tau(trust + 1),
+        content(trust + 2),
         square{s.take<__half>(K * square_stride(K)), s.take<__half>(K * square_stride(K))},
         left(s.take<__half>(K * square_stride(K))) {}
 };
@@ -62,6 +63,7 @@ __device__ void transform_basic_means(const GroupArgs& a, const WienerParameters
   if (threadIdx.x == 0) {
     *s.trust = content / (content + parameters.flat);
     *s.tau = content_tau(parameters.tau, content);
+    *s.content = content;
   }
 }
 
@@ -124,6 +126,30 @@ __device__ void multiply_in_place(const __half* left, int left_stride, float sca
   }
 }
 
+// noisy -= filter * basic, both [K, stride]; each thread writes only what it alone reads. Returns this thread's share of
+// the sum of squares of what is left.
+template <int K>
+__device__ float subtract_estimate(const LeftSlab<K>& filter, const __half* basic, __half* noisy, int stride,
+                                   int padded, int first_row, int lane) {
+  float energy = 0;
+  for (int x = 0; x < padded; x += 16) {
+    float estimate[2][4];
+    multiply_columns<K>(estimate, filter, basic, stride, x, lane);
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        __half2* to = reinterpret_cast<__half2*>(noisy + (first_row + lane / 4 + half * 8) * stride + x + tile * 8 +
+                                                 lane % 4 * 2);
+        float2 left = __half22float2(*to);
+        left.x -= estimate[tile][half * 2], left.y -= estimate[tile][half * 2 + 1];
+        energy = fmaf(left.x, left.x, fmaf(left.y, left.y, energy));
+        *to = __floats2half2_rn(left.x, left.y);
+      }
+  }
+  return energy;
+}
+
 template <int K>
 __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     wiener_kernel(const __grid_constant__ GroupArgs a, const __grid_constant__ WienerParameters parameters) {
@@ -144,7 +170,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
 
   for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
     const int count = first == 0 ? 1 : a.channels - 1;
-    const __half* noisy = s.noisy;
+    __half* noisy = s.noisy;
     __half* basic = s.basic + first * K * stride;
     for (int c = 0; c < count; ++c)
       gather_centred<K>(a, s.places.noisy, s.places, first + c, s.noisy + c * K * stride, s.noisy_mean + c * padded);
@@ -217,31 +243,43 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     multiply_symmetric<K>(work, LeftSlab<K>(cross), s.square[1], kStride, lane);
     work.store(s.square[0], kStride, first_row, lane);
     gains = block_sum(gains, s.scratch);
+    LeftGains left{};
     if (first == 0) {  // across the patches, from luma alone: G (G + rho I)^-1, rho = effective rank / K
-      const float rho = block_sum(rank, s.scratch) / K + kLeftFloor;
+      rank = block_sum(rank, s.scratch);
+      const float rho = rank / K + kLeftFloor;
       float column[K / 2];
       invert_columns<K>(s.gram, kGram, rho, s.published, column);
       const int index = threadIdx.x % K, begin = threadIdx.x / K * (K / 2);
 #pragma unroll
-      for (int i = 0; i < K / 2; ++i)
-        s.left[index * kStride + begin + i] = __float2half_rn((begin + i == index ? 1.f : 0.f) - rho * column[i]);
-      __syncthreads();
+      for (int i = 0; i < K / 2; ++i) {
+        const float gain = (begin + i == index ? 1.f : 0.f) - rho * column[i];
+        s.left[index * kStride + begin + i] = __float2half_rn(gain);
+        left.sum += begin + i == index ? gain : 0.f;
+        left.energy = fmaf(gain, gain, left.energy);
+      }
+      left = {block_sum(left.sum, s.scratch), block_sum(left.energy, s.scratch)};
     }
     multiply_matrix<K, false>(work, LeftSlab<K>(s.left, kStride, first_row, lane), s.square[0], kStride, lane);
     const LeftSlab<K> filter(work);
+    float kept = 1;  // of the change
+    if (first == 0) {
+      const float difference = subtract_estimate<K>(filter, basic, noisy, stride, padded, first_row, lane);
+      const float total = block_sum(difference, s.scratch);
+      kept -= noisy_share(total, left, rank, gains, *s.content, K, a.patch * a.patch);
+    }
     for (int c = 0; c < count; ++c) {
       const float* mean_change = s.noisy_spectrum + c * padded;
       const int weight = quantise_weight(1 / (1 + gains + s.mean_gain[c]));
       const __half* row = noisy + c * K * stride + (first_row + lane / 4) * stride + lane % 4 * 2;
       for (int x = 0; x < padded; x += 16) {
-        float change[2][4];
-        multiply_columns<K>(change, filter, basic + c * K * stride, stride, x, lane);
+        float change[2][4] = {};
+        if (first != 0) multiply_columns<K>(change, filter, basic + c * K * stride, stride, x, lane);
 #pragma unroll
         for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
           for (int i = 0; i < 4; ++i)
             change[tile][i] += mean_change[x + tile * 8 + lane % 4 * 2 + i % 2] -
-                               __half2float(row[i / 2 * 8 * stride + x + tile * 8 + i % 2]);
+                               kept * __half2float(row[i / 2 * 8 * stride + x + tile * 8 + i % 2]);
         add_changes(a, s.places, first + c, first_row, x, change, weight, lane);
       }
     }

@@ -82,7 +82,8 @@ def shrink_groups(
 
     The first channel is filtered alone, the other two with one common matrix. Gain of an eigenvalue of the group's Gram
     matrix: close to Gavish and Donoho's optimal shrinkage (IEEE Trans. Inf. Theory 63, 2017), by products and one
-    inverse.
+    inverse. Where the first channel of a group differs from the noisy one by more than noise explains, a share of the
+    difference goes back.
 
     Args:
         noisy: one frame [C, H, W] of each time of the window, float32, C = 1 (luma) or 3; noise of deviation `sigma`.
@@ -119,7 +120,8 @@ def wiener_groups(
     Right side: gains l^2 / (l^2 + tau^2) on the eigenvalues l of the basic group's covariance. Left side, from the
     first channel alone: gains of the patches' Gram matrix against the noise that the right side leaves. The mean:
     Wiener gains of its DCT against the basic's; its DC is the basic's where the group is flat. Every patch of a group
-    has the weight 1 / (its remaining noise).
+    has the weight 1 / (its remaining noise). Where the first channel of a group differs from the noisy one by more than
+    noise explains, a share of the difference goes back.
 
     Args:
         noisy, queries, offsets, sums, frame, patch, sigma: as in `shrink_groups`.
