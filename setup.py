@@ -45,6 +45,11 @@ def wants_cuda(toolkit: str | None) -> bool:
 headers = [str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.h*")]
 headers += [str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.cuh")]
 depends = headers + sources("cuda", ".cu")
+# A CPU torch does not track which headers a CUDA object was made of.
+newest = max(os.path.getmtime(ROOT / header) for header in headers)
+for built in (ROOT / "build").glob("temp.*/csrc/cuda/*.o"):
+    if built.stat().st_mtime < newest:
+        built.unlink()
 # Neither flag changes a result; without them GCC does not vectorise roundings and comparisons.
 vectorising = ["-fno-math-errno", "-fno-trapping-math"]
 host_flags = [

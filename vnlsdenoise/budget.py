@@ -8,7 +8,7 @@ holds as many other pages on the device as leave room for the step that is at wo
 import math
 from dataclasses import dataclass
 
-from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, level_sizes
+from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, level_sizes, levels_of
 from vnlsdenoise.classic.level import (
     GUIDE_WORK,
     NORMALISE_WORK,
@@ -75,7 +75,7 @@ def plan_memory(layout: PlaneFormat, preset: Preset, ceiling: int | None = None)
     held = _held(layout, preset)
     measuring = held + _measuring(layout)
     per_query = max(
-        query_bytes(step, 2 * preset.radius + 1)
+        query_bytes(step, _window(level))
         for level in (preset.finest, preset.coarse)
         for step in (level.shrink, *level.wiener)
     )
@@ -132,7 +132,7 @@ def _need(layout: PlaneFormat, preset: Preset) -> _Need:
     pages = sum(need.pages for need in needs)
     if len(pyramids) == 2:
         # The results of the quicker one wait for the other's.
-        lags = [sum(_stays(preset, level) for level in _levels(preset, sizes)) for sizes, _ in pyramids]
+        lags = [sum(_stays(level) for level in levels_of(preset, sizes)) for sizes, _ in pyramids]
         pages += max(0, lags[0] - lags[1]) * _FLOAT * 3 * math.prod(pyramids[1][0][0])
         pages += max(0, lags[1] - lags[0]) * _FLOAT * math.prod(pyramids[0][0][0])
     transit = transit_bytes(layout, STABILISE_WORK, WHITEN_WORK)
@@ -157,13 +157,14 @@ def _pyramids(layout: PlaneFormat, preset: Preset) -> list[_Pyramid]:
     return pyramids
 
 
-def _levels(preset: Preset, sizes: list[tuple[int, int]]) -> list[Level]:
-    return [preset.coarse if index else preset.finest for index in range(len(sizes))]
+def _window(level: Level) -> int:
+    """Frames inside a pass."""
+    return 2 * level.radius + 1
 
 
-def _stays(preset: Preset, level: Level) -> int:
+def _stays(level: Level) -> int:
     """Frames inside a level."""
-    return (2 * preset.radius + 1) * (1 + len(level.wiener))
+    return _window(level) * (1 + len(level.wiener))
 
 
 def _halved(size: tuple[int, int]) -> int:
@@ -172,9 +173,8 @@ def _halved(size: tuple[int, int]) -> int:
 
 
 def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int]) -> _Need:
-    window = 2 * preset.radius + 1
-    levels = _levels(preset, sizes)
-    stays = [_stays(preset, level) for level in levels]
+    levels = levels_of(preset, sizes)
+    stays = [_stays(level) for level in levels]
     field = 2 * 2 * _FLOAT * _halved(sizes[0])  # forward and backward
     subsampled = channels[0] == 1 and channels[-1] == 3
     # The frame that comes is no page while its flow is measured.
@@ -182,7 +182,7 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
     work = step = given + FLOW_PLANES * _FLOAT * _halved(sizes[0])
     pages = passed = below = 0
     for index, (size, level) in reversed(list(enumerate(zip(sizes, levels, strict=True)))):
-        passes = len(level.wiener)
+        passes, window = len(level.wiener), _window(level)
         frame = _FLOAT * channels[index] * math.prod(size)
         sums = frame * _SUM // _FLOAT
         pages += frame * (sum(stays[index:]) + 1)  # noisy, from its arrival to its leaving
@@ -204,7 +204,7 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
 def _grids(preset: Preset, sizes: list[tuple[int, int]]) -> int:
     """The queries of every pass at all their phases, which are kept."""
     total = 0
-    for size, level in zip(sizes, _levels(preset, sizes), strict=True):
+    for size, level in zip(sizes, levels_of(preset, sizes), strict=True):
         for stride in {(step.patch, step.stride) for step in (level.shrink, *level.wiener)}:
             phases = stride[1] // math.gcd(2, stride[1])
             total += phases * 2 * 4 * _queries(size, stride[1])

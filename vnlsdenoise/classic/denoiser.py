@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,10 +12,12 @@ from vnlsdenoise import ops
 from vnlsdenoise.classic.level import LevelDenoiser, LevelFlow, LevelFrame
 from vnlsdenoise.classic.motion import FLOW_PLANES, FlowPair, Motion
 from vnlsdenoise.classic.pager import Page, Pager
-from vnlsdenoise.classic.presets import Preset
+from vnlsdenoise.classic.presets import Level, Preset
 
 SMALLEST_LEVEL = 20  # a level whose shorter side would be less is left out
 DEFAULT_BATCH = 1 << 16
+# What is in flight of a pass must find room on the device together: frames of more pixels are searched less far.
+LARGE, LARGE_RADIUS = 1 << 24, 4
 
 
 def level_sizes(preset: Preset, height: int, width: int, subsampled_chroma: bool) -> list[tuple[int, int]]:
@@ -24,6 +27,15 @@ def level_sizes(preset: Preset, height: int, width: int, subsampled_chroma: bool
     while len(sizes) < least or (len(sizes) < preset.levels and min(sizes[-1]) >= 2 * SMALLEST_LEVEL):
         sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
     return sizes
+
+
+def levels_of(preset: Preset, sizes: list[tuple[int, int]]) -> list[Level]:
+    """The level of each of those sizes."""
+    levels = [preset.coarse if index else preset.finest for index in range(len(sizes))]
+    return [
+        replace(level, radius=min(level.radius, LARGE_RADIUS)) if height * width > LARGE else level
+        for level, (height, width) in zip(levels, sizes, strict=True)
+    ]
 
 
 class ClassicDenoiser:
@@ -50,12 +62,11 @@ class ClassicDenoiser:
         self._motion = motion
         self._pager = pager or Pager()
         self._subsampled = subsampled_chroma
-        count = len(level_sizes(preset, height, width, subsampled_chroma))
+        levels = levels_of(preset, level_sizes(preset, height, width, subsampled_chroma))
         self._levels = [
-            LevelDenoiser(preset.coarse if index else preset.finest, preset, 0.5**index, batch, self._pager)
-            for index in range(count)
+            LevelDenoiser(level, preset, 0.5**index, batch, self._pager) for index, level in enumerate(levels)
         ]
-        self._waiting: list[deque[LevelFrame]] = [deque() for _ in range(count)]
+        self._waiting: list[deque[LevelFrame]] = [deque() for _ in levels]
         self._chroma: deque[Page] = deque()
         self._number = 0
 

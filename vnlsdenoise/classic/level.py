@@ -104,9 +104,9 @@ class LevelDenoiser:
         self._sigma = sigma
         self._batch = batch
         self._pager = pager
-        self._shrink = SlidingWindow(preset.radius, self._shrink_frame, self._finish_shrink)
+        self._shrink = SlidingWindow(level.radius, self._shrink_frame, self._finish_shrink)
         self._wiener = [
-            SlidingWindow(preset.radius, self._wiener_worker(step), self._finish_wiener) for step in level.wiener
+            SlidingWindow(level.radius, self._wiener_worker(step), self._finish_wiener) for step in level.wiener
         ]
 
     def push(self, frame: LevelFrame) -> Iterator[Page]:

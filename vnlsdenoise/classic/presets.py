@@ -24,12 +24,13 @@ class Pass:
 class Level:
     """The passes of one resolution: step 1, then one or more of step 2; weights of their results in the output.
 
-    mix: weights of step 1 (recomposed) and of every step-2 pass; they sum to 1.
+    mix: weights of step 1 (recomposed) and of every step-2 pass; they sum to 1. radius: frames searched on each side.
     """
 
     shrink: Pass
     wiener: tuple[Pass, ...]
     mix: tuple[float, ...]
+    radius: int = 4
 
     def __post_init__(self) -> None:
         if len(self.mix) != 1 + len(self.wiener):
@@ -38,15 +39,14 @@ class Level:
 
 @dataclass(frozen=True)
 class Preset:
-    """A whole denoiser: the finest level, the coarser ones, and how far it looks.
+    """A whole denoiser: the finest level and the coarser ones.
 
-    radius: frames searched on each side. levels: resolutions, each half the size of the one before.
+    levels: resolutions, each half the size of the one before.
     guide: weight of the noisy high band in the search image of step 1.
     """
 
     finest: Level
     coarse: Level
-    radius: int = 4
     levels: int = 4
     guide: float = 0.6
 
@@ -58,7 +58,7 @@ def _shrink(patch: int, neighbors: int, stride: int, mean_threshold: float) -> P
 
 
 def _wiener(patch: int, neighbors: int, stride: int, side: int = 15) -> Pass:
-    return Pass(patch, neighbors, stride, side=side, side_other=7)
+    return Pass(patch, neighbors, stride, side=side, side_other=5)
 
 
 # Passes with patches of different sizes make different errors: their fixed mean is better than the best of them.
@@ -68,11 +68,13 @@ _BEST_COARSE = Level(_shrink(10, 64, 8, 2.0), (_wiener(12, 32, 8), _wiener(8, 32
 
 PRESETS = {
     "fast": Preset(
-        finest=Level(_shrink(10, 48, 8, 2.4), (_wiener(8, 32, 8),), _MIX_1),
+        finest=Level(_shrink(10, 48, 8, 2.4), (_wiener(8, 32, 8),), _MIX_1, radius=6),
         coarse=Level(_shrink(8, 32, 8, 2.7), (_wiener(8, 32, 8, side=9),), (0.0, 1.0)),
     ),
     "balanced": Preset(
-        finest=Level(_shrink(10, 48, 8, 2.4), (_wiener(12, 32, 8), _wiener(7, 32, 6), _wiener(5, 32, 5)), _MIX_3),
+        finest=Level(
+            _shrink(10, 48, 8, 2.4), (_wiener(12, 32, 8), _wiener(7, 32, 6), _wiener(5, 32, 5)), _MIX_3, radius=6
+        ),
         coarse=_BEST_COARSE,
     ),
     "best": Preset(
@@ -80,6 +82,7 @@ PRESETS = {
             _shrink(12, 64, 8, 2.4),
             (_wiener(12, 32, 6), _wiener(8, 32, 5), _wiener(6, 32, 4), _wiener(4, 32, 3)),
             _MIX_4,
+            radius=6,
         ),
         coarse=_BEST_COARSE,
     ),
