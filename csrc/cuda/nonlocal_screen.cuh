@@ -112,32 +112,6 @@ __global__ void __launch_bounds__(128) screen_norms_kernel(const __grid_constant
   }
 }
 
-// A window of keys in shared memory, kBlocks times 8 columns of kRows rows, and how its candidates lie in matrices:
-// tile t holds those of columns 8 t .. 8 t + 7, group g those of rows 16 g .. 16 g + 15.
-template <int kPatch, int kFeatures, int kTiles>
-struct ScreenShape {
-  static constexpr int kMostSide = 8 * kTiles - 3;  // copies begin at every fourth column
-  static constexpr int kGroups = kMostSide > 16 ? 2 : 1;
-  static constexpr int kScores = 4 * kTiles * kGroups;  // a lane
-  static constexpr int kRows = (kMostSide + kPatch + 3) / 4 * 4;
-  static constexpr int kStride = 40;  // halves; eight even or odd rows in turn lie in different banks
-  static constexpr int kShifted = 24, kQueryStride = 8;
-  static constexpr int kTileHalves = kFeatures * kRows * kStride, kShiftedHalves = kFeatures * kPatch * 128;
-  static constexpr int kQueryFloats = kFeatures * kPatch * kQueryStride;
-  static constexpr int kQueue = 36;  // fewer than are measured together, and one of each lane
-  static constexpr int kBytes = (kTileHalves + kShiftedHalves) * 2 + (kQueryFloats + kQueue) * 4;
-
-  // Even rows come before the odd ones.
-  __host__ __device__ static constexpr int row_start(int c, int y) {
-    return (c * kRows + y % 2 * (kRows / 2) + y / 2) * kStride;
-  }
-  // Row and column of a lane's score in the tile, of its 24 or fewer.
-  __device__ static int row(int score, int lane) {
-    return score / (4 * kTiles) * 16 + lane % 4 * 4 + score % 2 * 2 + score % 4 / 2;
-  }
-  __device__ static int column(int score, int lane) { return score / 4 % kTiles * 8 + lane / 4; }
-};
-
 // The query as left operands of products with rows of the window. A matrix has a row for each of eight columns of
 // candidates, and these again for the candidates one row below: the query's row `line` and the one before it. In shared
 // memory each row of the query has its columns 0 .. 7 for these eight, then 8 .. 15.
@@ -163,6 +137,33 @@ struct ShiftedQuery {
     if (line == kPatch) f[0] = f[2] = 0;
     if (line == 0) f[1] = f[3] = 0;
   }
+};
+
+// A window of keys in shared memory, kTiles + 1 times eight columns of kRows rows, and how its candidates lie in
+// matrices: tile t holds those of columns 8 t .. 8 t + 7, group g those of rows 16 g .. 16 g + 15.
+template <int kPatch, int kFeatures, int kTiles>
+struct ScreenShape {
+  static constexpr int kMostSide = 8 * kTiles - 3;  // copies begin at every fourth column
+  static constexpr int kGroups = kMostSide > 16 ? 2 : 1;
+  static constexpr int kScores = 4 * kTiles * kGroups;  // a lane
+  static constexpr int kRows = (kMostSide + kPatch + 3) / 4 * 4;
+  static constexpr int kStride = 40;  // halves; eight even or odd rows in turn lie in different banks
+  static constexpr int kTileHalves = kFeatures * kRows * kStride;
+  static constexpr int kQueryStride = 8;
+  static constexpr int kQueryFloats = kFeatures * kPatch * kQueryStride;
+  static constexpr int kQueue = 36;  // fewer than are measured together, and one of each lane
+  static constexpr int kBytes =
+      (kTileHalves + ShiftedQuery<kPatch, kFeatures>::kHalves) * 2 + (kQueryFloats + kQueue) * 4;
+
+  // Even rows come before the odd ones.
+  __host__ __device__ static constexpr int row_start(int c, int y) {
+    return (c * kRows + y % 2 * (kRows / 2) + y / 2) * kStride;
+  }
+  // Row and column of a lane's score in the tile, of its 24 or fewer.
+  __device__ static int row(int score, int lane) {
+    return score / (4 * kTiles) * 16 + lane % 4 * 4 + score % 2 * 2 + score % 4 / 2;
+  }
+  __device__ static int column(int score, int lane) { return score / 4 % kTiles * 8 + lane / 4; }
 };
 
 // What half precision may hide: bounds between distances and those of rounded values, both scaled. Norms of the
@@ -204,6 +205,7 @@ __global__ void __launch_bounds__(128, 4)
     screen_kernel(const __grid_constant__ NonlocalArgs<float> a, const __grid_constant__ Screen screen,
                   NonlocalLists<float> out, int warp_bytes) {
   using Shape = ScreenShape<kPatch, kFeatures, kTiles>;
+  using Shifted = ShiftedQuery<kPatch, kFeatures>;
   constexpr int kAcross = 8;  // lanes that share a row of the copy, or a candidate that is measured
   constexpr int kParts = kWarp / kAcross;
   extern __shared__ float4 screen_shared[];
@@ -212,7 +214,7 @@ __global__ void __launch_bounds__(128, 4)
   if (n >= a.count) return;
   __half* tile = reinterpret_cast<__half*>(reinterpret_cast<char*>(screen_shared) + warp * warp_bytes);
   __half* shifted = tile + Shape::kTileHalves;
-  float* patch = reinterpret_cast<float*>(shifted + Shape::kShiftedHalves);
+  float* patch = reinterpret_cast<float*>(shifted + Shifted::kHalves);
   unsigned* queue = reinterpret_cast<unsigned*>(patch + Shape::kQueryFloats);  // of candidates to be measured
   ScreenWindow* targets = reinterpret_cast<ScreenWindow*>(queue + Shape::kQueue);
   Placed<float>* places = reinterpret_cast<Placed<float>*>(targets + a.windows);
@@ -223,7 +225,7 @@ __global__ void __launch_bounds__(128, 4)
   const ScreenScale scale(screen.range);
   const int64_t q_size = int64_t(a.q_height) * a.q_width, k_size = int64_t(a.k_height) * a.k_width;
   const float* q = a.queries + ((query.b * a.frames + query.t) * a.channels() + query.head * kFeatures) * q_size;
-  for (int i = lane; i < Shape::kShiftedHalves / 8; i += kWarp) reinterpret_cast<float4*>(shifted)[i] = float4{};
+  for (int i = lane; i < Shifted::kHalves / 8; i += kWarp) reinterpret_cast<float4*>(shifted)[i] = float4{};
   __syncwarp();
   float square = 0;
   for (int tap = lane; tap < kPatch * kPatch; tap += kWarp) {
@@ -235,7 +237,7 @@ __global__ void __launch_bounds__(128, 4)
       const float v = __ldg(q + c * q_size + pixel);
       const __half rounded = scale(v);
       patch[(c * kPatch + row) * Shape::kQueryStride + column] = v;
-      ShiftedQuery<kPatch, kFeatures>::put(shifted, c, row, column, rounded);
+      Shifted::put(shifted, c, row, column, rounded);
       square = fmaf(__half2float(rounded), __half2float(rounded), square);
     }
   }
@@ -243,7 +245,7 @@ __global__ void __launch_bounds__(128, 4)
   for (int mask = kWarp / 2; mask > 0; mask >>= 1) square += __shfl_xor_sync(kWholeWarp, square, mask);
   __syncwarp();
   const ScreenBound bound(square);
-  const ShiftedQuery<kPatch, kFeatures> left(shifted, lane);
+  const Shifted left(shifted, lane);
 
   for (int w = lane; w < a.windows; w += kWarp) targets[w] = ScreenWindow(a, query, places[w]);
   __syncwarp();
