@@ -76,26 +76,6 @@ C10_HOST_DEVICE inline float unpack_change(long long sum) {
   return weight > 0 ? (float)change / ((float)weight * (kChangeScale / kWeightScale)) : 0.f;
 }
 
-// --- Both steps: what a filter loses.
-constexpr float kLostDoubt = .5f;  // content taken for chance before any counts as lost, in its deviations
-constexpr float kShrinkSum = .8f;  // share of the sum of its gains that step 1 is said to keep of the noise
-
-struct LeftGains {
-  float sum, energy;  // of the left filter's gains and of their squares
-};
-
-// Share of the noisy patches that goes back into the estimate: Wiener's gain of the content that it has lost, which
-// shows as more difference between the two than noise makes. Little of it where the group is flat: what seems lost there
-// is chance. difference: sum of squares over all samples of the centred group; rank, energy: sum of the right filter's
-// gains and of their squares; content: of the group; all in sigma^2.
-C10_HOST_DEVICE inline float noisy_share(float difference, LeftGains left, float rank, float energy, float content,
-                                         int neighbors, int dimension) {
-  const float samples = (float)neighbors * dimension;
-  const float noise = 1 - 1.f / neighbors + (left.energy * energy - 2 * left.sum * rank) / samples;
-  const float lost = difference / samples - noise - kLostDoubt * sqrtf(2 / samples);
-  return lost > 0 ? lost / (lost + 1) * (content / (content + 1)) : 0.f;
-}
-
 // --- Step 1, gain of an eigenvalue x in units of the noise edge: (1 - a h / delta) S(S(S(S(1 - h)))),
 // h = delta / (x + delta), S(v) = v^2 (3 - 2 v): near 0 below the edge, the optimal shrinkage of singular values above.
 constexpr float kShrinkDelta = 1.25f;
@@ -115,13 +95,6 @@ C10_HOST_DEVICE inline ShrinkConstants shrink_constants(int neighbors, int dimen
   return {1 / (n * edge), (1 + b) / edge / kShrinkDelta, n * edge / (rows * columns)};
 }
 
-// `noisy_share` of step 1. trace, energy: of (filter - I), the sum of its squares; variance: as for `edge_factor`.
-C10_HOST_DEVICE inline float shrink_share(float difference, float trace, float energy, float variance, int neighbors,
-                                          int dimension) {
-  const LeftGains left{kShrinkSum * (trace + neighbors), energy + 2 * trace + neighbors};
-  return noisy_share(difference, left, dimension, dimension, fmaxf(variance - 1, 0.f), neighbors, dimension);
-}
-
 // Where the gain rises, against the edge. Similar patches have less noise than others, whose edge is under the
 // formula's; chroma has less to lose. variance: of the centred group, in sigma^2: 1 where there is noise alone.
 C10_HOST_DEVICE inline float edge_factor(bool luma, float variance) {
@@ -132,8 +105,25 @@ C10_HOST_DEVICE inline float edge_factor(bool luma, float variance) {
 constexpr float kWienerOrder = 1.9f;
 constexpr float kWienerRest = 0.1f;
 constexpr float kLeftFloor = 1e-3f;  // smallest effective rank / neighbors in the left filter
+constexpr float kLostDoubt = .5f;    // content taken for chance before any counts as lost, in its deviations
 
 // The basic estimate of faint content has lost some of it, that of strong content has noise left.
 C10_HOST_DEVICE inline float content_tau(float tau, float content) { return tau * (1 - 1 / (content + 2)); }
+
+struct LeftGains {
+  float sum, energy;  // of the left filter's gains and of their squares
+};
+
+// Share of the noisy patches that goes back into the estimate: Wiener's gain of the content that it has lost, which
+// shows as more difference between the two than noise makes. Little of it where the group is flat: what seems lost there
+// is chance. difference: sum of squares over all samples of the centred group; rank, energy: sum of the right filter's
+// gains and of their squares; content: of the group; all in sigma^2.
+C10_HOST_DEVICE inline float noisy_share(float difference, LeftGains left, float rank, float energy, float content,
+                                         int neighbors, int dimension) {
+  const float samples = (float)neighbors * dimension;
+  const float noise = 1 - 1.f / neighbors + (left.energy * energy - 2 * left.sum * rank) / samples;
+  const float lost = difference / samples - noise - kLostDoubt * sqrtf(2 / samples);
+  return lost > 0 ? lost / (lost + 1) * (content / (content + 1)) : 0.f;
+}
 
 }  // namespace vnls

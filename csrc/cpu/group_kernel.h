@@ -149,8 +149,7 @@ inline void shrink_groups(const GroupArgs& a, const ShrinkParameters& parameters
       for (int i = 0; i < kk; ++i) gram[i] *= constants.gram_scale;
       float trace = 0;
       for (int i = 0; i < K; ++i) trace += gram[i * K + i];
-      const float variance = trace * constants.content_scale;
-      const float delta = kShrinkDelta * edge_factor(first == 0, variance);
+      const float delta = kShrinkDelta * edge_factor(first == 0, trace * constants.content_scale);
       for (int i = 0; i < K; ++i) gram[i * K + i] += delta;
       invert(K, gram);
       for (int i = 0; i < kk; ++i) gram[i] *= delta;  // h
@@ -167,13 +166,6 @@ inline void shrink_groups(const GroupArgs& a, const ShrinkParameters& parameters
       for (int i = 0; i < K; ++i) gain[i * K + i] -= 1;
       for (int c = first; c < last; ++c) {
         product(K, s.padded, K, gain, K, s.noisy + c * group, s.padded, s.basic, s.padded);
-        if (c == 0) {
-          float taken = 0;
-          for (int i = 0; i < K; ++i) taken += gain[i * K + i];
-          const float difference = sum_of_squares(group, s.basic);
-          const float noisy = shrink_share(difference, taken, sum_of_squares(kk, gain), variance, K, d);
-          for (int i = 0; i < group; ++i) s.basic[i] *= 1 - noisy;
-        }
         add_changes(a, n, c, s.padded, s.basic, s.mean_change + c * s.padded, 1.f, locks);
       }
     }

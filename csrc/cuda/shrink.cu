@@ -13,7 +13,7 @@ struct Shared {
   Places places;
   __half* rows;                      // [set, K, group stride] centred patches of the set at hand
   float *mean, *spectrum, *between;  // [set, padded]; spectrum ends as the change of the mean
-  float* published;                  // [2, K]; later one a warp, to sum
+  float* published;                  // [2, K]
   __half* inverse;                   // [K, square stride]
   unsigned char* square;             // the two that follow, the second after the first
   float* gram;                       // [K, K + 4]
@@ -78,8 +78,7 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
     float trace = 0;  // every thread the same, in the same order
 #pragma unroll
     for (int k = 0; k < K; ++k) trace += s.gram[k * kGram + k];
-    const float variance = trace * constants.content_scale;
-    const float delta = kShrinkDelta * edge_factor(first == 0, variance);
+    const float delta = kShrinkDelta * edge_factor(first == 0, trace * constants.content_scale);
     float column[K / 2];
     invert_columns<K>(s.gram, kGram, delta, s.published, column);
     {
@@ -115,26 +114,7 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
 #pragma unroll
       for (int i = 0; i < 4; ++i) slab.value[j][i] -= constants.slope * cube.value[j][i];
     slab.for_each(first_row, lane, [](float& v, int row, int column) { v -= row == column ? 1.f : 0.f; });
-    LeftSlab<K> taken(slab);
-    if (first == 0) {
-      float sum = 0, energy = 0, difference = 0;
-      slab.for_each(first_row, lane, [&](float& v, int row, int column) {
-        sum += row == column ? v : 0.f;
-        energy = fmaf(v, v, energy);
-      });
-      for (int x = 0; x < padded; x += 16) {
-        float change[2][4];
-        multiply_columns<K>(change, taken, s.rows, stride, x, lane);
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          difference = fmaf(change[0][i], change[0][i], fmaf(change[1][i], change[1][i], difference));
-      }
-      sum = block_sum(sum, s.published);
-      energy = block_sum(energy, s.published);
-      const float kept = 1 - shrink_share(block_sum(difference, s.published), sum, energy, variance, K, d);
-      slab.for_each(first_row, lane, [&](float& v, int, int) { v *= kept; });
-      taken = LeftSlab<K>(slab);
-    }
+    const LeftSlab<K> taken(slab);
     for (int c = 0; c < count; ++c) {
       const float* mean_change = s.spectrum + c * padded;
       for (int x = 0; x < padded; x += 16) {

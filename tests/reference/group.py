@@ -27,17 +27,6 @@ def channel_sets(channels: int) -> list[list[int]]:
     return [[0]] if channels == 1 else [[0], [1, 2]]
 
 
-def _noisy_share(difference: Tensor, gains: float, squares: float, content: float) -> float:
-    """What of the noisy group goes back into its estimate: as much as the estimate seems to have lost.
-
-    gains, squares: sums of the gains of all samples and of their squares. The rest in units of the noise.
-    """
-    samples = difference.numel()
-    noise = 1 - 1 / len(difference) + (squares - 2 * gains) / samples
-    lost = max(float((difference**2).mean()) - noise - 0.5 * math.sqrt(2 / samples), 0)
-    return lost / (lost + 1) * content / (content + 1)
-
-
 def shrink(noisy: Tensor, p: int, sigma: float, mean_threshold: float) -> tuple[Tensor, Tensor]:
     """noisy [C, K, d] -> (estimate [C, K, d], weight [C])."""
     channels, K, d = noisy.shape
@@ -60,10 +49,6 @@ def shrink(noisy: Tensor, p: int, sigma: float, mean_threshold: float) -> tuple[
         gain = v - (a / delta) * v @ h
         for c in members:
             estimate[c] = gain @ centred[c]
-        if members == [0]:
-            taken = centred[0] - estimate[0]
-            sums = 0.8 * d * float(torch.trace(gain)), d * float((gain**2).sum())
-            estimate[0] += _noisy_share(taken / sigma, *sums, max(variance - 1, 0)) * taken
     for c in range(channels):
         spectrum = dct(mean[c, 0], p)
         keep = spectrum.abs() > mean_threshold * sigma / math.sqrt(K)
@@ -77,6 +62,14 @@ def _content(centred: Tensor, mean: Tensor, p: int, bias: float) -> float:
     signal = (dct(mean, p) ** 2 - bias).clamp_min(0)
     signal[0, 0] = 0
     return float((centred**2).mean() + signal.mean())
+
+
+def _noisy_share(difference: Tensor, left: Tensor, right: Tensor, content: float, s2: float) -> float:
+    """What of the noisy group goes back into its estimate: as much as the estimate seems to have lost."""
+    K, samples = len(difference), difference.numel()
+    noise = 1 - 1 / K + float((left**2).sum() * (right**2).sum() - 2 * torch.trace(left) * torch.trace(right)) / samples
+    lost = float((difference**2).mean()) / s2 - noise - 0.5 * math.sqrt(2 / samples)
+    return max(lost, 0) / (max(lost, 0) + 1) * content / (content + s2)
 
 
 def wiener(
@@ -110,8 +103,7 @@ def wiener(
             estimate[c] = left @ cross @ white[c]
             weight[c] = (r**2).sum()
         if members == [0]:
-            sums = float(torch.trace(left) * torch.trace(r)), float((left**2).sum() * (r**2).sum())
-            share = _noisy_share((y[0] - estimate[0]) / sigma, *sums, content / s2)
+            share = _noisy_share(y[0] - estimate[0], left, r, content, s2)
             estimate[0] += share * (y[0] - estimate[0])
     spectra = []
     for c in range(channels):

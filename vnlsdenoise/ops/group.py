@@ -82,8 +82,7 @@ def shrink_groups(
 
     The first channel is filtered alone, the other two with one common matrix. Gain of an eigenvalue of the group's Gram
     matrix: close to Gavish and Donoho's optimal shrinkage (IEEE Trans. Inf. Theory 63, 2017), by products and one
-    inverse. Where the first channel of a group differs from the noisy one by more than noise explains, a share of the
-    difference goes back.
+    inverse.
 
     Args:
         noisy: one frame [C, H, W] of each time of the window, float32, C = 1 (luma) or 3; noise of deviation `sigma`.
