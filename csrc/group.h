@@ -115,9 +115,9 @@ struct LeftGains {
 };
 
 // Share of the noisy patches that goes back into the estimate: Wiener's gain of the content that it has lost, which
-// shows as more difference between the two than noise makes. Little of it where the group is flat: what seems lost there
-// is chance. difference: sum of squares over all samples of the centred group; rank, energy: sum of the right filter's
-// gains and of their squares; content: of the group; all in sigma^2.
+// shows as more difference between the two than noise makes. Little of it where the group is flat: what seems lost
+// there is chance. difference: sum of squares over all samples of the centred group; rank, energy: sum of the right
+// filter's gains and of their squares; content: of the group; all in sigma^2.
 C10_HOST_DEVICE inline float noisy_share(float difference, LeftGains left, float rank, float energy, float content,
                                          int neighbors, int dimension) {
   const float samples = (float)neighbors * dimension;

@@ -126,8 +126,8 @@ __device__ void multiply_in_place(const __half* left, int left_stride, float sca
   }
 }
 
-// noisy -= filter * basic, both [K, stride]; each thread writes only what it alone reads. Returns this thread's share of
-// the sum of squares of what is left.
+// noisy -= filter * basic, both [K, stride]; each thread writes only what it alone reads. Returns this thread's share
+// of the sum of squares of what is left.
 template <int K>
 __device__ float subtract_estimate(const LeftSlab<K>& filter, const __half* basic, __half* noisy, int stride,
                                    int padded, int first_row, int lane) {
