@@ -17,14 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from speed import device_name
+from speed import device_name, synchronise
 
 from vnlsdenoise import ops
-
-
-def synchronise(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
 
 
 def measure(work: Callable[[], Any], device: str, repeat: int) -> dict[str, float]:

@@ -8,11 +8,8 @@ as the codec left them ("noisy"), with the noise taken for white ("white"), with
 ("measured"), and with the deviation of each plane's error given ("true").
 """
 
-import argparse
 import io
 import json
-import pathlib
-import sys
 import zlib
 from dataclasses import replace
 from typing import Any
@@ -20,7 +17,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from quality import Video, clips_in, load
+from clips import Video, chosen_clips, clip_parser
 
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
@@ -80,21 +77,13 @@ def figures(clean: Video, name: str, sigma: int, crf: int, settings: DenoiseSett
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=pathlib.Path)
+    parser = clip_parser(__doc__)
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--frames", type=int, help="use the first frames only")
-    parser.add_argument("--crop", help="WIDTHxHEIGHT of the centre")
     parser.add_argument("--sigma", default="10,20")
     parser.add_argument("--crf", default="0,18,22,26", help="0: not encoded")
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     options = parser.parse_args()
-    crop = tuple(int(side) for side in options.crop.split("x")) if options.crop else None
-    paths = clips_in(options.folder)
-    if not paths:
-        sys.exit(f"no clips in {options.folder}")
-    clips = {path.stem: load(path, options.frames, crop) for path in paths}
+    clips = dict(chosen_clips(options))
     settings = DenoiseSettings(None, preset=options.preset, device=options.device, scene_cuts=False)
     results: dict[str, dict[str, dict[str, list[float]]]] = {}
     for sigma in map(int, options.sigma.split(",")):

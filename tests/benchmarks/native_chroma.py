@@ -5,16 +5,16 @@
 Clean clips are turned into 4:2:0 (BT.709, full range, chroma averaged over 2 x 2), white Gaussian noise of the same
 sigma is added to each of the three planes. `native`: the planes as they are, as the command line does. `full`: chroma
 enlarged bilinearly, denoised beside luma at full size with the deviation that its noise has there, and averaged again
-over 2 x 2. PSNR of luma and of chroma (both planes together), mean over frames, outputs clipped to 0..255.
+over 2 x 2. Crops need even sides. PSNR of luma and of chroma (both planes together), mean over frames, outputs clipped
+to 0..255.
 """
 
-import argparse
 import json
-import pathlib
 import zlib
 
 import torch
-from quality import load, psnr
+from clips import chosen_clips, clip_parser
+from quality import psnr
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -61,33 +61,24 @@ def full(noisy: Planes, sigma: float, preset: str) -> Planes:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=pathlib.Path)
+    parser = clip_parser(__doc__)
     parser.add_argument("--sigma", default="10,30,50")
     parser.add_argument("--preset", default="fast")
-    parser.add_argument("--frames", type=int, help="use the first frames only")
-    parser.add_argument("--crop", help="WIDTHxHEIGHT of the centre, both even")
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
-    parser.add_argument("--threads", type=int, help="CPU threads")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    width, height = (int(side) for side in options.crop.split("x")) if options.crop else (0, 0)
     results: dict[str, dict[str, float]] = {}
-    for path in sorted(options.folder.glob("*.m[kp][v4]")):
-        video = load(path, options.frames, (width, height) if options.crop else None)
+    for clip, video in chosen_clips(options):
         clean = planes_of(torch.from_numpy(video.transpose(0, 3, 1, 2).copy()))
         for sigma in (int(s) for s in options.sigma.split(",")):
-            random = torch.Generator().manual_seed(zlib.crc32(f"{path.stem}{sigma}".encode()))
+            random = torch.Generator().manual_seed(zlib.crc32(f"{clip}{sigma}".encode()))
             noisy = tuple(p + sigma * torch.randn(p.shape, generator=random) for p in clean)
-            figures = results[f"{path.stem}/{sigma}"] = {}
+            figures = results[f"{clip}/{sigma}"] = {}
             for name, result in (
                 ("native", native(noisy, float(sigma), options.preset)),
                 ("full", full(noisy, float(sigma), options.preset)),
             ):
                 for part, got, want in zip(("luma", "chroma"), result, clean, strict=True):
                     figures[f"{name}_{part}"] = psnr(got.numpy(), want.numpy())
-            print(f"{path.stem}/{sigma:<3}", *(f"{k} {v:6.2f}" for k, v in figures.items()), flush=True)
+            print(f"{clip}/{sigma:<3}", *(f"{k} {v:6.2f}" for k, v in figures.items()), flush=True)
     for sigma in options.sigma.split(","):
         rows = [figures for key, figures in results.items() if key.endswith(f"/{sigma}")]
         mean = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}

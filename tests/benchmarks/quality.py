@@ -13,42 +13,18 @@ differ there by less than 2 in the mean of the channels) and for the others.
 `--peer` names a JSON file {"psnr": {"CLIP/SIGMA": {"METHOD": dB}}}; its methods are printed beside the results.
 """
 
-import argparse
 import json
 import pathlib
-import sys
 import time
 import zlib
 from typing import Any
 
-import av
 import numpy as np
-import numpy.typing as npt
 import skimage.metrics
 import torch
+from clips import Video, chosen_clips, clip_parser
 
 import vnlsdenoise
-
-Video = npt.NDArray[np.float32]  # [T, H, W, 3], R, G, B
-
-
-def clips_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in (".mkv", ".mp4", ".mov", ".avi"))
-
-
-def load(path: pathlib.Path, frames: int | None, crop: tuple[int, int] | None) -> Video:
-    with av.open(path) as container:
-        images = []
-        for frame in container.decode(video=0):
-            images.append(frame.to_ndarray(format="rgb24"))
-            if len(images) == frames:
-                break
-    video = np.stack(images).astype(np.float32)
-    if crop:
-        width, height = crop
-        top, left = (video.shape[1] - height) // 2, (video.shape[2] - width) // 2
-        video = video[:, top : top + height, left : left + width]
-    return video
 
 
 def add_noise(clean: Video, name: str, sigma: int) -> Video:
@@ -93,36 +69,18 @@ def measure(clean: Video, noisy: Video, sigma: int, preset: str, device: str) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=pathlib.Path)
+    parser = clip_parser(__doc__)
     parser.add_argument("--sigma", default="10,30,50")
     parser.add_argument("--preset", default="fast,balanced")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--frames", type=int, help="use the first frames only")
-    parser.add_argument("--crop", help="WIDTHxHEIGHT of the centre")
-    parser.add_argument("--clips", help="names of the clips to use, separated by commas")
     parser.add_argument("--peer", type=pathlib.Path, help="JSON of other methods' PSNR on the same clips and noise")
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
-    parser.add_argument("--threads", type=int, help="CPU threads")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    crop = None
-    if options.crop:
-        width, height = options.crop.split("x")
-        crop = (int(width), int(height))
-    wanted = options.clips.split(",") if options.clips else None
-    paths = clips_in(options.folder)
-    paths = [p for p in paths if wanted is None or p.stem in wanted]
-    if not paths:
-        sys.exit(f"no clips in {options.folder}")
     peers = json.loads(options.peer.read_text())["psnr"] if options.peer else {}
     results: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        clean = load(path, options.frames, crop)
+    for name, clean in chosen_clips(options):
         for sigma in (int(s) for s in options.sigma.split(",")):
-            key = f"{path.stem}/{sigma}"
-            noisy = add_noise(clean, path.stem, sigma)
+            key = f"{name}/{sigma}"
+            noisy = add_noise(clean, name, sigma)
             results[key] = {"noisy": {"psnr": psnr(noisy, clean)}}
             line = f"{key:26} noisy {results[key]['noisy']['psnr']:6.3f}"
             for preset in options.preset.split(","):

@@ -7,16 +7,14 @@ deviation a channel on all frames; "curve" the deviation at every intensity, and
 the denoiser does by itself, with the spectrum of the noise; "gain" is the difference of the last two.
 """
 
-import argparse
 import json
-import pathlib
-import sys
 import zlib
 
 import numpy as np
 import torch
+from clips import Video, chosen_clips, clip_parser
 from coded_noise import through_h264
-from quality import Video, clips_in, load, psnr
+from quality import psnr
 from torch import Tensor
 
 import vnlsdenoise
@@ -79,30 +77,15 @@ def denoised(noisy: Tensor, noise: NoiseModel, preset: str, device: str) -> Vide
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=pathlib.Path)
+    parser = clip_parser(__doc__)
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--frames", type=int, help="use the first frames only")
-    parser.add_argument("--crop", help="WIDTHxHEIGHT of the centre")
-    parser.add_argument("--clips", help="names of the clips to use, separated by commas")
     parser.add_argument("--kinds", help="kinds of noise to use, separated by semicolons")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    crop = tuple(int(side) for side in options.crop.split("x")) if options.crop else None
-    wanted = options.clips.split(",") if options.clips else None
     kinds = options.kinds.split(";") if options.kinds else None
-    paths = clips_in(options.folder)
-    paths = [p for p in paths if wanted is None or p.stem in wanted]
-    if not paths:
-        sys.exit(f"no clips in {options.folder}")
     results: dict[str, dict[str, dict[str, float]]] = {}
-    for path in paths:
-        clean = load(path, options.frames, crop)
-        for kind, noisy in noisy_versions(torch.from_numpy(clean.transpose(0, 3, 1, 2).copy()), path.stem).items():
+    for clip, clean in chosen_clips(options):
+        for kind, noisy in noisy_versions(torch.from_numpy(clean.transpose(0, 3, 1, 2).copy()), clip).items():
             if kinds and kind not in kinds:
                 continue
             white = NoiseModel.of_sigma(estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3))
@@ -113,8 +96,8 @@ def main() -> None:
             restored = {m: psnr(denoised(noisy, m, options.preset, options.device), clean) for m in {*models.values()}}
             figures = {"noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean)}
             figures |= {name: restored[model] for name, model in models.items()}
-            results.setdefault(kind, {})[path.stem] = figures
-            print(row(f"{path.stem} / {kind}", figures), flush=True)
+            results.setdefault(kind, {})[clip] = figures
+            print(row(f"{clip} / {kind}", figures), flush=True)
     for kind, clips in results.items():
         names = ("noisy", "white", "curve", "everything")
         print(row(f"mean / {kind}", {name: float(np.mean([c[name] for c in clips.values()])) for name in names}))
