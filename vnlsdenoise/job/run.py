@@ -3,10 +3,11 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vnlsdenoise.errors import VerificationError
 from vnlsdenoise.job.plan import Plan, writes_images
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 QUEUED_FRAMES = 8
 _POLL_SECONDS = 0.1
+Writer = TypeVar("Writer", bound=VideoWriter | SequenceWriter)
 # The result is never foreseen exactly; these shares of the raw or the input's size are what it takes at the very least.
 _LEAST_EXACT_SHARE, _LEAST_LOSSY_SHARE = 0.2, 0.05
 
@@ -58,10 +60,9 @@ def run(
         return _run_images(plan, output, progress, opened)
     with publish_file(output) as temporary:
         assert plan.encoder is not None
-        writer = VideoWriter(
-            temporary, plan.info, plan.encoder, "video" if _is_sequence_input(plan) else plan.request.streams
-        )
-        report = _pump(plan, output, writer, progress, opened)
+        streams: Literal["copy", "video"] = "video" if _is_sequence_input(plan) else plan.request.streams
+        open_writer = partial(VideoWriter, temporary, plan.info, plan.encoder, streams)
+        report, writer = _pump(plan, output, open_writer, progress, opened)
         verify_file(temporary, output, plan.info, plan.encoder, writer.written)
     return report
 
@@ -75,8 +76,8 @@ def _run_images(
     names, first = image_names(output)
     folder = output.parent if output.suffix.lower() in IMAGE_ENDINGS else output
     with publish_folder(folder) as temporary:
-        writer = SequenceWriter(temporary, names, plan.info, first)
-        report = _pump(plan, output, writer, progress, opened)
+        open_writer = partial(SequenceWriter, temporary, names, plan.info, first)
+        report, _ = _pump(plan, output, open_writer, progress, opened)
         found = len(list_images(temporary)) if report.frames else 0
         if found != report.frames:
             raise VerificationError(
@@ -130,13 +131,13 @@ class _Belt:
 def _pump(
     plan: Plan,
     output: Path,
-    writer: VideoWriter | SequenceWriter,
+    open_writer: Callable[[], Writer],
     progress: Callable[[int], None] | None,
     opened: Callable[["Scene"], None] | None,
-) -> Report:
+) -> tuple[Report, Writer]:
     """Decode in one thread, denoise in this one, encode in a third; the first error of any stops all and is raised."""
     request = plan.request
-    reader = open_reader(request.input, request.interlaced, request.on_damage, request.decoder)
+    reader = open_reader(request.input, request.interlaced, request.on_damage, request.decoder, plan.info)
     stop = threading.Event()
     decoded, finished = _Belt(stop), _Belt(stop)
     errors: list[BaseException] = []
@@ -168,37 +169,38 @@ def _pump(
             if progress is not None:
                 progress(counts["written"])
 
-    threads = [threading.Thread(target=guard(work), name=work.__name__, daemon=True) for work in (decode, encode)]
-    # The writer is left last: it must not be closed under a thread that still writes.
-    with writer, _stopping(stop, threads):
-        for thread in threads:
-            thread.start()
-        for frame in _denoised(decoded, plan, opened, scenes):
-            finished.put(frame)
-            if stop.is_set():
-                break
-        finished.end()
-        threads[1].join()
-        if errors:
-            raise errors[0]
+    decoding, encoding = (
+        threading.Thread(target=guard(work), name=work.__name__, daemon=True) for work in (decode, encode)
+    )
+    with _stopping(stop, decoding):  # which goes on while the output is opened
+        writer = open_writer()
+        # The writer is left last: it must not be closed under a thread that still writes.
+        with writer, _stopping(stop, encoding):
+            for frame in _denoised(decoded, plan, opened, scenes):
+                finished.put(frame)
+                if stop.is_set():
+                    break
+            finished.end()
+            encoding.join()
+            if errors:
+                raise errors[0]
     if counts["read"] != counts["written"]:
         raise VerificationError(
             f"{counts['written']} frames were written of {counts['read']} read; nothing was published"
         )
-    return Report(output, counts["written"], reader.damage, (*reader.warnings, *writer.warnings), tuple(scenes))
+    warnings = (*reader.warnings, *writer.warnings)
+    return Report(output, counts["written"], reader.damage, warnings, tuple(scenes)), writer
 
 
-class _stopping(AbstractContextManager[None]):
-    """Whatever happens inside, the threads have ended when the block is left."""
-
-    def __init__(self, stop: threading.Event, threads: list[threading.Thread]) -> None:
-        self._stop, self._threads = stop, threads
-
-    def __exit__(self, *details: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            if thread.is_alive():
-                thread.join()
+@contextmanager
+def _stopping(stop: threading.Event, thread: threading.Thread) -> Iterator[None]:
+    """A thread runs inside, and whatever happens there, it has ended when the block is left."""
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _denoised(

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -60,6 +60,7 @@ class VideoReader:
     on_damage: "conceal" repeats the last good frame for a damaged one and counts it in `damage`; "fail" raises.
     decoder: "gpu" decodes on an NVIDIA GPU or raises DeviceError. The samples are the same; damage within a frame goes
     unnoticed there.
+    known: what an earlier `probe` of the file found, which is then not done again.
     `warnings` fills while iterating. Alpha travels in `Frame.extra["alpha"]` as a plane of the luma's shape.
     """
 
@@ -69,9 +70,10 @@ class VideoReader:
     decoder: Decoder = "cpu"
     damage: Damage = field(default_factory=Damage)
     warnings: list[str] = field(default_factory=list)
+    known: InitVar[VideoInfo | None] = None
 
-    def __post_init__(self) -> None:
-        self.info: VideoInfo = probe(self.path)
+    def __post_init__(self, known: VideoInfo | None) -> None:
+        self.info: VideoInfo = known or probe(self.path)
         if self.info.interlaced:
             self._refuse_interlaced()
 
