@@ -82,8 +82,8 @@ def plan_memory(layout: PlaneFormat, preset: Preset, ceiling: int | None = None)
     most = min(DEFAULT_BATCH, max(_queries_per_frame(layout, preset), SMALLEST_BATCH))
     everything = held + need.pages + max(need.work, most * per_query)
     if ceiling is None:
-        captured = sum(FLOW_PLANES * _FLOAT * _halved(sizes[0]) for sizes, _ in _pyramids(layout, preset))
-        return MemoryPlan(most, None, _peak(captured + max(everything, measuring)))
+        ahead = sum(_ahead(*pyramid) for pyramid in _pyramids(layout, preset))
+        return MemoryPlan(most, None, _peak(ahead + max(everything, measuring)))
     least = max(measuring, held + need.passed + SMALLEST_BATCH * per_query, held + need.step)
     if _peak(least) > ceiling:
         raise MemoryLimitError(
@@ -170,6 +170,12 @@ def _stays(level: Level) -> int:
 def _halved(size: tuple[int, int]) -> int:
     """Samples of a field of flow, which has half the resolution."""
     return -(-size[0] // 2) * -(-size[1] // 2)
+
+
+def _ahead(sizes: list[tuple[int, int]], channels: list[int]) -> int:
+    """A frame whose flow is measured beside other work: itself, and what `CapturedFlow` works on, takes and gives."""
+    frame = sum(count * math.prod(size) for size, count in zip(sizes, channels, strict=True))
+    return _FLOAT * (frame + (FLOW_PLANES + 8) * _halved(sizes[0]))
 
 
 def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int]) -> _Need:

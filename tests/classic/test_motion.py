@@ -3,7 +3,7 @@
 import torch
 
 from vnlsdenoise import ops
-from vnlsdenoise.classic.motion import CapturedFlow, Tvl1Motion
+from vnlsdenoise.classic.motion import CapturedFlow, FlowPair, Tvl1Motion
 
 
 def test_captured_flow_is_the_flow(device):
@@ -11,7 +11,10 @@ def test_captured_flow_is_the_flow(device):
     with torch.no_grad():
         for size in ((40, 56), (40, 56), (33, 47), (40, 56)):
             sources, targets = (128 + 20 * torch.randn(2, *size, device=device) for _ in range(2))
-            assert torch.equal(flow(sources, targets), ops.tvl1_flow(sources, targets))
+            fields, ready = flow(sources, targets)
+            assert (ready is None) == (device == "cpu")
+            FlowPair(fields, 2, ready).wait()
+            assert torch.equal(fields, ops.tvl1_flow(sources, targets))
 
 
 def test_results_outlive_the_next_pair(device):
@@ -19,6 +22,7 @@ def test_results_outlive_the_next_pair(device):
     with torch.no_grad():
         assert motion.push(128 + 20 * torch.randn(64, 80, device=device)) is None
         pair = motion.push(128 + 20 * torch.randn(64, 80, device=device))
+        pair.wait()
         before = pair.fields.clone()
         motion.push(128 + 20 * torch.randn(64, 80, device=device))
         assert torch.equal(pair.fields, before)

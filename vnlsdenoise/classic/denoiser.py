@@ -66,6 +66,7 @@ class ClassicDenoiser:
         self._levels = [
             LevelDenoiser(level, preset, 0.5**index, batch, self._pager) for index, level in enumerate(levels)
         ]
+        self._arrived: tuple[list[Page], FlowPair | None] | None = None  # a frame whose flow is being measured
         self._waiting: list[deque[LevelFrame]] = [deque() for _ in levels]
         self._chroma: deque[Page] = deque()
         self._number = 0
@@ -77,17 +78,30 @@ class ClassicDenoiser:
         # The frame itself is no page yet. The pyramid takes less than the flow.
         given = sum(part.numel() * part.element_size() for part in (frame, chroma) if part is not None)
         self._pager.reserve(given + FLOW_PLANES * field)
-        flows = self._flows(self._motion.push(frame[0]))
-        for index, noisy in enumerate(self._pyramid(frame, chroma)):
-            self._waiting[index].append(LevelFrame(self._number, self._pager.keep(noisy), flows[index]))
+        self._settle()
+        pair = self._motion.push(frame[0])
+        self._arrived = [self._pager.keep(noisy) for noisy in self._pyramid(frame, chroma)], pair
+        if pair is None or pair.ready is None:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Wait for the flow of the frame that came last: until the next comes, it is measured beside other work."""
+        if self._arrived is None:
+            return
+        (pyramid, pair), self._arrived = self._arrived, None
+        for index, (noisy, flow) in enumerate(zip(pyramid, self._flows(pair), strict=True)):
+            self._waiting[index].append(LevelFrame(self._number, noisy, flow))
         self._number += 1
 
     def advance(self) -> Iterator[tuple[Page, Page | None]]:
-        """Do what the frame that was added makes possible; yields finished (frame, chroma) pairs."""
-        yield from self._feed(len(self._levels) - 1, None)
+        """Do what the frames that were added make possible; yields finished (frame, chroma) pairs."""
+        if self._waiting[-1]:
+            yield from self._feed(len(self._levels) - 1, None)
 
     def flush(self) -> Iterator[tuple[Page, Page | None]]:
         """End the clip (a scene, or the video); yields what is left. The next frame begins a new clip."""
+        self._settle()
+        yield from self.advance()
         for index in range(len(self._levels) - 1, -1, -1):
             for result in self._levels[index].flush():
                 yield from self._deliver(index, result)
@@ -125,6 +139,7 @@ class ClassicDenoiser:
         """The same flow for every level: each halves the field's scale, then the field itself."""
         if pair is None:
             return [None] * len(self._levels)
+        pair.wait()
         fields, scale = pair.fields, pair.scale
         flow = LevelFlow(self._pager.keep(fields), scale)
         flows: list[LevelFlow | None] = [flow]

@@ -1,6 +1,5 @@
 """Flow between neighbouring frames of a clip, measured once a pair."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,10 +15,14 @@ FLOW_PLANES = 44
 
 @dataclass
 class FlowPair:
-    """Flow between a frame and the one before it: fields [2, 2, h, w], h = ceil(H / scale), in pixels of the field."""
+    """Flow between a frame and the one before it: fields [2, 2, h, w], h = ceil(H / scale), in pixels of the field.
+
+    ready: what tells that another stream has measured it; None where there is none to wait for.
+    """
 
     fields: Tensor
     scale: int
+    ready: torch.cuda.Event | None = None
 
     @property
     def forward(self) -> Tensor:
@@ -31,12 +34,21 @@ class FlowPair:
         """[2, h, w], from this frame to the one before."""
         return self.fields[1]
 
+    def wait(self) -> None:
+        """Let what is launched from here on see the fields."""
+        if self.ready is not None:
+            torch.cuda.current_stream(self.fields.device).wait_event(self.ready)
+            self.ready = None
+
 
 class Motion(Protocol):
     """What measures the flow of a clip, frame by frame."""
 
     def push(self, luma: Tensor) -> FlowPair | None:
-        """Flow between the frame before and this one, [H, W]; None for the first frame of a clip."""
+        """Flow between the frame before and this one, [H, W]; None for the first frame of a clip.
+
+        It may be measured beside what is launched until the caller waits for it.
+        """
         ...
 
     def reset(self) -> None:
@@ -45,19 +57,20 @@ class Motion(Protocol):
 
 
 class CapturedFlow:
-    """`ops.tvl1_flow` of pairs of images, launched as one CUDA graph; on the CPU it is just that.
+    """`ops.tvl1_flow` of pairs of images, as one CUDA graph in a stream of its own; on the CPU it is just that.
 
-    Its hundred launches a pair are more than a host keeps up with. What they work on (`FLOW_PLANES` planes at most)
-    stays on the device while this object lives, once for every size that it has met.
+    Its hundreds of small launches are more than a host keeps up with, and they leave most of a GPU to other work. What
+    they work on (`FLOW_PLANES` planes at most) stays on the device while this object lives, once for every size that it
+    has met.
     """
 
     def __init__(self) -> None:
         self._graphs: dict[tuple[torch.Size, torch.device], _Graph] = {}
 
-    def __call__(self, sources: Tensor, targets: Tensor) -> Tensor:
-        """[N, h, w] each -> [N, 2, h, w], as `ops.tvl1_flow`."""
+    def __call__(self, sources: Tensor, targets: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+        """[N, h, w] each -> [N, 2, h, w], as `ops.tvl1_flow`, and what tells that it has been measured."""
         if not sources.is_cuda:
-            return ops.tvl1_flow(sources, targets)
+            return ops.tvl1_flow(sources, targets), None
         key = sources.shape, sources.device
         if key not in self._graphs:
             self._graphs[key] = _Graph(sources, targets)
@@ -72,23 +85,33 @@ class _Graph:
         # Other threads of the process may use the device meanwhile.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._flow = ops.tvl1_flow(self._sources, self._targets)
+        # Each of its launches is small and waits for the one before: they come first where there is other work.
+        self._stream = torch.cuda.Stream(sources.device, priority=-1)  # type: ignore[no-untyped-call]
 
-    def run(self, sources: Tensor, targets: Tensor) -> Tensor:
-        self._sources.copy_(sources)
-        self._targets.copy_(targets)
-        self._graph.replay()
-        return self._flow.clone()
+    def run(self, sources: Tensor, targets: Tensor) -> tuple[Tensor, torch.cuda.Event]:
+        flow = torch.empty_like(self._flow)
+        for tensor in (sources, targets, flow):
+            tensor.record_stream(self._stream)
+        self._stream.wait_stream(torch.cuda.current_stream(sources.device))
+        with torch.cuda.stream(self._stream):
+            self._sources.copy_(sources)
+            self._targets.copy_(targets)
+            self._graph.replay()
+            flow.copy_(self._flow)
+            measured = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            measured.record()
+        return flow, measured
 
 
 class Tvl1Motion:
     """TV-L1 flow at half resolution. scale: takes luma to the 0..255 range that the flow's parameters are meant for.
 
-    flow: measures it: `ops.tvl1_flow`, or a `CapturedFlow`.
+    captured: what measures it beside other work; without it, `push` does.
     """
 
-    def __init__(self, scale: float, flow: Callable[[Tensor, Tensor], Tensor] = ops.tvl1_flow) -> None:
+    def __init__(self, scale: float, captured: CapturedFlow | None = None) -> None:
         self._scale = scale
-        self._flow = flow
+        self._captured = captured
         self._before: Tensor | None = None
 
     def push(self, luma: Tensor) -> FlowPair | None:
@@ -97,7 +120,11 @@ class Tvl1Motion:
         before, self._before = self._before, now
         if before is None:
             return None
-        return FlowPair(self._flow(torch.cat((before, now)), torch.cat((now, before))), 2)
+        images = torch.cat((before, now)), torch.cat((now, before))
+        if self._captured is None:
+            return FlowPair(ops.tvl1_flow(*images), 2)
+        fields, ready = self._captured(*images)
+        return FlowPair(fields, 2, ready)
 
     def reset(self) -> None:
         """See `Motion`."""

@@ -45,7 +45,7 @@ def tvl1_motion(pages: int | None) -> Callable[[float], Motion]:
     """What makes the flow estimators of a video: quick ones, or thrifty ones where device memory has a ceiling."""
     if pages is not None:
         return Tvl1Motion
-    return partial(Tvl1Motion, flow=CapturedFlow())
+    return partial(Tvl1Motion, captured=CapturedFlow())
 
 
 class PlanarDenoiser:
