@@ -2,12 +2,13 @@
 
     python tests/benchmarks/file_to_file.py --device cuda --size 1080p --presets fast,balanced --json file_to_file.json
 
-Footage as in speed.py, encoded with x264 at CRF 16. Timed on the same frames: the decoder alone, the denoiser alone
-(frames in host memory in and out, noise measured as the tool does), the encoder alone, and a whole run: decode,
-denoise, encode, verify, publish. "share" is the time of the slowest part over that of the whole run; start-up (imports,
-loading of kernels) is left out, as a first short run has paid for it. The parts share the CPU: where the CPU time of
-all of them, over the cores, is more than the slowest part takes, no order of work makes the whole run faster than that,
-and "share of CPU" says how near it comes. The clip is held in host memory twice (1080p: 3 MB a frame).
+Footage as in speed.py, encoded with x264 at CRF 16, which keeps its noise and makes some 300 Mbit/s (`--source-crf`
+for less). Timed on the same frames: the decoder alone, the denoiser alone (frames in host memory in and out, noise
+measured as the tool does), the encoder alone, and a whole run: decode, denoise, encode, verify, publish. "share" is the
+time of the slowest part over that of the whole run; start-up (imports, loading of kernels) is left out, as a first
+short run has paid for it. The parts share the CPU: where the CPU time of all of them, over the cores, is more than the
+slowest part takes, no order of work makes the whole run faster than that, and "share of CPU" says how near it comes.
+The clip is held in host memory twice (1080p: 3 MB a frame).
 """
 
 import argparse
@@ -38,11 +39,11 @@ from vnlsdenoise.video.write import VideoWriter
 PARTS = ("decode", "denoise", "encode")
 
 
-def make_clip(path: Path, size: tuple[int, int], frames: int, device: str) -> None:
+def make_clip(path: Path, size: tuple[int, int], frames: int, device: str, crf: int) -> None:
     height, width = size
     layout = layout_of("yuv420p")
     with av.open(str(path), "w") as output:
-        stream: Any = output.add_stream("libx264", rate=30, options={"crf": "16", "preset": "fast"})
+        stream: Any = output.add_stream("libx264", rate=30, options={"crf": str(crf), "preset": "fast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for index, planes in enumerate(itertools.islice(footage(height, width, device), frames)):
             picture = pack(tensors_to_planes(planes, layout.plane_format(width, height)), None, layout, width, height)
@@ -99,6 +100,7 @@ def main() -> None:
     parser.add_argument("--presets", default="fast,balanced,best")
     parser.add_argument("--decoder", default="cpu", choices=["cpu", "gpu"])
     parser.add_argument("--frames", type=int, default=600)
+    parser.add_argument("--source-crf", type=int, default=16)
     parser.add_argument("--json", help="write the figures here too")
     options = parser.parse_args()
     name = device_name(options.device)
@@ -108,8 +110,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         first, source = folder / "first.mp4", folder / "source.mp4"
-        make_clip(first, SIZES[options.size], 20, options.device)
-        make_clip(source, SIZES[options.size], options.frames, options.device)
+        make_clip(first, SIZES[options.size], 20, options.device, options.source_crf)
+        make_clip(source, SIZES[options.size], options.frames, options.device, options.source_crf)
+        report["source_mbit_per_s"] = source.stat().st_size * 8e-6 * 30 / options.frames
+        print(f"source of {report['source_mbit_per_s']:.0f} Mbit/s at 30 frames/s")
         for preset in options.presets.split(","):
             parts_and_whole(first, folder, preset, options.device, options.decoder)
             times = report["presets"][preset] = parts_and_whole(source, folder, preset, options.device, options.decoder)

@@ -9,6 +9,7 @@ on the device. Operators are timed on one frame of the finest level of preset `f
 
 runs the denoiser under each of these ceilings (GiB; one that is too low is said to be) and prints a hash of its output,
 which must be the same for all, with the peak that was predicted beside the one that was measured (CUDA).
+`--kernels 3` names the kernels that take most of a frame's time on the device, from more frames that are profiled.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import hashlib
 import itertools
 import json
 import platform
+import re
 import statistics
 import sys
 import time
@@ -133,7 +135,20 @@ def device_name(device: str) -> str:
     return torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
 
 
-def denoiser(height: int, width: int, preset: str, device: str, frames: int, ceiling: int | None) -> dict[str, Any]:
+def longest_kernels(push: Callable[[int], object], frames: int, count: int) -> dict[str, float]:
+    """Milliseconds a frame of the kernels that take most, while that many frames are pushed."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for index in range(frames):
+            push(index)
+        torch.cuda.synchronize()
+    events = sorted(profile.key_averages(), key=lambda event: -event.self_device_time_total)[:count]
+    names = [re.sub(r"\(anonymous namespace\)::|^void ", "", event.key).split("(")[0] for event in events]
+    return {name: event.self_device_time_total / 1e3 / frames for name, event in zip(names, events, strict=True)}
+
+
+def denoiser(
+    height: int, width: int, preset: str, device: str, frames: int, ceiling: int | None, kernels: int
+) -> dict[str, Any]:
     """Milliseconds a frame (wall and CPU) in the steady state, peaks of device memory in MiB, hash of the output."""
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
     plan = plan_memory(layout, PRESETS[preset], ceiling)
@@ -164,7 +179,10 @@ def denoiser(height: int, width: int, preset: str, device: str, frames: int, cei
     }
     if device.startswith("cuda"):
         figures["peak_MiB"] = (torch.cuda.max_memory_allocated() - before) / 2**20
-    return figures | {"sha256": hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in last)).hexdigest()[:16]}
+    figures["sha256"] = hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in last)).hexdigest()[:16]
+    if kernels:
+        figures["kernels_ms"] = longest_kernels(lambda index: list(work.push(recorded[index % 8])), frames, kernels)
+    return figures
 
 
 def main() -> None:
@@ -177,6 +195,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--max-memory", default="none", help="ceilings in GiB, or none")
     parser.add_argument("--skip-operators", action="store_true")
+    parser.add_argument("--kernels", type=int, default=0, help="so many of the longest kernels (CUDA)")
     parser.add_argument("--json", help="write the figures here too")
     options = parser.parse_args()
     if options.threads:
@@ -204,7 +223,7 @@ def main() -> None:
                 case = preset if limit == "none" else f"{preset} {limit} GiB"
                 try:
                     ceiling = None if limit == "none" else int(float(limit) * 2**30)
-                    figures = denoiser(height, width, preset, device, options.frames, ceiling)
+                    figures = denoiser(height, width, preset, device, options.frames, ceiling, options.kernels)
                 except MemoryLimitError as error:
                     print(f"{size:6} denoiser {case:18} {error}")
                     continue
@@ -216,6 +235,8 @@ def main() -> None:
                     f"peak MiB predicted {figures['predicted_MiB']:.0f}{measured} sha256 {figures['sha256']}",
                     flush=True,
                 )
+                for kernel, milliseconds in figures.get("kernels_ms", {}).items():
+                    print(f"{'':26} {milliseconds:9.2f} ms a frame in {kernel}")
     if options.json:
         with open(options.json, "w") as file:
             json.dump(report, file, indent=1)
