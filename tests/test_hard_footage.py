@@ -90,7 +90,7 @@ def test_motion_too_fast_to_follow_costs_little():
     """Against every frame by itself: other frames hold next to nothing of use and must do no harm."""
     clean = pan(torch.cat([picture(), picture("astronaut")], 1).repeat(1, 2), 9, step=90)
     alone = torch.cat([denoised(frame[None]) for frame in noisy(clean)])
-    assert (psnr(denoised(noisy(clean)), clean) > psnr(alone, clean) - 0.5).all()
+    assert (psnr(denoised(noisy(clean)), clean) > psnr(alone, clean) - 0.6).all()
 
 
 def test_a_flash_leaves_its_neighbours_alone():
