@@ -69,7 +69,7 @@ _BEST_COARSE = Level(_shrink(10, 64, 8, 2.0), (_wiener(12, 32, 8), _wiener(8, 32
 PRESETS = {
     "fast": Preset(
         finest=Level(_shrink(10, 48, 8, 2.4), (_wiener(8, 32, 8),), _MIX_1, radius=6),
-        coarse=Level(_shrink(10, 48, 8, 2.4), (_wiener(8, 32, 8, side=9),), (0.0, 1.0)),
+        coarse=Level(_shrink(8, 32, 8, 2.7), (_wiener(8, 32, 8, side=9),), (0.0, 1.0)),
     ),
     "balanced": Preset(
         finest=Level(
