@@ -45,6 +45,16 @@ def test_texture_without_noise_is_no_noise(device):
     assert not measure_plane(textured().expand(4, -1, -1).contiguous().to(device), peak=PEAK).correlated
 
 
+@pytest.mark.parametrize("step", [2, 4])
+def test_texture_that_looks_like_noise_but_moves_is_none(device, step):
+    """The same pattern in every frame, a little further on: only that it does not change tells it from noise."""
+    pattern = blurred(gradient(240, 320), 15.0, frames=1)[0]
+    planes = torch.stack([pattern.roll(step * t, 1) for t in range(6)])
+    planes = planes + 0.3 * torch.randn(planes.shape)
+    assert not measure_plane(planes.to(device), peak=PEAK).correlated
+    assert measure_plane(planes[:1].to(device), peak=PEAK).correlated
+
+
 def test_whitener_whitens_and_undoes_itself(device):
     whitener = Whitener(tuple(binomial_spectrum().clamp_min(1 / 256).flatten().tolist()))
     planes = blurred(torch.zeros(61, 90), 20.0, frames=1)[0].to(device)

@@ -20,6 +20,7 @@ _MIDDLE = (5, 9)
 _LEAST_FALL = 4.5
 # Growth between the shares, over the fall: the steeper this is, the less is texture alone what explains it.
 _MOST_GROWTH = 1 / 6
+_LOW = (1, 4)  # sums u + v
 _FLOOR = 1 / 256  # of the mean variance: what lies below holds nothing that dividing by it could bring back
 
 
@@ -52,6 +53,12 @@ def measure_spectrum(frames: Iterable[tuple[Tensor, Tensor]], peak: float) -> To
                 chosen = texture.topk(math.ceil(share * len(texture)), largest=False).indices
                 quiet[share, is_odd].append(spectrum[chosen][:, half])
     return _told(*(_variance(quiet[share, True], quiet[share, False], odd) for share in _SHARES))
+
+
+def low_frequencies(spectrum: Spectrum) -> float:
+    """Deviation at the frequencies that `Changes` compares, at half the resolution, in units of the whole noise's."""
+    sums = cutting.frequency_sums(torch.device("cpu"))
+    return float(torch.tensor(spectrum)[(sums >= _LOW[0]) & (sums <= _LOW[1])].mean()) ** 0.5
 
 
 def _variance(of_odd: list[Tensor], of_even: list[Tensor], odd: Tensor) -> Tensor:
