@@ -58,7 +58,7 @@ def measure_spectrum(frames: Iterable[tuple[Tensor, Tensor]], peak: float) -> To
 def low_frequencies(spectrum: Spectrum) -> float:
     """Deviation at the frequencies that `Changes` compares, at half the resolution, in units of the whole noise's."""
     sums = cutting.frequency_sums(torch.device("cpu"))
-    return float(torch.tensor(spectrum)[(sums >= _LOW[0]) & (sums <= _LOW[1])].mean()) ** 0.5
+    return math.sqrt(torch.tensor(spectrum)[(sums >= _LOW[0]) & (sums <= _LOW[1])].mean())
 
 
 def _variance(of_odd: list[Tensor], of_even: list[Tensor], odd: Tensor) -> Tensor:
