@@ -9,7 +9,7 @@ from vnlsdenoise.noise import blocks as cutting
 from vnlsdenoise.noise.changes import Changes
 from vnlsdenoise.noise.curve import MeasuredCurve, measure_curve, quiet_blocks
 from vnlsdenoise.noise.model import PlaneNoise
-from vnlsdenoise.noise.spectrum import low_frequencies, measure_spectrum
+from vnlsdenoise.noise.spectrum import measure_spectrum
 from vnlsdenoise.noise.stabilise import Stabiliser
 from vnlsdenoise.ops._checks import check_positive, check_tensor
 
@@ -17,8 +17,8 @@ _QUIETEST = 0.02  # share of the blocks of a frame
 _CLIPPED_SHARE = 1e-4  # of the samples at black or white, from which noise counts as clipped there
 _LEAST_SIGMA = 1 / 1024  # of the peak: less is rounding as much as noise, of no spectrum that could be told
 _LEAST_CORRELATED = 4 / 255  # of the peak: correlated noise of less is not told from fine texture
-# Share of the deviation at low frequencies that must change: 0.86 to 2.1 of it in noise, 0.35 in clean texture.
-_LEAST_CHANGING = 0.7
+# What changes, of the deviation at low frequencies: 0.67 to 2.1 in noise, 0.28 to 0.5 in most videos of clean texture.
+_LEAST_CHANGING = (0.45, 0.65)
 # Deviation at high frequencies, of the peak: less may be the texture of a clean video (226 clean clips but one).
 _PROOF = (1.6 / 255, 2.4 / 255)
 # Of the variance from middle to high frequencies: white noise has at most the first, even in textured video.
@@ -47,12 +47,11 @@ def measure_plane(
     stabiliser = Stabiliser(noise, peak, least)
     told = measure_spectrum(((frame, stabiliser.forward(frame)) for frame in planes), peak)
     changing = _changing(planes, peak, pairs) if proven or told.spectrum else 0.0
-    if told.spectrum and noise.sigma * told.deviation >= _LEAST_CORRELATED * peak:
-        correlated = replace(noise.times(told.deviation), spectrum=told.spectrum)
-        # Noise changes from frame to frame by all that its spectrum says; where less does, it is texture that moves.
-        if not 0 < changing < _LEAST_CHANGING * correlated.sigma * low_frequencies(told.spectrum):
-            return correlated
-    coded = proven * (1 if luma else _ramp(told.fall, *_CODED_FALL))
+    # All of noise changes from frame to frame; texture moves, and is found again.
+    share = changing / (noise.sigma * told.low) if changing and told.low else 1.0
+    if told.spectrum and share > _LEAST_CHANGING[1] and noise.sigma * told.deviation >= _LEAST_CORRELATED * peak:
+        return replace(noise.times(told.deviation), spectrum=told.spectrum)
+    coded = proven * (1 if luma else _ramp(told.fall, *_CODED_FALL) * _ramp(share, *_LEAST_CHANGING))
     deviation = sigma + coded * (changing - sigma)
     # How the deviation depends on the intensity was measured on what the codec has taken away.
     return PlaneNoise(deviation) if coded and deviation > noise.sigma else noise

@@ -20,7 +20,7 @@ _MIDDLE = (5, 9)
 _LEAST_FALL = 4.5
 # Growth between the shares, over the fall: the steeper this is, the less is texture alone what explains it.
 _MOST_GROWTH = 1 / 6
-_LOW = (1, 4)  # sums u + v
+_LOW = (1, 4)  # sums u + v: what `Changes` compares at half the resolution
 _FLOOR = 1 / 256  # of the mean variance: what lies below holds nothing that dividing by it could bring back
 
 
@@ -28,11 +28,13 @@ class Told(NamedTuple):
     """spectrum, deviation in the units given: empty and 1 unless the noise is correlated.
 
     fall: how many times the variance at middle frequencies is that at high ones.
+    low: deviation at low frequencies, of noise and texture, in the units given.
     """
 
     spectrum: Spectrum
     deviation: float
     fall: float
+    low: float
 
 
 def measure_spectrum(frames: Iterable[tuple[Tensor, Tensor]], peak: float) -> Told:
@@ -55,12 +57,6 @@ def measure_spectrum(frames: Iterable[tuple[Tensor, Tensor]], peak: float) -> To
     return _told(*(_variance(quiet[share, True], quiet[share, False], odd) for share in _SHARES))
 
 
-def low_frequencies(spectrum: Spectrum) -> float:
-    """Deviation at the frequencies that `Changes` compares, at half the resolution, in units of the whole noise's."""
-    sums = cutting.frequency_sums(torch.device("cpu"))
-    return math.sqrt(torch.tensor(spectrum)[(sums >= _LOW[0]) & (sums <= _LOW[1])].mean())
-
-
 def _variance(of_odd: list[Tensor], of_even: list[Tensor], odd: Tensor) -> Tensor:
     """[64], from the coefficients of the quiet blocks of every frame: [N, 32] of either half."""
     variance = torch.empty(64, dtype=torch.float64)
@@ -80,14 +76,15 @@ def _told(variance: Tensor, quiet: Tensor) -> Told:
     high = float(variance[cutting.measures_noise(sums)].mean())
     middle = float(variance[(sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])].median())
     wider = float(quiet[(sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])].median())
-    if not middle > _LEAST_FALL * high > 0 or wider / middle - 1 > _MOST_GROWTH * middle / high:
-        return Told((), 1.0, middle / high if high > 0 else 1.0)
     # Brightness is no noise, and slopes pass for noise at the two frequencies beside it.
     table = variance.clone().view(8, 8)
     around = (table[1, 1] + table[0, 2] + table[2, 0]) / 3
     table[0, 1], table[1, 0] = table[0, 1].clamp_max(around), table[1, 0].clamp_max(around)
     table[0, 0] = (table[0, 1] + table[1, 0]) / 2
+    low = float(table.flatten()[(sums >= _LOW[0]) & (sums <= _LOW[1])].mean()) ** 0.5
+    if not middle > _LEAST_FALL * high > 0 or wider / middle - 1 > _MOST_GROWTH * middle / high:
+        return Told((), 1.0, middle / high if high > 0 else 1.0, low)
     mean = table.mean()
     table = (table / mean).clamp_min(_FLOOR)
     table /= table.mean()
-    return Told(tuple(round(float(value), 6) for value in table.flatten()), float(mean) ** 0.5, middle / high)
+    return Told(tuple(round(float(value), 6) for value in table.flatten()), float(mean) ** 0.5, middle / high, low)
