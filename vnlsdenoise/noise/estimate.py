@@ -17,8 +17,8 @@ _QUIETEST = 0.02  # share of the blocks of a frame
 _CLIPPED_SHARE = 1e-4  # of the samples at black or white, from which noise counts as clipped there
 _LEAST_SIGMA = 1 / 1024  # of the peak: less is rounding as much as noise, of no spectrum that could be told
 _LEAST_CORRELATED = 4 / 255  # of the peak: correlated noise of less is not told from fine texture
-# What changes, of the deviation at low frequencies: 0.67 to 2.1 in noise, 0.28 to 0.5 in most videos of clean texture.
-_LEAST_CHANGING = (0.45, 0.65)
+# What changes, of the deviation at low frequencies: 0.67 to 2.1 in noise, 0.28 to 0.55 in most videos of clean texture.
+_LEAST_CHANGING = (0.55, 0.65)
 # Deviation at high frequencies, of the peak: less may be the texture of a clean video (226 clean clips but one).
 _PROOF = (1.6 / 255, 2.4 / 255)
 # Of the variance from middle to high frequencies: white noise has at most the first, even in textured video.
@@ -80,7 +80,7 @@ def _over_intensities(planes: Tensor, peak: float, sigma: float) -> PlaneNoise:
     at_ends = sum(int(((frame <= 0) | (frame >= peak)).sum()) for frame in planes)
     clipped = inside and at_ends >= _CLIPPED_SHARE * planes.numel()
     measured = measure_curve(quiet_blocks(list(planes), peak), peak, clipped)
-    if measured is None or not (measured.varies or clipped) or sigma < _PROOF[0] * peak:
+    if measured is None or not (measured.varies or clipped) or sigma < _PROOF[1] * peak:
         return PlaneNoise(sigma)
     curve = _knots(measured, peak) if measured.varies else ()
     return PlaneNoise(measured.sigma, curve, clipped=clipped)
