@@ -1,5 +1,6 @@
 """The flow of a clip."""
 
+import pytest
 import torch
 
 from vnlsdenoise import ops
@@ -13,6 +14,19 @@ def test_captured_flow_is_the_flow(device):
             sources, targets = (128 + 20 * torch.randn(2, *size, device=device) for _ in range(2))
             fields, ready = flow(sources, targets)
             assert (ready is None) == (device == "cpu")
+            FlowPair(fields, 2, ready).wait()
+            assert torch.equal(fields, ops.tvl1_flow(sources, targets))
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_flow_is_captured_on_the_device_of_the_images():
+    """Which need not be the current one."""
+    flow = CapturedFlow()
+    with torch.no_grad():
+        for _ in range(2):
+            sources, targets = (128 + 20 * torch.randn(2, 40, 56, device="cuda:1") for _ in range(2))
+            fields, ready = flow(sources, targets)
             FlowPair(fields, 2, ready).wait()
             assert torch.equal(fields, ops.tvl1_flow(sources, targets))
 

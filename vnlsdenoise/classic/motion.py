@@ -82,11 +82,13 @@ class _Graph:
         self._sources, self._targets = sources.clone(), targets.clone()
         ops.tvl1_flow(self._sources, self._targets)  # whatever a first call sets up
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads of the process may use the device meanwhile.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        self._stream = torch.cuda.Stream(sources.device)  # type: ignore[no-untyped-call]
+        # What is captured is the work of the current device; other threads of the process may use it meanwhile.
+        with (
+            torch.cuda.device(sources.device),
+            torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
             self._flow = ops.tvl1_flow(self._sources, self._targets)
-        # Each of its launches is small and waits for the one before: they come first where there is other work.
-        self._stream = torch.cuda.Stream(sources.device, priority=-1)  # type: ignore[no-untyped-call]
 
     def run(self, sources: Tensor, targets: Tensor) -> tuple[Tensor, torch.cuda.Event]:
         flow = torch.empty_like(self._flow)
