@@ -17,7 +17,7 @@ from vnlsdenoise.classic.level import (
     mix_work,
     query_bytes,
 )
-from vnlsdenoise.classic.motion import FLOW_PLANES
+from vnlsdenoise.classic.motion import FLOW_PAIR_PLANES, FLOW_PLANES
 from vnlsdenoise.classic.planar import padded_size, transit_bytes
 from vnlsdenoise.classic.presets import Level, Preset
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
@@ -175,7 +175,7 @@ def _halved(size: tuple[int, int]) -> int:
 def _ahead(sizes: list[tuple[int, int]], channels: list[int]) -> int:
     """A frame whose flow is measured beside other work: itself, and what `CapturedFlow` works on, takes and gives."""
     frame = sum(count * math.prod(size) for size, count in zip(sizes, channels, strict=True))
-    return _FLOAT * (frame + (FLOW_PLANES + 8) * _halved(sizes[0]))
+    return _FLOAT * (frame + (FLOW_PLANES + FLOW_PAIR_PLANES) * _halved(sizes[0]))
 
 
 def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int]) -> _Need:

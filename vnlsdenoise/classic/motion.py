@@ -11,6 +11,8 @@ from vnlsdenoise import ops
 # Planes of the size of a field that measuring one pair allocates at most, both directions together: two workspaces of
 # TV-L1 (16 planes and two pyramids each on CUDA), its images twice over, the result, and the new image.
 FLOW_PLANES = 44
+# Of the same size: what `CapturedFlow` takes and gives, both images and both fields of either direction.
+FLOW_PAIR_PLANES = 8
 
 
 @dataclass

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vnlsdenoise.errors import VerificationError
 from vnlsdenoise.job.plan import Plan, writes_images
@@ -60,7 +60,7 @@ def run(
         return _run_images(plan, output, progress, opened)
     with publish_file(output) as temporary:
         assert plan.encoder is not None
-        streams: Literal["copy", "video"] = "video" if _is_sequence_input(plan) else plan.request.streams
+        streams = "video" if _is_sequence_input(plan) else plan.request.streams
         open_writer = partial(VideoWriter, temporary, plan.info, plan.encoder, streams)
         report, writer = _pump(plan, output, open_writer, progress, opened)
         verify_file(temporary, output, plan.info, plan.encoder, writer.written)

@@ -5,6 +5,7 @@ texture is in the way. But texture moves, and is found again in the next frame, 
 """
 
 import math
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
@@ -18,28 +19,19 @@ _LEAST, _MOST = 32, 256  # blocks a frame
 _BAND = (2, 9)  # sums u + v of the frequencies that are compared
 
 
-class Changes:
-    """Adds up what changes between neighbouring frames of a plane."""
+def change_between_frames(planes: Tensor, peak: float, pairs: bool) -> float:
+    """Deviation of the noise at low frequencies; 0 where there is no pair of frames to tell.
 
-    def __init__(self, peak: float) -> None:
-        self._peak = peak
-        self._before: Tensor | None = None
-        self._found: list[float] = []
-
-    def add(self, frame: Tensor, follows: bool) -> None:
-        """One more frame, [H, W]; follows: it is the one after the frame before."""
-        if min(frame.shape) < 2 * (cutting.SIDE + 2 * _REACH):
-            return
-        now = functional.avg_pool2d(frame[None, None], 2)[0, 0]
-        before, self._before = self._before, now
-        if before is not None and follows:
-            self._found.append(_change(before, now, self._peak))
-
-    def deviation(self) -> float:
-        """Of the noise at low frequencies; 0 where there was no pair of frames to tell."""
-        # Frames that a codec has repeated do not say that there is no noise.
-        found = sorted(value for value in self._found if value > 0)
-        return found[len(found) // 2] if found else 0.0
+    planes: [T, H, W]. pairs: they follow each other by twos only.
+    """
+    if min(planes.shape[1:]) < 2 * (cutting.SIDE + 2 * _REACH):
+        return 0.0
+    halves = (functional.avg_pool2d(frame[None, None], 2)[0, 0] for frame in planes)
+    neighbors = islice(pairwise(halves), 0, None, 2 if pairs else 1)
+    changes = (_change(frame, following, peak) for frame, following in neighbors)
+    # Frames that a codec has repeated do not say that there is no noise.
+    found = sorted(change for change in changes if change > 0)
+    return found[len(found) // 2] if found else 0.0
 
 
 def _change(frame: Tensor, following: Tensor, peak: float) -> float:

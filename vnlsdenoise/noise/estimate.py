@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.noise import blocks as cutting
-from vnlsdenoise.noise.changes import Changes
+from vnlsdenoise.noise.changes import change_between_frames
 from vnlsdenoise.noise.curve import MeasuredCurve, measure_curve, quiet_blocks
 from vnlsdenoise.noise.model import PlaneNoise
 from vnlsdenoise.noise.spectrum import measure_spectrum
@@ -46,7 +46,7 @@ def measure_plane(
         return noise
     stabiliser = Stabiliser(noise, peak, least)
     told = measure_spectrum(((frame, stabiliser.forward(frame)) for frame in planes), peak)
-    changing = _changing(planes, peak, pairs) if proven or told.spectrum else 0.0
+    changing = change_between_frames(planes, peak, pairs) if proven or told.spectrum else 0.0
     # All of noise changes from frame to frame; texture moves, and is found again.
     share = changing / (noise.sigma * told.low) if changing and told.low else 1.0
     if told.spectrum and share > _LEAST_CHANGING[1] and noise.sigma * told.deviation >= _LEAST_CORRELATED * peak:
@@ -55,14 +55,6 @@ def measure_plane(
     deviation = sigma + coded * (changing - sigma)
     # How the deviation depends on the intensity was measured on what the codec has taken away.
     return PlaneNoise(deviation) if coded and deviation > noise.sigma else noise
-
-
-def _changing(planes: Tensor, peak: float, pairs: bool) -> float:
-    """Deviation at low frequencies of what changes from frame to frame; 0 where that cannot be told."""
-    changes = Changes(peak)
-    for number, frame in enumerate(planes):
-        changes.add(frame, follows=not pairs or number % 2 == 1)
-    return changes.deviation()
 
 
 def _ramp(value: float, low: float, high: float) -> float:

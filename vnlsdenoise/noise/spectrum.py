@@ -20,7 +20,7 @@ _MIDDLE = (5, 9)
 _LEAST_FALL = 4.5
 # Growth between the shares, over the fall: the steeper this is, the less is texture alone what explains it.
 _MOST_GROWTH = 1 / 6
-_LOW = (1, 4)  # sums u + v: what `Changes` compares at half the resolution
+_LOW = (1, 4)  # sums u + v: what `change_between_frames` compares at half the resolution
 _FLOOR = 1 / 256  # of the mean variance: what lies below holds nothing that dividing by it could bring back
 
 

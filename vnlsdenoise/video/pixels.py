@@ -183,10 +183,10 @@ def adapt(
         shape = target.plane_format(source.width, source.height).plane_shapes[1]
         neutral = np.full(shape, 1 << (target.depth - 1), dtype=result[0].dtype)
         result += [neutral, neutral]
-    elif source.family == "yuv":
+    elif (source.chroma_x, source.chroma_y) != (target.chroma_x, target.chroma_y):
         times_x, times_y = 1 << (source.chroma_x - target.chroma_x), 1 << (source.chroma_y - target.chroma_y)
         rows, columns = target.plane_format(source.width, source.height).plane_shapes[1]
-        for index in (1, 2) if times_x > 1 or times_y > 1 else ():  # copies even where once is enough
+        for index in (1, 2):
             result[index] = result[index].repeat(times_y, axis=0).repeat(times_x, axis=1)[:rows, :columns]
     return tuple(result), None if alpha is None else _to_depth(alpha, source.depth, target.depth)
 
