@@ -16,7 +16,10 @@ from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
+from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.noise.model import ClippedRgb
+from vnlsdenoise.noise.whiten import WHITEN_WORK
 from vnlsdenoise.video.frame import PlaneFormat
 
 HD = PlaneFormat("yuv", 1920, 1080, 8, 1, 1)
@@ -218,6 +221,16 @@ def test_measuring_noise_stays_under_the_prediction(shape, seed):
         measure_noise(frames, lambda frame: [torch.from_numpy(frame).float()], layout, 255)
 
     assert _allocated_at_most(measure) <= budget._measuring(layout)
+
+
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout.family == "yuv"])
+def test_undoing_clipped_rgb_takes_what_is_planned_for_it(layout):
+    noise = ClippedRgb(PlaneNoise(0.2, clipped=True), black=True, white=True)
+    planes = [100 * torch.rand(shape) for shape in layout.plane_shapes]
+    undo = Unclipper(noise, layout, layout.peak)
+    undo(*planes)  # its table is on the device from now on
+    assert 8 < _allocated_at_most(lambda: undo(*planes)) / (4 * planes[0].numel()) <= UNCLIP_WORK
+    assert UNCLIP_WORK <= WHITEN_WORK  # in whose place it is planned
 
 
 @pytest.mark.needs_cuda

@@ -14,6 +14,17 @@ _OPPONENT = (
     (6**-0.5, -2 * 6**-0.5, 6**-0.5),
 )
 
+# Of the matrices (ISO/IEC 23091-2) that make luma a weighted sum of R, G and B: the weights of R and B.
+_UNKNOWN_MATRIX, _BT709, _BT601 = 2, 1, 6
+_RED_AND_BLUE = {
+    _BT709: (0.2126, 0.0722),
+    4: (0.30, 0.11),
+    5: (0.299, 0.114),
+    _BT601: (0.299, 0.114),
+    7: (0.212, 0.087),
+    9: (0.2627, 0.0593),
+}
+
 
 def opponent_from_rgb(rgb: Sequence[Tensor]) -> list[Tensor]:
     """Planes R, G, B -> luma-like sum and two differences, by an orthonormal matrix."""
@@ -31,6 +42,26 @@ def _weighted_sum(planes: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     for plane, weight in zip(planes[1:], weights[1:], strict=True):
         total.add_(plane, alpha=weight)
     return total
+
+
+def luma_weights(layout: PlaneFormat) -> tuple[float, float, float] | None:
+    """The shares of R, G and B in the luma of "yuv"; None where its matrix is none of such shares.
+
+    A matrix that is not told is taken for the usual one: BT.709 of high definition, else BT.601.
+    """
+    matrix = layout.matrix
+    if matrix == _UNKNOWN_MATRIX:
+        matrix = _BT709 if layout.width >= 1280 or layout.height > 576 else _BT601
+    shares = _RED_AND_BLUE.get(matrix)
+    return None if shares is None else (shares[0], 1 - sum(shares), shares[1])
+
+
+def code_range(layout: PlaneFormat, peak: float) -> tuple[float, float, float]:
+    """Black and white of the luma of "yuv", and how far its chroma reaches from end to end; codes reach to `peak`."""
+    if layout.full_range:
+        return 0.0, peak, peak
+    code = (peak + 1) / 256
+    return 16 * code, 235 * code, 224 * code
 
 
 def planes_to_tensors(planes: tuple[Plane, ...], device: str) -> list[Tensor]:

@@ -12,6 +12,7 @@ from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser
 from vnlsdenoise.classic.motion import CapturedFlow, Motion, Tvl1Motion
 from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Preset
+from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.model import NoiseModel
 from vnlsdenoise.noise.stabilise import SMALLEST_SIGMA, stabilisers_of
 from vnlsdenoise.noise.whiten import Whitener
@@ -29,7 +30,8 @@ def padded_size(height: int, width: int) -> tuple[int, int]:
 def transit_bytes(layout: PlaneFormat, stabilise: int, whiten: int) -> int:
     """What a frame's planes take at most while they become channels, or channels planes, results included.
 
-    stabilise, whiten: floats a sample that these allocate for a plane.
+    stabilise, whiten: floats a sample that these allocate for a plane; what undoes clipping takes the place of the
+    latter.
     """
     samples = [height * width for height, width in map(padded_size, *zip(*layout.plane_shapes, strict=True))]
     # At most four copies: the planes in units of their noise, white, as opponent channels, stacked.
@@ -78,6 +80,9 @@ class PlanarDenoiser:
         self._untouched = untouched(noise, peak)
         self._stabilisers = stabilisers_of(noise, peak, layout.family)
         self._whiteners = [Whitener(plane.spectrum) for plane in noise.planes]
+        self._unclip: Unclipper | None = None
+        if noise.clipped_rgb is not None and not any(self._untouched):
+            self._unclip = Unclipper(noise.clipped_rgb, layout, peak)
         self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
         motion = motion or tvl1_motion(pages)
         height, width = padded_size(layout.height, layout.width)
@@ -109,9 +114,8 @@ class PlanarDenoiser:
             )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
-        self._transit = transit_bytes(
-            layout, max(s.work for s in self._stabilisers), max(w.work for w in self._whiteners)
-        )
+        beside = max(w.work for w in self._whiteners) if self._unclip is None else UNCLIP_WORK
+        self._transit = transit_bytes(layout, max(s.work for s in self._stabilisers), beside)
         self._luma: deque[Page] = deque()
         self._chroma: deque[Page] = deque()
 
@@ -195,4 +199,6 @@ class PlanarDenoiser:
             units = rgb_from_opponent(units)
         units = [w.back(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         planes = [s.back(unit) for unit, s in zip(units, self._stabilisers, strict=True)]
+        if self._unclip is not None:
+            return self._unclip(*planes)
         return [plane if original is None else others.pop(0) for plane, original in zip(planes, originals, strict=True)]

@@ -42,6 +42,11 @@ def spectrum_of(blocks: Tensor) -> Tensor:
     return blocks @ _dct(blocks).T
 
 
+def blocks_of(spectrum: Tensor) -> Tensor:
+    """The inverse of `spectrum_of`."""
+    return spectrum @ _dct(spectrum)
+
+
 def frequency_sums(device: torch.device) -> Tensor:
     """[64]: u + v of every coefficient."""
     order = torch.arange(SIDE, device=device)

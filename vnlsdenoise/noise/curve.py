@@ -1,6 +1,7 @@
 """The noise curve: the deviation at every intensity, measured on the quiet blocks of that brightness."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ _TEXTURED = 1.5  # times as much texture for its noise as the quietest bins have
 _STIFFNESS = 0.3  # weight of the curvature of the variance; at infinity the fit is affine, as photon noise is
 _OUTLIER = 3.0  # deviations of a bin above the fit from which it no longer counts
 _LEAST_CONTRAST = 1.15  # ratio of the largest to the smallest deviation, else the noise has one
+_EXTRAPOLATED = 4.0  # most that the variance changes, as a ratio, beyond the intensities that it was measured at
 _LEAST_GAIN = 12.0  # of chi square over noise of one deviation, else it has one
 
 Array = npt.NDArray[np.float64]
@@ -51,6 +53,18 @@ class MeasuredCurve:
         """Root mean square over the picture."""
         return float(np.sqrt((self.share * self.deviation**2).sum() / self.share.sum()))
 
+    def knots(self, peak: float) -> tuple[tuple[float, float], ...]:
+        """(level, deviation) of every knot, and the variance drawn on straight to black and white."""
+        level, variance = self.level, self.deviation**2
+        knots = [(float(at), float(value) ** 0.5) for at, value in zip(level, variance, strict=True)]
+        for end, near, far in ((0.0, 0, 1), (peak, -1, -2)):
+            if abs(end - level[near]) > 1e-3 * peak:
+                slope = (variance[near] - variance[far]) / (level[near] - level[far])
+                value = variance[near] + slope * (end - level[near])
+                value = min(max(value, variance[near] / _EXTRAPOLATED), variance[near] * _EXTRAPOLATED)
+                knots.append((end, float(value) ** 0.5))
+        return tuple(sorted(knots))
+
 
 def quiet_blocks(frames: list[Tensor], peak: float) -> QuietBlocks:
     """The blocks of least texture among those of like brightness, frame by frame; frames: [H, W] each."""
@@ -76,7 +90,7 @@ def quiet_blocks(frames: list[Tensor], peak: float) -> QuietBlocks:
 
 def measure_curve(quiet: QuietBlocks, peak: float, clipped: bool) -> MeasuredCurve | None:
     """The deviation over the intensity; None where no bin holds enough blocks."""
-    bins = [_measured_bin(quiet, index) for index in range(_BINS)]
+    bins = [measured_bin(quiet, index) for index in range(_BINS)]
     table = np.array([row for row in bins if row is not None], dtype=np.float64).reshape(-1, 5)
     level, deviation, texture, count, share = table.T
     if len(table) == 0 or not (deviation > 0).any():
@@ -102,8 +116,18 @@ def measure_curve(quiet: QuietBlocks, peak: float, clipped: bool) -> MeasuredCur
     return MeasuredCurve(level, np.sqrt(fit), share, bool(contrast > _LEAST_CONTRAST and gain > _LEAST_GAIN))
 
 
-def _measured_bin(quiet: QuietBlocks, index: int) -> tuple[float, float, float, float, float] | None:
-    """Mean, deviation, texture and count of the quiet blocks of one bin, and how many blocks it has in all."""
+class MeasuredBin(NamedTuple):
+    """Mean, deviation, texture and number of the quiet blocks of one brightness, and how many blocks it has in all."""
+
+    mean: float
+    deviation: float
+    texture: float
+    blocks: float
+    population: float
+
+
+def measured_bin(quiet: QuietBlocks, index: int) -> MeasuredBin | None:
+    """What the blocks of one bin tell; None where they are too few."""
     own = quiet.bin == index
     count = int(own.sum())
     if count < _FEWEST:
@@ -111,7 +135,8 @@ def _measured_bin(quiet: QuietBlocks, index: int) -> tuple[float, float, float, 
     spectrum = quiet.spectrum[own]
     deviation = cutting.noise_part(spectrum).abs().median() / cutting.GAUSSIAN_MAD
     texture = cutting.texture_of(spectrum).median()
-    return float(quiet.mean[own].mean()), float(deviation), float(texture), float(count), float(quiet.population[index])
+    mean, population = float(quiet.mean[own].mean()), float(quiet.population[index])
+    return MeasuredBin(mean, float(deviation), float(texture), count, population)
 
 
 def _fitted(level: Array, variance: Array, weight: Array, peak: float) -> tuple[Array, Array]:

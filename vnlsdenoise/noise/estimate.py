@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vnlsdenoise.noise import blocks as cutting
 from vnlsdenoise.noise.changes import change_between_frames
-from vnlsdenoise.noise.curve import MeasuredCurve, measure_curve, quiet_blocks
+from vnlsdenoise.noise.curve import measure_curve, quiet_blocks
 from vnlsdenoise.noise.model import PlaneNoise
 from vnlsdenoise.noise.spectrum import measure_spectrum
 from vnlsdenoise.noise.stabilise import Stabiliser
@@ -23,17 +23,23 @@ _LEAST_CHANGING = (0.55, 0.65)
 _PROOF = (1.6 / 255, 2.4 / 255)
 # Of the variance from middle to high frequencies: white noise has at most the first, even in textured video.
 _CODED_FALL = (1.15, 1.4)
-_EXTRAPOLATED = 4.0  # most that the variance changes, as a ratio, beyond the intensities that it was measured at
 
 
 def measure_plane(
-    planes: Tensor, *, peak: float, white: bool = False, luma: PlaneNoise | None = None, pairs: bool = False
+    planes: Tensor,
+    *,
+    peak: float,
+    white: bool = False,
+    luma: PlaneNoise | None = None,
+    pairs: bool = False,
+    whole: bool = False,
 ) -> PlaneNoise:
     """The noise of a plane: its deviation, how that depends on the intensity, and whether noise was clipped.
 
     Args, errors: as `estimate_sigma`, whose result the deviation is where the noise has one, was not clipped, and no
         codec has taken a part of it away.
     white: ask no more than that of any noise.
+    whole: the plane itself was not clipped, however many of its samples are black or white.
     luma: the noise of the luma beside a plane of chroma. Codecs leave no high frequencies to chroma: whether there was
         any noise is seen by the luma.
     """
@@ -41,7 +47,7 @@ def measure_plane(
     if white:
         return PlaneNoise(sigma)
     proven = _ramp((luma.sigma if luma else sigma) / peak, *_PROOF)
-    noise = _over_intensities(planes, peak, sigma)
+    noise = _over_intensities(planes, peak, sigma, whole)
     if noise.sigma < least and not (luma and proven):
         return noise
     stabiliser = Stabiliser(noise, peak, least)
@@ -63,32 +69,19 @@ def _ramp(value: float, low: float, high: float) -> float:
 
 def measure_intensities(planes: Tensor, *, peak: float) -> PlaneNoise:
     """The noise of a plane taken for white in space: what `measure_plane` finds before it asks for a spectrum."""
-    return _over_intensities(planes, peak, estimate_sigma(planes, peak=peak))
+    return _over_intensities(planes, peak, estimate_sigma(planes, peak=peak), whole=False)
 
 
-def _over_intensities(planes: Tensor, peak: float, sigma: float) -> PlaneNoise:
+def _over_intensities(planes: Tensor, peak: float, sigma: float, whole: bool) -> PlaneNoise:
     """sigma: what `estimate_sigma` says, which stands where nothing speaks against it."""
     inside = bool((planes.amin() >= 0) & (planes.amax() <= peak))
     at_ends = sum(int(((frame <= 0) | (frame >= peak)).sum()) for frame in planes)
-    clipped = inside and at_ends >= _CLIPPED_SHARE * planes.numel()
+    clipped = not whole and inside and at_ends >= _CLIPPED_SHARE * planes.numel()
     measured = measure_curve(quiet_blocks(list(planes), peak), peak, clipped)
     if measured is None or not (measured.varies or clipped) or sigma < _PROOF[1] * peak:
         return PlaneNoise(sigma)
-    curve = _knots(measured, peak) if measured.varies else ()
+    curve = measured.knots(peak) if measured.varies else ()
     return PlaneNoise(measured.sigma, curve, clipped=clipped)
-
-
-def _knots(measured: MeasuredCurve, peak: float) -> tuple[tuple[float, float], ...]:
-    """The measured knots, and the variance drawn on straight to black and white."""
-    level, variance = measured.level, measured.deviation**2
-    knots = [(float(at), float(value) ** 0.5) for at, value in zip(level, variance, strict=True)]
-    for end, near, far in ((0.0, 0, 1), (peak, -1, -2)):
-        if abs(end - level[near]) > 1e-3 * peak:
-            slope = (variance[near] - variance[far]) / (level[near] - level[far])
-            value = variance[near] + slope * (end - level[near])
-            value = min(max(value, variance[near] / _EXTRAPOLATED), variance[near] * _EXTRAPOLATED)
-            knots.append((end, float(value) ** 0.5))
-    return tuple(sorted(knots))
 
 
 def estimate_sigma(planes: Tensor, *, peak: float) -> float:

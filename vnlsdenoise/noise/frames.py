@@ -7,8 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
 from vnlsdenoise.noise.estimate import measure_plane
-from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
+from vnlsdenoise.noise.model import ClippedRgb, NoiseModel, PlaneNoise
 from vnlsdenoise.noise.stabilise import stabilisers_of
 from vnlsdenoise.planes import opponent_from_rgb
 from vnlsdenoise.video.frame import PlaneFormat
@@ -36,11 +37,16 @@ def measure_noise(
     planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
     """
     measured: list[PlaneNoise] = []
+    clipped: ClippedRgb | None = None
     for index in range(len(layout.plane_shapes)):
         stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
         luma = measured[0] if index and layout.family == "yuv" else None
-        measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, pairs=pairs))
-    noise = NoiseModel(tuple(measured))
+        if index == 0 and not white:
+            clipped = measure_clipped_rgb(stack, layout, peak)
+        whole = clipped is not None
+        measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, pairs=pairs, whole=whole))
+    # The curve of correlated noise, of which a part is missing, tells nothing of what it was.
+    noise = NoiseModel(tuple(measured), clipped_rgb=clipped if not measured[0].correlated else None)
     if layout.family != "rgb" or white or noise.correlated or min(noise.sigma) < _LEAST_DEPENDENT * peak:
         return noise
     return replace(noise, opponent=_opponent_deviations(frames, planes, noise, peak, pairs))

@@ -75,16 +75,31 @@ class PlaneNoise:
 
 
 @dataclass(frozen=True)
+class ClippedRgb:
+    """Noise of R, G and B that was clipped to black and white before they became luma and chroma.
+
+    noise: of each of the three, in the scale where black is 0 and white is 1. black, white: where it was clipped.
+    """
+
+    noise: PlaneNoise
+    black: bool
+    white: bool
+
+
+@dataclass(frozen=True)
 class NoiseModel:
     """The noise of a video or scene.
 
     planes: one `PlaneNoise` a plane (or channel), in their order.
+    clipped_rgb: of luma and chroma, the noise that R, G and B had when they were clipped; None where they were not. It
+        has shifted the mean of dark and bright areas inwards, which denoising undoes.
     opponent: of R, G and B whose noise is not independent (they have been YUV): the deviations of their sum and of the
         two differences (`planes.opponent_from_rgb`), each plane in units of its own noise; empty where all are 1.
     """
 
     planes: tuple[PlaneNoise, ...]
     opponent: tuple[float, ...] = ()
+    clipped_rgb: ClippedRgb | None = None
 
     def __post_init__(self) -> None:
         if len(self.opponent) not in (0, 3) or not all(0 < value < float("inf") for value in self.opponent):
@@ -111,8 +126,11 @@ class NoiseModel:
         return any(plane.correlated for plane in self.planes)
 
     def times(self, factors: Iterable[float]) -> "NoiseModel":
-        """The same noise, every plane multiplied by its own factor."""
-        return replace(self, planes=tuple(plane.times(f) for plane, f in zip(self.planes, factors, strict=True)))
+        """The same noise, every plane multiplied by its own factor; that of clipped R, G and B by the luma's."""
+        factors = tuple(factors)
+        planes = tuple(plane.times(f) for plane, f in zip(self.planes, factors, strict=True))
+        rgb = self.clipped_rgb and replace(self.clipped_rgb, noise=self.clipped_rgb.noise.times(factors[0]))
+        return replace(self, planes=planes, clipped_rgb=rgb)
 
     def scaled(self, scale: float) -> "NoiseModel":
         """The same noise of samples that are `scale` times as large."""
@@ -121,7 +139,13 @@ class NoiseModel:
     def describe(self) -> str:
         """The deviations, and what else the noise is, for a reader."""
         values = ", ".join(f"{value:.2f}" for value in self.sigma)
-        told = ((self.signal_dependent, "signal-dependent"), (self.correlated, "correlated"), (self.opponent, "shared"))
+        clipped = self.clipped_rgb or any(plane.clipped for plane in self.planes)
+        told = (
+            (self.signal_dependent, "signal-dependent"),
+            (self.correlated, "correlated"),
+            (self.opponent, "shared"),
+            (clipped, "clipped"),
+        )
         return ", ".join([f"sigma {values}", *(what for found, what in told if found)])
 
     def as_dict(self) -> dict[str, Any]:
@@ -131,4 +155,10 @@ class NoiseModel:
             "correlated": self.correlated,
             "planes": [plane.as_dict() for plane in self.planes],
             "opponent": [round(value, 4) for value in self.opponent],
+            "clipped_rgb": self.clipped_rgb
+            and {
+                "noise": self.clipped_rgb.noise.as_dict(),
+                "black": self.clipped_rgb.black,
+                "white": self.clipped_rgb.white,
+            },
         }

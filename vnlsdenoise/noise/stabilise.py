@@ -35,7 +35,7 @@ class Stabiliser:
 
     def __init__(self, noise: PlaneNoise, peak: float, floor: float) -> None:
         self._sigma = max(noise.sigma, floor)
-        self._tables: tuple[_Table, _Table] | None = None
+        self._tables: tuple[Table, Table] | None = None
         if noise.curve or noise.clipped:
             self._tables = _tables(noise, peak, floor)
         self.range = peak / self._sigma if self._tables is None else self._tables[0].at(peak)
@@ -60,7 +60,7 @@ def stabilisers_of(noise: NoiseModel, peak: float, family: str) -> list[Stabilis
     return [Stabiliser(plane, peak, floor) for plane in noise.planes]
 
 
-class _Table:
+class Table:
     """A piecewise linear function on equally spaced knots, going on straight beyond them."""
 
     def __init__(self, first: float, last: float, values: Array) -> None:
@@ -87,9 +87,27 @@ class _Table:
         return float(np.interp(x, places, self._values))
 
 
-def _tables(noise: PlaneNoise, peak: float, floor: float) -> tuple[_Table, _Table]:
-    knots = noise.curve or ((0.0, noise.sigma),)
-    levels, deviations = (np.array(part, dtype=np.float64) for part in zip(*knots, strict=True))
+def unclipping(noise: PlaneNoise, peak: float) -> Table:
+    """The mean of samples that were clipped to 0 .. `peak` -> what they are the noisy samples of."""
+    x = np.linspace(0, peak, _KNOTS)
+    levels, deviations = _knots(noise)
+    return _inverse(x, _expectation(x, np.interp(x, levels, deviations), x, True))
+
+
+def _knots(noise: PlaneNoise) -> tuple[Array, Array]:
+    levels, deviations = zip(*(noise.curve or ((0.0, noise.sigma),)), strict=True)
+    return np.array(levels, dtype=np.float64), np.array(deviations, dtype=np.float64)
+
+
+def _inverse(x: Array, mean: Array) -> Table:
+    # A mean that did not rise with the intensity could not be inverted: nothing a noise curve can do but by its ends.
+    mean = np.maximum.accumulate(mean + np.arange(len(x)) * 1e-9 * (mean[-1] - mean[0]))
+    units = np.linspace(mean[0], mean[-1], 2 * len(x))
+    return Table(mean[0], mean[-1], np.interp(units, mean, x))
+
+
+def _tables(noise: PlaneNoise, peak: float, floor: float) -> tuple[Table, Table]:
+    levels, deviations = _knots(noise)
     deviations = np.maximum(deviations, max(floor, noise.sigma * _LEAST_OF_CURVE))
     # Samples that were not clipped lie beyond black and white, too.
     margin = 0.0 if noise.clipped else _REACH * float(deviations.max())
@@ -100,10 +118,7 @@ def _tables(noise: PlaneNoise, peak: float, floor: float) -> tuple[_Table, _Tabl
     stabilised = np.concatenate(([0.0], np.cumsum((slope[1:] + slope[:-1]) / 2) * (x[1] - x[0])))
     stabilised -= np.interp(0.0, x, stabilised)
     mean = _expectation(x, sigma, stabilised, noise.clipped)
-    # A mean that did not rise with the intensity could not be inverted: nothing a noise curve can do but by its ends.
-    mean = np.maximum.accumulate(mean + np.arange(_KNOTS) * 1e-9 * (stabilised[-1] - stabilised[0]))
-    units = np.linspace(mean[0], mean[-1], 2 * _KNOTS)
-    return _Table(x[0], x[-1], stabilised), _Table(mean[0], mean[-1], np.interp(units, mean, x))
+    return Table(x[0], x[-1], stabilised), _inverse(x, mean)
 
 
 def _expectation(x: Array, sigma: Array, stabilised: Array, clipped: bool) -> Array:

@@ -16,6 +16,8 @@ class PlaneFormat:
     family: "gray" (Y), "yuv" (Y, Cb, Cr) or "rgb" (R, G, B), in this order of planes.
     depth: bits a sample, 8 to 16; 8-bit samples are uint8, all others uint16 with the value in the low bits.
     chroma_x, chroma_y: log2 of the chroma subsampling along x and y (1, 1 for 4:2:0); 0 unless family is "yuv".
+    matrix, full_range: what the samples of "yuv" mean: the matrix in the code points of ISO/IEC 23091-2 (2: unknown),
+        and whether black and white are 0 and the peak. Formats that differ in nothing else are equal.
     """
 
     family: Literal["gray", "yuv", "rgb"]
@@ -24,6 +26,8 @@ class PlaneFormat:
     depth: int
     chroma_x: int = 0
     chroma_y: int = 0
+    matrix: int = field(default=2, compare=False)
+    full_range: bool = field(default=False, compare=False)
 
     @property
     def plane_shapes(self) -> tuple[tuple[int, int], ...]:

@@ -5,7 +5,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,7 @@ from vnlsdenoise.video.pixels import layout_of
 MAX_PIXELS = 1 << 28
 """Frames of more samples a plane than this are refused: they are more likely an attack than a film."""
 MAX_STREAMS = 64
+_FULL_RANGE = 2  # of `ColorTags.range`
 _PROGRESSIVE_ORDERS, _BOTTOM_FIRST_ORDERS = (0, 1), (3, 4)  # of FFmpeg's AVFieldOrder
 # Playlists and device-like inputs reach for other files or addresses; a film does neither.
 _REFUSED_FORMATS = {
@@ -225,22 +226,24 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         frames = max(1, round(duration * rate))
     matrix = _display_matrix(first)
     aspect = stream.sample_aspect_ratio
-    is_full = first.format.name.startswith("yuvj")
+    color = ColorTags(
+        primaries=_known(int(first.color_primaries), context.color_primaries),
+        transfer=_known(int(first.color_trc), context.color_trc),
+        matrix=_known(int(first.colorspace), context.colorspace),
+        range=2 if first.format.name.startswith("yuvj") else int(first.color_range) or context.color_range,
+    )
     return VideoInfo(
         path=path,
         container=container.format.name,
         codec=context.name,
         pix_fmt=first.format.name,
-        format=layout.plane_format(first.width, first.height),
+        format=replace(
+            layout.plane_format(first.width, first.height), matrix=color.matrix, full_range=color.range == _FULL_RANGE
+        ),
         alpha=layout.alpha,
         rate=rate,
         time_base=time_base,
-        color=ColorTags(
-            primaries=_known(int(first.color_primaries), context.color_primaries),
-            transfer=_known(int(first.color_trc), context.color_trc),
-            matrix=_known(int(first.colorspace), context.colorspace),
-            range=2 if is_full else int(first.color_range) or context.color_range,
-        ),
+        color=color,
         sample_aspect=aspect if aspect else None,
         display_matrix=matrix,
         rotation=int(first.rotation),
