@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from vnlsdenoise.engine.local import denoise_frames, estimate_noise, resolve_device
+from vnlsdenoise.engine.local import denoise_frames, estimate_noise, predict_memory, resolve_device
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
 from vnlsdenoise.video.frame import Frame, PlaneFormat
@@ -117,6 +117,20 @@ def test_a_full_device_is_reported_in_words():
             list(denoise_frames(frames(layout, 30, 20.0), layout, settings))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+@pytest.mark.parametrize("tight", [False, True])
+def test_any_gpu_gives_the_same_bytes(tight):
+    """The second one too, which is not the current one."""
+    noisy = frames(TEN_BIT, 30, 40.0)
+    first, second = (DenoiseSettings(None, preset="fast", device=device) for device in ("cuda:0", "cuda:1"))
+    if tight:
+        ceiling = predict_memory(TEN_BIT, second) * 2 // 3
+        second = replace(second, max_memory=ceiling)
+    for one, other in zip(denoise_frames(noisy, TEN_BIT, first), denoise_frames(noisy, TEN_BIT, second), strict=True):
+        assert all(map(np.array_equal, one.planes, other.planes))
 
 
 def test_every_scene_has_its_own_noise():
