@@ -80,7 +80,7 @@ def main() -> None:
     parser = clip_parser(__doc__)
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--sigma", default="10,20")
+    parser.add_argument("--sigma", default="10,20,30,50")
     parser.add_argument("--crf", default="0,18,22,26", help="0: not encoded")
     options = parser.parse_args()
     clips = dict(chosen_clips(options))
