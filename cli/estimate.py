@@ -30,4 +30,7 @@ def estimate(input: Path, device: str, as_json: bool) -> None:
         return
     for name, plane in zip(names, noise.planes, strict=True):
         curve = "  ".join(f"{plane.deviation_at(level):.2f} at {level}" for level in _SHOWN if plane.signal_dependent)
-        click.echo(f"{name}  {plane.sigma:.2f}" + (f"  ({curve})" if curve else ""))
+        clipped = "  (before it was clipped)" if plane.clipped else ""
+        click.echo(f"{name}  {plane.sigma:.2f}" + (f"  ({curve})" if curve else "") + clipped)
+    if noise.clipped_rgb is not None:
+        click.echo(f"R, G, B  {255 * noise.clipped_rgb.noise.sigma:.2f}  (before they were clipped and made Y, U, V)")

@@ -44,13 +44,17 @@ def write_clip(
     time_base: Fraction = Fraction(1, 25),
     rate: int = 25,
     sound: Sound | None = None,
+    frames: list[Frame] | None = None,
     **video: Any,
 ) -> list[Frame]:
-    """Write a clip and return its frames, as they went into the encoder. video: attributes of the encoder's context."""
+    """Write a clip and return its frames, as they went into the encoder.
+
+    frames: random ones if there are none. video: attributes of the encoder's context.
+    """
     sound = sound or Sound()
     layout = layout_of(pix_fmt)
     format = layout.plane_format(*size)
-    frames = random_frames(format, count, layout.alpha)
+    frames = frames or random_frames(format, count, layout.alpha)
     options = video.pop("options", {})
     rotation = video.pop("rotation", None)
     with av.open(str(path), "w") as output:

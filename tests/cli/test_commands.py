@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import write_clip
+from test_clipped_rgb import SD, noisy_codes
 
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
-from vnlsdenoise.video.frame import PlaneFormat
+from vnlsdenoise.video.frame import Frame, PlaneFormat
 from vnlsdenoise.video.read import VideoReader
 
 COMMAND = [sys.executable, "-c", "from vnlsdenoise.cli.main import main; main()"]
@@ -269,6 +270,22 @@ def test_info_and_estimate_print_json(clip: Path) -> None:
     code, out, err = call("estimate", clip, "--json", "--device", "cpu")
     assert code == 0, err
     assert set(json.loads(out)["sigma"]) == {"Y", "U", "V"}
+
+
+def test_noise_that_was_clipped_is_named(tmp_path: Path) -> None:
+    codes = [plane.byte().numpy() for plane in noisy_codes(SD, 0.2, clip=True)]
+    frames = [Frame(tuple(plane[index] for plane in codes)) for index in range(len(codes[0]))]
+    clip, out = tmp_path / "dark.mkv", tmp_path / "out.mkv"
+    write_clip(clip, size=(SD.width, SD.height), frames=frames)
+    code, told, err = call("estimate", clip, "--device", "cpu")
+    assert code == 0, err
+    [line] = [line for line in told.splitlines() if line.startswith("R, G, B")]
+    assert float(line.split()[3]) == pytest.approx(51, rel=0.06)
+    code, _, err = call(clip, "-o", out, "--lossless", "--preset", "fast", "--device", "cpu", "-v")
+    assert code == 0 and "clipped" in err
+    # The steps of black and white, which noise had taken to 33 and 218.
+    luma = np.stack([frame.planes[0] for frame in VideoReader(out)]).astype(float)
+    assert luma[:, :, 4:28].mean() < 21 and luma[:, :, -28:-4].mean() > 230
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
