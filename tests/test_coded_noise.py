@@ -59,6 +59,21 @@ def test_noise_that_a_codec_has_thinned_is_measured_by_its_changes(crf, device):
     assert measure_plane(left.to(device), peak=PEAK).sigma == pytest.approx(true, rel=0.3)
 
 
+@pytest.mark.parametrize(("sigma", "crf"), [(3, 18), (4, 20), (5, 22)])
+def test_little_noise_is_told_by_what_quiet_blocks_hold(sigma, crf, device):
+    clean = drifting()
+    left = plane(through_h264(clean + sigma * torch.randn_like(clean), crf), 0)
+    true = float((left - plane(through_h264(clean, 1), 0)).std())
+    assert estimate_sigma(left, peak=PEAK) < 0.6 * true
+    assert measure_plane(left.to(device), peak=PEAK).sigma == pytest.approx(true, rel=0.25)
+
+
+@pytest.mark.parametrize("crf", [16, 22])
+def test_clean_texture_through_a_codec_is_not(crf, device):
+    left = plane(through_h264(drifting(), crf), 0).to(device)
+    assert measure_plane(left, peak=PEAK).sigma < 1
+
+
 def test_frames_that_come_by_twos_tell_as_much():
     clean = drifting()
     left = plane(through_h264(clean + 15 * torch.randn_like(clean), 26), 0)
