@@ -15,10 +15,11 @@ from vnlsdenoise.planes import code_range, luma_weights
 from vnlsdenoise.video.frame import PlaneFormat
 
 _LEAST_SIGMA = 2.4 / 255  # of R, G and B: less may be the texture of a clean video
-_BEYOND = 0.25  # deviations beyond black or white that samples count from: a codec leaves some just beyond
+# Deviations beyond black or white that samples count from, within half of the codes there: a codec leaves some nearer.
+_BEYOND = 0.5
 _FEWEST = 300  # samples that unclipped noise would have there
-# Of those, how many there are: 0 to 0.4 of clipped noise, through a codec too; 0.8 and more of noise that was not.
-_MOST_LEFT = 0.5
+# Of those, how many there are: of clipped noise 0, through most codecs up to 0.6; of noise that was not, 0.8 and more.
+_MOST_LEFT = 0.6
 _AT_END, _OF_LUMA = 1e-3, 0.75  # of the peak, from the end; of the samples there, had luma itself been clipped
 UNCLIP_WORK = 16  # floats a luma sample that undoing it allocates at most, the results included
 
@@ -37,7 +38,7 @@ def measure_clipped_rgb(luma: Tensor, layout: PlaneFormat, peak: float) -> Clipp
         return None
     black, white, _ = code_range(layout, peak)
     quiet = quiet_blocks(list(luma), peak)
-    ends = [_ends_there(quiet, end, side, peak, layout.full_range) for end, side in ((black, -1), (white, 1))]
+    ends = [_ends_there(quiet, end, side, peak) for end, side in ((black, -1), (white, 1))]
     if not any(ends):
         return None
     span = white - black
@@ -49,8 +50,9 @@ def measure_clipped_rgb(luma: Tensor, layout: PlaneFormat, peak: float) -> Clipp
     return ClippedRgb(PlaneNoise(measured.sigma, curve, clipped=True), *ends)
 
 
-def _ends_there(quiet: QuietBlocks, end: float, side: int, peak: float, full_range: bool) -> bool:
+def _ends_there(quiet: QuietBlocks, end: float, side: int, peak: float) -> bool:
     """Whether R, G and B were clipped at one end of the luma's range; side: -1 for black, 1 for white."""
+    room = end if side < 0 else peak - end  # none in full range
     expected = found = at_end = at_end_of_luma = 0.0
     for index in range(len(quiet.population)):
         measured = measured_bin(quiet, index)
@@ -58,17 +60,18 @@ def _ends_there(quiet: QuietBlocks, end: float, side: int, peak: float, full_ran
             continue
         own = quiet.bin == index
         samples, means = cutting.blocks_of(quiet.spectrum[own]), quiet.mean[own]
-        beyond = end + side * _BEYOND * measured.deviation
+        reach = _BEYOND * measured.deviation
+        beyond = end + side * (min(reach, room / 2) if room else reach)
         share = torch.special.ndtr(side * (means - beyond) / measured.deviation).mean()
         expected += samples.numel() * float(share)
         found += float((side * (samples - beyond) > 0).sum())
-        if full_range:
+        if not room:
             at_end += float((side * (samples - end) > -_AT_END * peak).sum())
             at_end_of_luma += samples.numel() * clipped_share(measured.mean, measured.deviation, peak, side)
     if expected < _FEWEST or found > _MOST_LEFT * expected:
         return False
     # Nothing can be beyond full range. More samples of a clipped luma lie at its end than of a sum of clipped parts.
-    return not full_range or at_end < _OF_LUMA * at_end_of_luma
+    return bool(room) or at_end < _OF_LUMA * at_end_of_luma
 
 
 class Unclipper:
