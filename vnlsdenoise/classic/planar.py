@@ -96,6 +96,9 @@ class PlanarDenoiser:
         subsampling = (layout.chroma_y, layout.chroma_x)
         self._subsampled = subsampling == (1, 1)
         self._pager = Pager(pages)
+        if pages is not None:
+            # Pieces that are left over from other work are handed out again though they be larger than what is asked.
+            torch.cuda.empty_cache()
         self._main = ClassicDenoiser(
             preset,
             height,
