@@ -21,9 +21,10 @@ _LEAST_CORRELATED = 4 / 255  # of the peak: correlated noise of less is not told
 _LEAST_CHANGING = (0.55, 0.65)
 # Deviation at high frequencies, of the peak: less may be the texture of a clean video (226 clean clips but one).
 _PROOF = (1.6 / 255, 2.4 / 255)
-# Proof as well: less of that, if what changes is so much of the peak, not too many times that deviation, and most of
-# what quiet blocks hold (of 251 clean videos, whole and cropped to 224x160, two crops have a little of all that).
-_LESS_PROOF, _LEAST_CHANGE, _MOST_TIMES = (0.9 / 255, 1.3 / 255), (1.3 / 255, 1.7 / 255), (4.0, 6.0)
+# Proof as well: less of that, if what changes is so much of the peak, not too many times that deviation, and such a share
+# of what quiet blocks hold. Of 251 clean videos, whole and cropped to 224x160, hardly one has all that.
+_LESS_PROOF, _LEAST_CHANGE = (0.9 / 255, 1.3 / 255), (1.3 / 255, 1.7 / 255)
+_MOST_TIMES, _LEAST_SHARE = (4.0, 6.0), (0.65, 0.75)
 # Of the variance from middle to high frequencies: white noise has at most the first, even in textured video.
 _CODED_FALL = (1.15, 1.4)
 
@@ -73,7 +74,7 @@ def _proof(sigma: float, change: Change, peak: float) -> float:
     if not less:
         return by_sigma
     times = 1 - _ramp(change.deviation / sigma, *_MOST_TIMES)
-    by_change = _ramp(change.deviation / peak, *_LEAST_CHANGE) * times * _ramp(change.share, *_LEAST_CHANGING)
+    by_change = _ramp(change.deviation / peak, *_LEAST_CHANGE) * times * _ramp(change.share, *_LEAST_SHARE)
     return max(by_sigma, less * by_change)
 
 
