@@ -209,18 +209,32 @@ def test_pages_and_work_stay_under_the_prediction(layout, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(180, 320), (480, 640)])
-@pytest.mark.parametrize("seed", range(2))
-def test_measuring_noise_stays_under_the_prediction(shape, seed):
-    layout = PlaneFormat("gray", shape[1], shape[0], 8)
-    random = np.random.default_rng(seed)
-    frames = [(128 + 20 * random.standard_normal(shape)).clip(0, 255).astype(np.uint8) for _ in range(MEASURED_FRAMES)]
-    if seed:
-        frames = [cv2.blur(frame, (3, 3)) for frame in frames]  # correlated
+@pytest.mark.parametrize("kind", ["white", "correlated", "clipped"])
+def test_measuring_noise_stays_under_the_prediction(shape, kind):
+    layout = PlaneFormat("yuv", shape[1], shape[0], 8, 1, 1)
+    random = np.random.default_rng(0)
+
+    def plane(shape: tuple[int, int], mean: float, weights: tuple[float, ...] = (1.0,)) -> np.ndarray:
+        noise = mean + 30 * random.standard_normal((len(weights), *shape))
+        codes = np.tensordot(weights, noise.clip(0, 255), 1)
+        return (cv2.GaussianBlur(codes, (3, 3), 0) if kind == "correlated" else codes).round().astype(np.uint8)
+
+    luma, *chroma = layout.plane_shapes
+    frames = [[plane(luma, 120), *(plane(shape, 128) for shape in chroma)] for _ in range(MEASURED_FRAMES)]
+    if kind == "clipped":
+        # Black is 16: what R, G and B reach of the scale there is.
+        dark = [16 + plane(luma, 15, (0.26, 0.5, 0.1)) for _ in range(MEASURED_FRAMES)]
+        frames = [[own, *frame[1:]] for own, frame in zip(dark, frames, strict=True)]
+    found = []
 
     def measure():
-        measure_noise(frames, lambda frame: [torch.from_numpy(frame).float()], layout, 255)
+        found.append(
+            measure_noise(frames, lambda frame: [torch.from_numpy(plane).float() for plane in frame], layout, 255)
+        )
 
     assert _allocated_at_most(measure) <= budget._measuring(layout)
+    assert found[0].correlated == (kind == "correlated")
+    assert (found[0].clipped_rgb is not None) == (kind == "clipped")
 
 
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout.family == "yuv"])
