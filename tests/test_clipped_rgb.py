@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from clips import write_clip
 from test_noise import PEAK
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.model import ClippedRgb, NoiseModel, PlaneNoise
 from vnlsdenoise.planes import code_range, luma_weights, planes_to_tensors
 from vnlsdenoise.video.frame import Frame, PlaneFormat
+from vnlsdenoise.video.read import VideoReader
 
 SD = PlaneFormat("yuv", 256, 192, 8, 1, 1)
 FULL = PlaneFormat("yuv", 256, 192, 8, 1, 1, full_range=True)
@@ -50,7 +52,7 @@ def noisy_codes(layout: PlaneFormat, sigma: float, clip: bool) -> list[Tensor]:
 @pytest.mark.parametrize("sigma", [0.06, 0.12, 0.2])
 def test_clipped_noise_is_told_from_the_luma(layout, sigma, device):
     luma = noisy_codes(layout, sigma, clip=True)[0].to(device)
-    found = measure_clipped_rgb(luma, layout, layout.peak)
+    found = measure_clipped_rgb(luma, layout, layout.peak, 1.0)
     assert found is not None
     assert found.black
     assert found.white
@@ -61,28 +63,49 @@ def test_clipped_noise_is_told_from_the_luma(layout, sigma, device):
 def test_noise_that_goes_beyond_black_was_not_clipped(sigma, device):
     # Limited range has room for it there.
     luma = noisy_codes(SD, sigma, clip=False)[0].to(device)
-    assert measure_clipped_rgb(luma, SD, PEAK) is None
+    assert measure_clipped_rgb(luma, SD, PEAK, 1.0) is None
 
 
 def test_photon_noise_that_ends_at_black_was_not_clipped(device):
     level = 16 + 219 * dark_and_bright()[:, 0]
     luma = level + (2.0 * (level - 16)).sqrt() * torch.randn_like(level)
-    assert measure_clipped_rgb(luma.to(device), SD, PEAK) is None
+    assert measure_clipped_rgb(luma.to(device), SD, PEAK, 1.0) is None
 
 
-def test_a_luma_that_was_clipped_itself_is_no_clipped_rgb(device):
-    clean = to_yuv(dark_and_bright(), FULL)
-    planes = [(plane + 20 * torch.randn_like(plane)).round().clamp(0, PEAK).to(device) for plane in clean]
-    noise = measure_noise(list(zip(*planes, strict=True)), list, FULL, PEAK)
-    assert noise.clipped_rgb is None
-    assert noise.planes[0].clipped
+@pytest.mark.parametrize("layout", [SD, FULL], ids=str)
+def test_a_luma_that_was_clipped_itself_comes_to_the_same(layout, device):
+    black, white, _ = code_range(layout, PEAK)
+    luma, *chroma = to_yuv(dark_and_bright(), layout)
+    luma = (luma + 20 * torch.randn_like(luma)).round().clamp(black, white)
+    planes = [plane.to(device) for plane in (luma, *chroma)]
+    noise = measure_noise(list(zip(*planes, strict=True)), list, layout, PEAK)
+    assert noise.clipped_rgb is not None
+    assert noise.clipped_rgb.noise.sigma == pytest.approx(20 / (white - black), rel=0.06)
+    assert not noise.planes[0].clipped  # else it would be undone twice
+
+
+def test_noise_that_r_g_and_b_share(device):
+    rgb = dark_and_bright()
+    rgb = (rgb + 0.12 * torch.randn(6, 1, 192, 256) + 0.01 * torch.randn_like(rgb)).clamp(0, 1)
+    found = measure_clipped_rgb(to_yuv(rgb, SD)[0].round().to(device), SD, PEAK, 0.05)
+    assert found is not None
+    assert found.noise.sigma == pytest.approx(0.12, rel=0.06)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_of_one_brightness_alone_chroma_tells(shared, device):
+    rgb = 0.15 + 0.12 * torch.randn(6, 1 if shared else 3, 192, 256).expand(6, 3, 192, 256)
+    planes = [plane.round().to(device) for plane in to_yuv(rgb.clamp(0, 1), SD)]
+    noise = measure_noise(list(zip(*planes, strict=True)), list, SD, PEAK)
+    assert noise.clipped_rgb is not None
+    assert noise.clipped_rgb.noise.sigma == pytest.approx(0.12, rel=0.1)
 
 
 def test_one_end_alone(device):
     codes = noisy_codes(SD, 0.12, clip=True)[0]
     beyond = noisy_codes(SD, 0.12, clip=False)[0]
     luma = torch.where(torch.arange(256) < 128, codes, beyond).to(device)
-    found = measure_clipped_rgb(luma, SD, PEAK)
+    found = measure_clipped_rgb(luma, SD, PEAK, 1.0)
     assert found is not None
     assert (found.black, found.white) == (True, False)
 
@@ -96,12 +119,12 @@ def test_one_end_alone(device):
     ],
 )
 def test_only_sums_of_r_g_and_b_can_tell(layout):
-    assert measure_clipped_rgb(noisy_codes(SD, 0.12, clip=True)[0], layout, PEAK) is None
+    assert measure_clipped_rgb(noisy_codes(SD, 0.12, clip=True)[0], layout, PEAK, 1.0) is None
 
 
 def test_a_clean_dark_picture_has_none(device):
     luma = to_yuv(dark_and_bright(), SD)[0] + 0.3 * torch.randn(6, 192, 256)
-    assert measure_clipped_rgb(luma.round().clamp(16, 235).to(device), SD, PEAK) is None
+    assert measure_clipped_rgb(luma.round().clamp(16, 235).to(device), SD, PEAK, 1.0) is None
 
 
 def means_of_clipped(rgb: Tensor, sigma: float) -> Tensor:
@@ -134,8 +157,7 @@ def test_what_clipping_did_is_undone(layout, device):
 
 
 def test_away_from_black_and_white_nothing_changes(device):
-    planes = [100 + 40 * torch.rand(h, w, device=device) for h, w in SD.plane_shapes]
-    planes[1:] = [torch.full_like(plane, 128.0) for plane in planes[1:]]
+    planes = [110 + 30 * torch.rand(h, w, device=device) for h, w in SD.plane_shapes]
     undo = Unclipper(ClippedRgb(PlaneNoise(0.05, clipped=True), True, True), SD, PEAK)
     for got, plane in zip(undo(*planes), planes, strict=True):
         assert got.cpu() == pytest.approx(plane.cpu(), abs=1e-3)
@@ -150,46 +172,71 @@ def test_an_end_that_was_not_clipped_is_left_alone(black, device):
     assert changed.tolist() == [black] * 96 + [not black] * 96
 
 
-def psnr(frames: list[Frame], clean: list[Tensor], plane: int) -> float:
-    errors = [
-        float(((torch.from_numpy(frame.planes[plane]).float() - clean[plane][index]) ** 2).mean())
-        for index, frame in enumerate(frames)
-    ]
-    return float(10 * np.log10(PEAK**2 / np.mean(errors)))
+def noisy_frames(layout: PlaneFormat) -> list[Frame]:
+    dtype = np.uint8 if layout.depth == 8 else np.uint16
+    codes = [plane.numpy().astype(dtype) for plane in noisy_codes(layout, 0.16, clip=True)]
+    return [Frame(tuple(plane[index] for plane in codes), index, 1) for index in range(len(codes[0]))]
 
 
-@pytest.fixture
-def dark_clip() -> tuple[list[Frame], list[Tensor]]:
-    """Noisy frames, and the clean planes."""
-    codes = [plane.byte().numpy() for plane in noisy_codes(SD, 0.16, clip=True)]
-    frames = [Frame(tuple(plane[index] for plane in codes), index, 1) for index in range(len(codes[0]))]
-    return frames, to_yuv(dark_and_bright(), SD)
-
-
-def denoised(frames: list[Frame], **changes: object) -> list[Frame]:
+def denoised(frames: list[Frame], layout: PlaneFormat = SD, **changes: object) -> list[Frame]:
     settings = DenoiseSettings(None, preset="fast", device="cpu", **changes)  # type: ignore[arg-type]
-    return list(denoise_frames(frames, SD, settings))
+    return list(denoise_frames(frames, layout, settings))
 
 
-def test_dark_and_bright_areas_come_back(dark_clip):
-    frames, clean = dark_clip
-    biased, whole = denoised(frames, noise_model="white"), denoised(frames)
-    assert psnr(whole, clean, 0) > psnr(biased, clean, 0) + 6
-    before, after = (np.mean([frame.planes[0][:, 4:28].mean() for frame in frames]) for frames in (biased, whole))
-    black = float(clean[0][:, :, 4:28].mean())
-    assert before > black + 10
-    assert abs(after - black) < 1.5
+def black_of(frames: list[Frame]) -> float:
+    return float(np.mean([frame.planes[0][:, 4:28].mean() for frame in frames]))
 
 
-def test_strength_scales_it_and_a_plane_that_is_kept_keeps_all(dark_clip):
-    frames, _ = dark_clip
-    noise = measure_noise(frames, lambda frame: planes_to_tensors(frame.planes, "cpu"), SD, PEAK)
-    assert noise.clipped_rgb is not None
-    half = noise.times((0.5, 1.0, 1.0)).clipped_rgb
-    assert half is not None
-    assert half.noise.sigma == pytest.approx(noise.clipped_rgb.noise.sigma / 2)
+@pytest.mark.parametrize(
+    "layout",
+    [
+        SD,
+        FULL,
+        PlaneFormat("yuv", 256, 192, 8, 1, 0),
+        PlaneFormat("yuv", 256, 192, 10, 0, 0, matrix=9),
+    ],
+    ids=str,
+)
+def test_dark_and_bright_areas_come_back(layout):
+    frames, clean = noisy_frames(layout), to_yuv(dark_and_bright(), layout)
+    biased, whole = denoised(frames, layout, noise_model="white"), denoised(frames, layout)
+    errors = [
+        np.mean([(frame.planes[0] - clean[0][index].numpy()) ** 2 for index, frame in enumerate(result)])
+        for result in (biased, whole)
+    ]
+    assert 10 * np.log10(errors[0] / errors[1]) > 6
+    code, black = (layout.peak + 1) / 256, float(clean[0][:, :, 4:28].mean())
+    assert black_of(biased) > black + 10 * code
+    assert abs(black_of(whole) - black) < 1.5 * code
+
+
+def test_a_luma_beside_chroma_that_is_kept_comes_back_too():
+    frames = noisy_frames(SD)
     luma_alone = denoised(frames, strength=(1.0, 0.0, 0.0))
     assert all(np.array_equal(a.planes[1], b.planes[1]) for a, b in zip(luma_alone, frames, strict=True))
+    assert abs(black_of(luma_alone) - black_of(denoised(frames))) < 1.5
+
+
+def test_strength_does_not_undo_it_twice():
+    frames = noisy_frames(SD)
+    # The step of 0.1, at 38, which noise had made 45, and undoing more than it did would make 28.
+    once, stronger = (denoised(frames, strength=strength) for strength in (None, (1.5, 1.5, 1.5)))
+    levels = [np.mean([frame.planes[0][:, 68:76].mean() for frame in result]) for result in (once, stronger)]
+    assert levels == pytest.approx([39, 39], abs=4)
+    noise = measure_noise(frames, lambda frame: planes_to_tensors(frame.planes, "cpu"), SD, PEAK)
+    half = noise.times((0.5, 1.0, 1.0)).clipped_rgb
+    assert noise.clipped_rgb is not None and half is not None
+    assert half.noise.sigma == pytest.approx(noise.clipped_rgb.noise.sigma / 2)
+
+
+@pytest.mark.parametrize(("pix_fmt", "tags"), [("yuv420p", (9, 1)), ("yuvj420p", (1, 2)), ("yuv420p10le", (6, 2))])
+def test_a_file_says_what_its_samples_mean(pix_fmt, tags, tmp_path):
+    matrix, range = tags
+    encoder = "mjpeg" if "j" in pix_fmt else "ffv1"
+    write_clip(tmp_path / "in.mkv", pix_fmt, encoder, colorspace=matrix, color_range=range)
+    format = VideoReader(tmp_path / "in.mkv").info.format
+    # Motion JPEG is BT.601, whatever is asked for.
+    assert (format.matrix, format.full_range) == (5 if "j" in pix_fmt else matrix, range == 2)
 
 
 def test_it_is_told_to_the_reader():
@@ -197,7 +244,7 @@ def test_it_is_told_to_the_reader():
     noise = NoiseModel((PlaneNoise(20.0),) * 3, clipped_rgb=rgb)
     assert noise.describe() == "sigma 20.00, 20.00, 20.00, clipped"
     told = noise.as_dict()["clipped_rgb"]
-    assert (told["black"], told["white"], told["noise"]["sigma"]) == (True, False, 0.2)
+    assert (told["black"], told["white"], told["noise"]["sigma"]) == (True, False, 51.0)
     assert NoiseModel.of_sigma((20.0,)).as_dict()["clipped_rgb"] is None
 
 

@@ -30,8 +30,7 @@ def padded_size(height: int, width: int) -> tuple[int, int]:
 def transit_bytes(layout: PlaneFormat, stabilise: int, whiten: int) -> int:
     """What a frame's planes take at most while they become channels, or channels planes, results included.
 
-    stabilise, whiten: floats a sample that these allocate for a plane; what undoes clipping takes the place of the
-    latter.
+    stabilise, whiten: floats a sample that these allocate for a plane, the latter or what undoes clipping.
     """
     samples = [height * width for height, width in map(padded_size, *zip(*layout.plane_shapes, strict=True))]
     # At most four copies: the planes in units of their noise, white, as opponent channels, stacked.
@@ -81,7 +80,7 @@ class PlanarDenoiser:
         self._stabilisers = stabilisers_of(noise, peak, layout.family)
         self._whiteners = [Whitener(plane.spectrum) for plane in noise.planes]
         self._unclip: Unclipper | None = None
-        if noise.clipped_rgb is not None and not any(self._untouched):
+        if noise.clipped_rgb is not None and not self._untouched[0]:
             self._unclip = Unclipper(noise.clipped_rgb, layout, peak)
         self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
         motion = motion or tvl1_motion(pages)
@@ -117,7 +116,7 @@ class PlanarDenoiser:
             )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
-        beside = max(w.work for w in self._whiteners) if self._unclip is None else UNCLIP_WORK
+        beside = max([w.work for w in self._whiteners] + [UNCLIP_WORK] * (self._unclip is not None))
         self._transit = transit_bytes(layout, max(s.work for s in self._stabilisers), beside)
         self._luma: deque[Page] = deque()
         self._chroma: deque[Page] = deque()
@@ -203,5 +202,8 @@ class PlanarDenoiser:
         units = [w.back(unit) for unit, w in zip(units, self._whiteners, strict=True)]
         planes = [s.back(unit) for unit, s in zip(units, self._stabilisers, strict=True)]
         if self._unclip is not None:
-            return self._unclip(*planes)
+            # Chroma that keeps its noise would bring it into the luma: that is taken for grey.
+            kept = (original is not None for original in originals)
+            shown = [torch.full_like(p, self._unclip.neutral) if k else p for p, k in zip(planes, kept, strict=True)]
+            planes = self._unclip(*shown)
         return [plane if original is None else others.pop(0) for plane, original in zip(planes, originals, strict=True)]

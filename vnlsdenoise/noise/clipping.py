@@ -20,12 +20,6 @@ _RATIO = _MEAN / _DEVIATION  # ascending
 LEAST_RATIO = float(np.interp(0.3, _DISTANCES, _RATIO))  # nearer to the border hardly any noise is left to measure
 
 
-def clipped_share(mean: float, deviation: float, peak: float, side: int) -> float:
-    """The share of samples of such a mean and deviation that lie at black (side -1) or white (1), if clipped there."""
-    ratio = (mean if side < 0 else peak - mean) / deviation
-    return float(torch.special.ndtr(torch.tensor(-np.interp(ratio, _RATIO, _DISTANCES))))
-
-
 def unclipped(
     mean: npt.NDArray[np.float64], deviation: npt.NDArray[np.float64], peak: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

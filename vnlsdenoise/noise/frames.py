@@ -37,16 +37,19 @@ def measure_noise(
     planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
     """
     measured: list[PlaneNoise] = []
-    clipped: ClippedRgb | None = None
     for index in range(len(layout.plane_shapes)):
         stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
         luma = measured[0] if index and layout.family == "yuv" else None
-        if index == 0 and not white:
-            clipped = measure_clipped_rgb(stack, layout, peak)
-        whole = clipped is not None
-        measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, pairs=pairs, whole=whole))
-    # The curve of correlated noise, of which a part is missing, tells nothing of what it was.
-    noise = NoiseModel(tuple(measured), clipped_rgb=clipped if not measured[0].correlated else None)
+        measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, pairs=pairs))
+        del stack
+    clipped: ClippedRgb | None = None
+    # Of correlated noise the quiet areas do not tell the deviation.
+    if layout.family == "yuv" and not white and measured[0].sigma and not measured[0].correlated:
+        stack = _stacked((planes(frame)[0] for frame in frames), len(frames))
+        clipped = measure_clipped_rgb(stack, layout, peak, measured[1].sigma / measured[0].sigma)
+        if clipped and measured[0].clipped:
+            measured[0] = measure_plane(stack, peak=peak, pairs=pairs, whole=True)
+    noise = NoiseModel(tuple(measured), clipped_rgb=clipped)
     if layout.family != "rgb" or white or noise.correlated or min(noise.sigma) < _LEAST_DEPENDENT * peak:
         return noise
     return replace(noise, opponent=_opponent_deviations(frames, planes, noise, peak, pairs))

@@ -19,12 +19,14 @@ class PlaneNoise:
         and bright areas inwards, which denoising undoes.
     spectrum: of noise that is correlated between neighbouring pixels, its variance at the 64 frequencies of an 8x8 DCT,
         row by row, of mean 1; empty where the noise is white.
+    overstated: how many times the real deviation sigma and the curve are, so that more is removed or less.
     """
 
     sigma: float
     curve: tuple[tuple[float, float], ...] = ()
     clipped: bool = False
     spectrum: tuple[float, ...] = ()
+    overstated: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < float("inf"):
@@ -78,7 +80,8 @@ class PlaneNoise:
 class ClippedRgb:
     """Noise of R, G and B that was clipped to black and white before they became luma and chroma.
 
-    noise: of each of the three, in the scale where black is 0 and white is 1. black, white: where it was clipped.
+    noise: of each of the three, in the scale where black is 0 and white is 1. black, white: where it was clipped, as
+        far as luma tells.
     """
 
     noise: PlaneNoise
@@ -126,11 +129,17 @@ class NoiseModel:
         return any(plane.correlated for plane in self.planes)
 
     def times(self, factors: Iterable[float]) -> "NoiseModel":
-        """The same noise, every plane multiplied by its own factor; that of clipped R, G and B by the luma's."""
+        """The noise of every plane said to be so many times what it is; 0 is none.
+
+        What clipping did to R, G and B is undone as far as luma's noise is removed, but not twice.
+        """
         factors = tuple(factors)
-        planes = tuple(plane.times(f) for plane, f in zip(self.planes, factors, strict=True))
-        rgb = self.clipped_rgb and replace(self.clipped_rgb, noise=self.clipped_rgb.noise.times(factors[0]))
-        return replace(self, planes=planes, clipped_rgb=rgb)
+        planes = (
+            replace(plane.times(factor), overstated=plane.overstated * factor or 1.0)
+            for plane, factor in zip(self.planes, factors, strict=True)
+        )
+        rgb = self.clipped_rgb and replace(self.clipped_rgb, noise=self.clipped_rgb.noise.times(min(factors[0], 1.0)))
+        return replace(self, planes=tuple(planes), clipped_rgb=rgb)
 
     def scaled(self, scale: float) -> "NoiseModel":
         """The same noise of samples that are `scale` times as large."""
@@ -149,7 +158,7 @@ class NoiseModel:
         return ", ".join([f"sigma {values}", *(what for found, what in told if found)])
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values for JSON."""
+        """Everything as plain values for JSON; `clipped_rgb` in the scale of 0 to 255."""
         return {
             "signal_dependent": self.signal_dependent,
             "correlated": self.correlated,
@@ -157,7 +166,7 @@ class NoiseModel:
             "opponent": [round(value, 4) for value in self.opponent],
             "clipped_rgb": self.clipped_rgb
             and {
-                "noise": self.clipped_rgb.noise.as_dict(),
+                "noise": self.clipped_rgb.noise.scaled(255).as_dict(),
                 "black": self.clipped_rgb.black,
                 "white": self.clipped_rgb.white,
             },

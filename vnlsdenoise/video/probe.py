@@ -230,7 +230,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         primaries=_known(int(first.color_primaries), context.color_primaries),
         transfer=_known(int(first.color_trc), context.color_trc),
         matrix=_known(int(first.colorspace), context.colorspace),
-        range=2 if first.format.name.startswith("yuvj") else int(first.color_range) or context.color_range,
+        range=_FULL_RANGE if first.format.name.startswith("yuvj") else int(first.color_range) or context.color_range,
     )
     return VideoInfo(
         path=path,
