@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from vnlsdenoise.noise import PlaneNoise, estimate_sigma, measure_plane
+from vnlsdenoise.noise import NoiseModel, PlaneNoise, estimate_sigma, measure_plane
 from vnlsdenoise.noise.stabilise import Stabiliser
 
 PEAK = 255.0
@@ -141,3 +141,16 @@ def test_stabilised_noise_is_of_deviation_1_and_comes_back_without_bias(device, 
         if not clipped or level in (30.0, 128.0):
             assert float(units.std()) == pytest.approx(1, abs=0.12)
         assert float(stabiliser.back(units.mean()[None])) == pytest.approx(level, abs=0.25)
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.5])
+def test_noise_that_is_overstated_comes_back_without_bias_too(strength, device):
+    """More is removed, or less, but where clipping and the curve have put the mean is a fact."""
+    noise = PlaneNoise(20.0, ((0.0, 10.0), (255.0, 30.0)), clipped=True)
+    [said] = NoiseModel((noise,)).times((strength,)).planes
+    stabiliser = Stabiliser(said, PEAK, 0.1)
+    for level in (4.0, 30.0, 128.0, 250.0):
+        samples = (level + noise.deviation_at(level) * torch.randn(400, 500)).clamp(0, PEAK)
+        units = stabiliser.forward(samples.to(device))
+        assert float(stabiliser.back(units.mean()[None])) == pytest.approx(level, abs=0.25)
+    assert said.deviation_at(128.0) == pytest.approx(strength * noise.deviation_at(128.0))
