@@ -22,7 +22,7 @@ _LEAST_CHANGING = (0.55, 0.65)
 # Deviation at high frequencies, of the peak: less may be the texture of a clean video (226 clean clips but one).
 _PROOF = (1.6 / 255, 2.4 / 255)
 # Proof as well: less of that, if what changes is so much of the peak, not too many times that deviation, and such a
-# share of what quiet blocks hold. Of 251 clean videos one has a little of all that, cropped to 224x160.
+# share of what quiet blocks hold. Of 502 clean videos one has a little of all that, cropped to 224x160.
 _LESS_PROOF, _LEAST_CHANGE = (0.9 / 255, 1.3 / 255), (1.3 / 255, 1.7 / 255)
 _MOST_TIMES, _LEAST_SHARE = (4.0, 6.0), (0.65, 0.75)
 # Of the variance from middle to high frequencies: white noise has at most the first, even in textured video.
