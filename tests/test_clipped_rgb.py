@@ -172,9 +172,9 @@ def test_an_end_that_was_not_clipped_is_left_alone(black, device):
     assert changed.tolist() == [black] * 96 + [not black] * 96
 
 
-def noisy_frames(layout: PlaneFormat) -> list[Frame]:
+def noisy_frames(layout: PlaneFormat, sigma: float = 0.16) -> list[Frame]:
     dtype = np.uint8 if layout.depth == 8 else np.uint16
-    codes = [plane.numpy().astype(dtype) for plane in noisy_codes(layout, 0.16, clip=True)]
+    codes = [plane.numpy().astype(dtype) for plane in noisy_codes(layout, sigma, clip=True)]
     return [Frame(tuple(plane[index] for plane in codes), index, 1) for index in range(len(codes[0]))]
 
 

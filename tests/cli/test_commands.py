@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips import write_clip
-from test_clipped_rgb import SD, noisy_codes
+from test_clipped_rgb import SD, noisy_frames
 
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
-from vnlsdenoise.video.frame import Frame, PlaneFormat
+from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.read import VideoReader
 
 COMMAND = [sys.executable, "-c", "from vnlsdenoise.cli.main import main; main()"]
@@ -273,10 +273,8 @@ def test_info_and_estimate_print_json(clip: Path) -> None:
 
 
 def test_noise_that_was_clipped_is_named(tmp_path: Path) -> None:
-    codes = [plane.byte().numpy() for plane in noisy_codes(SD, 0.2, clip=True)]
-    frames = [Frame(tuple(plane[index] for plane in codes)) for index in range(len(codes[0]))]
     clip, out = tmp_path / "dark.mkv", tmp_path / "out.mkv"
-    write_clip(clip, size=(SD.width, SD.height), frames=frames)
+    write_clip(clip, size=(SD.width, SD.height), frames=noisy_frames(SD, 0.2))
     code, told, err = call("estimate", clip, "--device", "cpu")
     assert code == 0, err
     [line] = [line for line in told.splitlines() if line.startswith("R, G, B")]

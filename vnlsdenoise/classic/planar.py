@@ -116,7 +116,9 @@ class PlanarDenoiser:
             )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
-        beside = max([w.work for w in self._whiteners] + [UNCLIP_WORK] * (self._unclip is not None))
+        beside = max(w.work for w in self._whiteners)
+        if self._unclip is not None:
+            beside = max(beside, UNCLIP_WORK)
         self._transit = transit_bytes(layout, max(s.work for s in self._stabilisers), beside)
         self._luma: deque[Page] = deque()
         self._chroma: deque[Page] = deque()
@@ -203,7 +205,11 @@ class PlanarDenoiser:
         planes = [s.back(unit) for unit, s in zip(units, self._stabilisers, strict=True)]
         if self._unclip is not None:
             # Chroma that keeps its noise would bring it into the luma: that is taken for grey.
-            kept = (original is not None for original in originals)
-            shown = [torch.full_like(p, self._unclip.neutral) if k else p for p, k in zip(planes, kept, strict=True)]
-            planes = self._unclip(*shown)
+            grey = self._unclip.neutral
+            planes = self._unclip(
+                *(
+                    torch.full_like(plane, grey) if kept else plane
+                    for plane, kept in zip(planes, self._untouched, strict=True)
+                )
+            )
         return [plane if original is None else others.pop(0) for plane, original in zip(planes, originals, strict=True)]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vnlsdenoise.noise import blocks as cutting
 from vnlsdenoise.noise.curve import MeasuredCurve, QuietBlocks, measure_curve, measured_bin, quiet_blocks
-from vnlsdenoise.noise.model import ClippedRgb, PlaneNoise
+from vnlsdenoise.noise.model import ClippedRgb
 from vnlsdenoise.noise.stabilise import unclipping
 from vnlsdenoise.planes import code_range, luma_weights
 from vnlsdenoise.video.frame import PlaneFormat
@@ -48,14 +48,13 @@ def measure_clipped_rgb(luma: Tensor, layout: PlaneFormat, peak: float, chroma: 
     independent, shared = (_noise_of_grey(quiet, black, white, share) for share in (math.hypot(*weights), 1.0))
     measured = independent or shared
     if independent and shared:
-        differ = _spread(independent) - _spread(shared)
+        differ = independent.contrast - shared.contrast
         grey = chroma < _LEAST_CHROMA * _independent_chroma(layout, weights)
         measured = shared if differ > _TELLING or (grey and differ > -_TELLING) else independent
     if measured is None or measured.sigma < _LEAST_SIGMA:
         return None
-    curve = measured.knots(1.0) if measured.varies else ()
     # An end where nothing is to be seen is like the other.
-    return ClippedRgb(PlaneNoise(measured.sigma, curve, clipped=True), at_black is not False, at_white is not False)
+    return ClippedRgb(measured.noise(1.0, clipped=True), at_black is not False, at_white is not False)
 
 
 def _is_clipped(quiet: QuietBlocks, end: float, side: int, peak: float) -> bool | None:
@@ -90,10 +89,6 @@ def _independent_chroma(layout: PlaneFormat, weights: tuple[float, float, float]
     red, green, blue = weights
     difference = math.hypot(red, green, 1 - blue) / (2 * (1 - blue))
     return difference / math.hypot(*weights) / 2 ** ((layout.chroma_x + layout.chroma_y) / 2)
-
-
-def _spread(measured: MeasuredCurve) -> float:
-    return float(measured.deviation.max() / measured.deviation.min())
 
 
 class Unclipper:

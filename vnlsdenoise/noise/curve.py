@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vnlsdenoise.noise import blocks as cutting
 from vnlsdenoise.noise.clipping import unclipped
+from vnlsdenoise.noise.model import PlaneNoise
 
 _BINS = 32  # of block means, over 0 .. peak
 _FEWEST = 200  # blocks a bin, else it is not measured
@@ -40,20 +41,34 @@ class QuietBlocks:
 class MeasuredCurve:
     """level, deviation: knots of the fit over the true intensity. share: of the blocks, around each knot.
 
-    varies: whether the deviation depends on the intensity by more than chance.
+    gain: of chi square over noise of one deviation.
     """
 
     level: Array
     deviation: Array
     share: Array
-    varies: bool
+    gain: float
 
     @property
     def sigma(self) -> float:
         """Root mean square over the picture."""
         return float(np.sqrt((self.share * self.deviation**2).sum() / self.share.sum()))
 
-    def knots(self, peak: float) -> tuple[tuple[float, float], ...]:
+    @property
+    def contrast(self) -> float:
+        """Ratio of the largest to the smallest deviation."""
+        return float(self.deviation.max() / self.deviation.min())
+
+    @property
+    def varies(self) -> bool:
+        """Whether the deviation depends on the intensity by more than chance."""
+        return self.contrast > _LEAST_CONTRAST and self.gain > _LEAST_GAIN
+
+    def noise(self, peak: float, clipped: bool) -> PlaneNoise:
+        """What was measured, as the noise of a plane that reaches to `peak`."""
+        return PlaneNoise(self.sigma, self._knots(peak) if self.varies else (), clipped=clipped)
+
+    def _knots(self, peak: float) -> tuple[tuple[float, float], ...]:
         """(level, deviation) of every knot, and the variance drawn on straight to black and white."""
         level, variance = self.level, self.deviation**2
         knots = [(float(at), float(value) ** 0.5) for at, value in zip(level, variance, strict=True)]
@@ -112,8 +127,7 @@ def measure_curve(quiet: QuietBlocks, peak: float, clipped: bool) -> MeasuredCur
     fit, used = _fitted(level, variance, weight, peak)
     constant = (weight * variance).sum() / weight.sum()
     gain = (used * weight * ((variance / constant - 1) ** 2 - (variance / fit - 1) ** 2)).sum()
-    contrast = np.sqrt(fit.max() / fit.min())
-    return MeasuredCurve(level, np.sqrt(fit), share, bool(contrast > _LEAST_CONTRAST and gain > _LEAST_GAIN))
+    return MeasuredCurve(level, np.sqrt(fit), share, float(gain))
 
 
 class MeasuredBin(NamedTuple):

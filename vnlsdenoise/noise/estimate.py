@@ -51,10 +51,11 @@ def measure_plane(
     if white:
         return PlaneNoise(sigma)
     noise = _over_intensities(planes, peak, sigma, whole)
-    change = change_between_frames(planes, peak, pairs)
-    proven = _ramp(luma.sigma / peak, *_PROOF) if luma else _proof(sigma, change, peak)
-    if noise.sigma < least and not proven:
+    by_luma = _ramp(luma.sigma / peak, *_PROOF) if luma else 0.0
+    if noise.sigma < least and not by_luma:
         return noise
+    change = change_between_frames(planes, peak, pairs)
+    proven = by_luma if luma else _proof(sigma, change, peak)
     stabiliser = Stabiliser(noise, peak, least)
     told = measure_spectrum(((frame, stabiliser.forward(frame)) for frame in planes), peak)
     changing = change.deviation
@@ -95,8 +96,7 @@ def _over_intensities(planes: Tensor, peak: float, sigma: float, whole: bool) ->
     measured = measure_curve(quiet_blocks(list(planes), peak), peak, clipped)
     if measured is None or not (measured.varies or clipped) or sigma < _PROOF[1] * peak:
         return PlaneNoise(sigma)
-    curve = measured.knots(peak) if measured.varies else ()
-    return PlaneNoise(measured.sigma, curve, clipped=clipped)
+    return measured.noise(peak, clipped)
 
 
 def estimate_sigma(planes: Tensor, *, peak: float) -> float:

@@ -112,12 +112,13 @@ def _tables(noise: PlaneNoise, peak: float, floor: float) -> tuple[Table, Table]
     # Samples that were not clipped lie beyond black and white, too.
     margin = 0.0 if noise.clipped else _REACH * max(float(deviations.max()), floor)
     x = np.linspace(-margin, peak + margin, _KNOTS)
-    sigma = np.maximum(np.interp(x, levels, deviations), floor)
+    said = np.interp(x, levels, deviations)
+    sigma = np.maximum(said, floor)
     # Clipping leaves less noise near the borders; the curve is over the true intensity, and g is taken of samples.
     slope = 1 / sigma
     stabilised = np.concatenate(([0.0], np.cumsum((slope[1:] + slope[:-1]) / 2) * (x[1] - x[0])))
     stabilised -= np.interp(0.0, x, stabilised)
-    mean = _expectation(x, np.interp(x, levels, deviations) / noise.overstated, stabilised, noise.clipped)
+    mean = _expectation(x, said / noise.overstated, stabilised, noise.clipped)
     return Table(x[0], x[-1], stabilised), _inverse(x, mean)
 
 
