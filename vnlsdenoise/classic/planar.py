@@ -87,6 +87,7 @@ class PlanarDenoiser:
         height, width = padded_size(layout.height, layout.width)
         # Deviations of the opponent channels of R, G and B, if they are not 1.
         self._opponent = noise.opponent
+        self._opponent_whiteners = [Whitener(spectrum) for spectrum in noise.opponent_spectra]
         # The opponent luma of R, G and B is their sum over sqrt(3).
         lumas = [s.range for s in self._stabilisers] if layout.family == "rgb" else [self._stabilisers[0].range]
         to_bytes = 255 * len(lumas) ** 0.5 / sum(lumas)
@@ -116,7 +117,7 @@ class PlanarDenoiser:
             )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
-        beside = max(w.work for w in self._whiteners)
+        beside = max(w.work for w in (*self._whiteners, *self._opponent_whiteners))
         if self._unclip is not None:
             beside = max(beside, UNCLIP_WORK)
         self._transit = transit_bytes(layout, max(s.work for s in self._stabilisers), beside)
@@ -153,6 +154,8 @@ class PlanarDenoiser:
             units = opponent_from_rgb(units)
             if self._opponent:
                 units = [u / d for u, d in zip(units, self._opponent, strict=True)]
+            if self._opponent_whiteners:
+                units = [w.forward(unit) for unit, w in zip(units, self._opponent_whiteners, strict=True)]
         if self._beside is not None:
             luma, *chroma = units
             return pad_by_reflection(luma[None], height, width), self._with_halved_luma(luma, chroma)
@@ -198,6 +201,8 @@ class PlanarDenoiser:
             units += others.pop(0)[-2:]
         units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]
         if self._layout.family == "rgb":
+            if self._opponent_whiteners:
+                units = [w.back(unit) for unit, w in zip(units, self._opponent_whiteners, strict=True)]
             if self._opponent:
                 units = [u * d for u, d in zip(units, self._opponent, strict=True)]
             units = rgb_from_opponent(units)
