@@ -15,6 +15,10 @@ from vnlsdenoise.noise.temporal import find_news
 from vnlsdenoise.video.frame import PlaneFormat
 
 
+# Noise is told by where there is much of it, and motion that is not quite followed adds to it: too much costs less.
+_MOST_OVERSTATED = 1.5
+
+
 def coarse_grain(shape: tuple[int, ...], sigma: float, seed: int = 0) -> Tensor:
     """[..., H, W] of deviation `sigma`: grain of some five pixels, next to nothing at the highest frequencies."""
     *stack, height, width = shape
@@ -63,12 +67,12 @@ def test_texture_that_moves_by_whole_pixels_is_not_new(device):
     assert float(evidence[0].new.mean()) < 0.01 * float(evidence[0].own[:, 2:, 2:].mean())
 
 
-@pytest.mark.parametrize(("count", "error"), [(2, 0.35), (8, 0.25)])
-def test_coarse_grain_is_measured_whole(count, error, device):
+@pytest.mark.parametrize("count", [2, 8])
+def test_coarse_grain_is_measured_whole(count, device):
     video = (drifting(count) + coarse_grain((count, 192, 256), 6.0)).to(device)
     [noise] = measured(video).planes
     assert noise.correlated
-    assert noise.sigma == pytest.approx(6.0, rel=error)
+    assert 0.9 < noise.sigma / 6.0 < _MOST_OVERSTATED
     spectrum = torch.tensor(noise.spectrum).view(16, 16)
     assert float(spectrum[:4, :4].mean()) > 100 * float(spectrum[10:, 10:].mean())
 
@@ -76,7 +80,7 @@ def test_coarse_grain_is_measured_whole(count, error, device):
 def test_where_some_parts_have_more_noise_their_noise_counts(device):
     share = torch.where(torch.arange(256) < 128, 0.5, 1.0)
     video = (drifting() + share * coarse_grain((8, 192, 256), 8.0)).to(device)
-    assert measured(video).planes[0].sigma == pytest.approx(8.0, rel=0.25)
+    assert 0.9 < measured(video).planes[0].sigma / 8.0 < _MOST_OVERSTATED
 
 
 def test_coarse_grain_is_removed(device):
@@ -118,7 +122,8 @@ def test_chroma_has_its_own_grain(device):
     frames = [[p.to(device) for p in frame] for frame in zip(*planes, strict=True)]
     noise = measure_noise(frames, list, PlaneFormat("yuv", 256, 192, 8, 1, 1), PEAK)
     assert all(plane.correlated for plane in noise.planes)
-    assert noise.sigma == pytest.approx((6.0, 3.0, 3.0), rel=0.25)
+    for found, true in zip(noise.sigma, (6.0, 3.0, 3.0), strict=True):
+        assert 0.9 < found / true < _MOST_OVERSTATED
 
 
 def test_frames_too_small_or_alone_have_no_second_witness(device):

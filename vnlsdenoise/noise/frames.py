@@ -1,5 +1,6 @@
 """The noise of some frames, plane by plane, and what R, G and B share of it."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -20,6 +21,7 @@ from vnlsdenoise.video.frame import PlaneFormat
 # makes at most 1.2 of it. Noise of less than so much of the peak may be texture, which is the same in all three.
 _DEPENDENT, _LEAST_DEPENDENT = 1.3, 2.4 / 255
 _LEAST_OPPONENT = 1 / 8
+_SEEN = 0.6  # of what is new in flat blocks, from which quiet areas have told it
 _SURE = 0.5  # trust in what is new, from which it is taken for the noise
 _LEAST_GRAIN = 1 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
@@ -40,21 +42,24 @@ def measure_noise(
 
     There are two witnesses: what is new in every frame (`temporal`, `grain`), at every frequency, and what quiet areas
     hold at the highest ones (`estimate`). Where the first is sure of noise that is not white, as a camera or a codec
-    leaves it, its spectrum is taken. Otherwise the second says what the noise is, and the first bounds it: texture and
-    letters are none.
+    leaves it, and the second has hardly seen it, its spectrum is taken. Otherwise the second says what the noise is,
+    and the first bounds it: texture and letters are none.
 
     pairs: the frames do not follow each other all, as those of a scene do, but by twos.
     planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
     """
-    verdict = None
-    if not white and len(frames) > 1:
-        verdict = _what_is_new(frames, planes, layout, peak, pairs)
-    if verdict is not None and verdict.trust >= _SURE:
-        grain = _grainy(verdict, layout, peak)
-        if grain is not None:
-            return grain
     noise = _in_quiet_areas(frames, planes, layout, peak, white, pairs)
-    return noise if verdict is None else _bounded(noise, verdict, layout, frames, planes, peak)
+    if white or len(frames) == 1:
+        return noise
+    verdict = _what_is_new(frames, planes, layout, peak, pairs)
+    if verdict is None:
+        return noise
+    own = verdict.channels[: len(noise.planes)]
+    unseen = math.hypot(*noise.sigma) < _SEEN * math.hypot(*(channel.low for channel in own))
+    least = _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1)
+    if unseen and verdict.trust >= _SURE and own[0].low >= least:
+        return _grainy(verdict, layout)
+    return _bounded(noise, verdict, layout, frames, planes, peak)
 
 
 def _what_is_new(
@@ -71,10 +76,8 @@ def _what_is_new(
     return None if evidence is None else judge(evidence)
 
 
-def _grainy(verdict: Verdict, layout: PlaneFormat, peak: float) -> NoiseModel | None:
-    """Noise of the spectra that were found; None where there is hardly any."""
-    if verdict.channels[0].low < _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1):
-        return None
+def _grainy(verdict: Verdict, layout: PlaneFormat) -> NoiseModel:
+    """Noise of the spectra that were found."""
     if layout.family != "rgb":
         return NoiseModel(tuple(PlaneNoise(c.deviation, spectrum=c.spectrum) for c in verdict.channels))
     channels = verdict.channels[:3]
@@ -97,7 +100,7 @@ def _bounded(
     """No more noise than is new in every frame."""
     bounded = []
     for index, (plane, news) in enumerate(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)):
-        if plane.sigma > _MOST_TIMES * max(news.top, news.low, news.most):
+        if plane.sigma > _MOST_TIMES * max(news.deviation, news.most):
             stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
             plane = PlaneNoise(estimate_sigma(stack, peak=peak))
         if verdict.white and not (plane.curve or plane.clipped or plane.spectrum):
@@ -108,12 +111,13 @@ def _bounded(
         # What luma has of the noise of R, G and B is a half and more.
         span = code_range(layout, peak)
         said = clipped.noise.sigma * (span[1] - span[0]) / 2
-        if said > _MOST_TIMES * max(verdict.channels[0].most, verdict.channels[0].low):
+        if said > _MOST_TIMES * max(verdict.channels[0].most, verdict.channels[0].deviation):
             clipped = None
     opponent = noise.opponent
     if opponent:
-        scale = _MOST_TIMES / sum(noise.sigma) * len(noise.sigma)
-        if any(said > scale * max(c.top, c.low, c.most) for said, c in zip(opponent, verdict.channels, strict=False)):
+        # Texture in all three passes for noise that they share.
+        shared, unit = verdict.channels[0], sum(noise.sigma) / len(noise.sigma)
+        if opponent[0] * unit > _MOST_TIMES * max(shared.deviation, shared.most):
             opponent = ()
     return replace(noise, planes=tuple(bounded), opponent=opponent, clipped_rgb=clipped)
 

@@ -13,8 +13,8 @@ from vnlsdenoise.noise.temporal import News, frequency_sums
 _BAND = (2, 14)  # sums u + v of 16x16 that tell structure and grain; below lie brightness and slopes
 _TOP = 23  # from this sum on: the highest frequencies, where white noise is measured
 _FLAT = 0.1  # share of the blocks: those of least structure
-_NOISIER = (0.8, 0.97)  # ranks of the blocks that tell how strong noise is; above lie those whose match is wrong
-_MOST = 2.5**2  # times the energy that is new in flat blocks: more is texture that was not found again
+_NOISIER = (0.85, 1.0)  # ranks of the blocks that tell how strong noise is
+_MOST = 3.5**2  # times the energy that is new in flat blocks: more is texture that was not found again
 # All that flat blocks hold, of what is new in them, at middle frequencies: 1 where they hold noise and nothing else.
 _PURE = (1.6, 1.3)
 _MIDDLE = (6, 14)
@@ -22,7 +22,10 @@ _MIDDLE = (6, 14)
 # noise on a source that has some grain itself up to 2, of a camera's 4 and more.
 _COLOURED = (2.5, 3.5)
 _WHITE = 1.3  # the same, of one channel: at most this in white noise
-_LEAST_SHARE = 0.2  # of the first channel's deviation: noise of less does not say what the noise is
+_LEAST_SHARE = 0.1  # of the first channel's deviation: noise of less does not say what the noise is
+# Of what the frames on both sides do not share, to what is new: noise that a codec carried on from frame to frame. More
+# is motion.
+_MOST_CARRIED = 2.5
 _FEWEST = 64  # blocks
 _FLOOR = 1 / 4096  # of the mean variance
 
@@ -66,7 +69,8 @@ def judge(evidence: list[News]) -> Verdict | None:
     odd = sums % 2 == 1
     band = (sums >= _BAND[0]) & (sums <= _BAND[1])
     flat = {half: _lowest(guide.own[:, band & (odd == half)].mean(1), _FLAT) for half in (True, False)}
-    channels = tuple(_grain(news, flat, odd, band) for news in evidence)
+    carried = _carried(guide, flat, odd, band)
+    channels = tuple(_grain(news, flat, odd, band, carried) for news in evidence)
     least = _LEAST_SHARE * channels[0].low
     ratios = [grain.low / grain.top for grain in channels[:3] if grain.low >= least and grain.top > 0]
     colour = _ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) if ratios else 0.0
@@ -93,7 +97,13 @@ def _purity(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
     return _ramp(own / new, *_PURE) if new > 0 else 0.0
 
 
-def _grain(news: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> Grain:
+def _carried(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
+    """How many times the energy of noise is that of what is new: 1 where noise is independent from frame to frame."""
+    new, apart = (float(_of_halves(part, flat, odd)[band].mean()) for part in (guide.new, guide.apart))
+    return min(max(apart / new, 1.0), _MOST_CARRIED) if new > 0 else 1.0
+
+
+def _grain(news: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, carried: float) -> Grain:
     quiet = _of_halves(news.new, flat, odd)
     sums = frequency_sums(odd.device)
     top, low = float(quiet[sums >= _TOP].mean()) ** 0.5, float(quiet[band].mean()) ** 0.5
@@ -107,7 +117,7 @@ def _grain(news: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> G
         noisier[half] = order[first : max(last, first + 1)]
     variance = _of_halves(news.new, noisier, odd)
     variance = torch.minimum(variance, _MOST * quiet.clamp_min(1e-12))
-    variance = _smoothed(variance)
+    variance = carried * _smoothed(variance)
     mean = float(variance.mean())
     if mean <= 0:
         return Grain(0.0, (), top, low, most)

@@ -28,11 +28,13 @@ _FLOW_BLOCK = SIDE // 2  # a block on the flow's grid
 class News:
     """What blocks hold that is new, and all that they hold, of one channel.
 
-    new, own: [N, 16, 16], energies of DCT coefficients, in the square of the channel's unit; an unmatched block is left
-    out. `new` is scaled so that white noise of deviation 1 has the mean 1.
+    new, apart, own: [N, 16, 16], energies of DCT coefficients, in the square of the channel's unit; a block that moves
+    out of the frame is left out. `new` and `apart` are scaled so that white noise of deviation 1 has the mean 1.
+    apart: what the frame before and the one after do not share; as `new` where frames come by twos.
     """
 
     new: Tensor
+    apart: Tensor
     own: Tensor
 
 
@@ -65,9 +67,12 @@ def find_news(count: int, channels: Callable[[int], list[Tensor]], to_bytes: flo
         found.append(news)
     if not found:
         return None
-    return [
-        News(torch.cat([n.new for n in parts]), torch.cat([n.own for n in parts])) for parts in zip(*found, strict=True)
-    ]
+    return [_joined(parts) for parts in zip(*found, strict=True)]
+
+
+def _joined(parts: Sequence[News]) -> News:
+    new, apart, own = (torch.cat(part) for part in zip(*((n.new, n.apart, n.own) for n in parts), strict=True))
+    return News(new, apart, own)
 
 
 def _groups(count: int, pairs: bool) -> Iterator[tuple[int, ...]]:
@@ -83,7 +88,7 @@ def _of_group(frames: list[list[Tensor]], to_bytes: float) -> list[News] | None:
     guides = [frame[0] for frame in frames]
     height, width = guides[0].shape
     margin = _REACH + 1
-    if min(height, width) < SIDE + 2 * margin:
+    if min(height, width) < SIDE + 2 * margin or min(side for plane in frames[0] for side in plane.shape) < SIDE:
         return None
     y, x = _grid(height, width, guides[0].device)
     own = _blocks(guides[0], y, x)
@@ -160,7 +165,14 @@ def _news(
         return coefficients
 
     own = spectrum(planes[0], y, x)
-    difference = len(matches) * own
-    for plane, match in zip(planes[1:], matches, strict=True):
-        difference = difference - torch.where(is_odd, spectrum(plane, *match[False]), spectrum(plane, *match[True]))
-    return News(difference[inside].square() / (len(matches) * (len(matches) + 1)), own[inside].square())
+    others = [
+        torch.where(is_odd, spectrum(plane, *match[False]), spectrum(plane, *match[True]))[inside]
+        for plane, match in zip(planes[1:], matches, strict=True)
+    ]
+    own = own[inside]
+    if len(others) == 1:
+        new = apart = (own - others[0]).square() / 2
+    else:
+        before, after = others
+        new, apart = (2 * own - before - after).square() / 6, (before - after).square() / 2
+    return News(new, apart, own.square())
