@@ -6,11 +6,11 @@ from importlib import resources
 import pytest
 import torch
 from safetensors.torch import save_file
+from vnlsdenoise.weights import WEIGHTS, Weights
 
 from vnlsdenoise.errors import InputError, UsageError
 from vnlsdenoise.learned.checkpoint import find_weights, load_network, save_network
 from vnlsdenoise.learned.network import Dimensions, Network
-from vnlsdenoise.weights import WEIGHTS, Weights
 
 TINY = Dimensions((8, 12, 16), 1, (1, 2, 1), 2)
 

@@ -1,15 +1,23 @@
 """The network behind the classic denoiser, through the front door and on the planes of every layout."""
 
+from dataclasses import replace
+from typing import cast
+
 import pytest
 import skimage.data
 import torch
 
 import vnlsdenoise
+from vnlsdenoise.classic.denoiser import ClassicDenoiser
+from vnlsdenoise.classic.motion import Tvl1Motion
+from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.engine.local import predict_memory
+from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import UsageError
 from vnlsdenoise.learned.checkpoint import load_network, save_network
-from vnlsdenoise.learned.denoiser import CHUNK, RUN_IN, on_device
+from vnlsdenoise.learned.denoiser import CHUNK, RUN_IN, ChannelRange, LearnedDenoiser, on_device
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
@@ -103,25 +111,48 @@ def test_an_untrained_network_gives_the_classic_result(device):
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_chunks_do_not_depend_on_what_lies_beyond_them(device, network):
-    """The first chunk of a long clip is that of one which ends where the network's sight does."""
-    layout = PlaneFormat("gray", 32, 32, 8)
-    sigma, long = (15.0,), 2 * CHUNK + RUN_IN + 1
-    _, noisy = planes_of(layout, long, sigma, device)
+class AtOnce:
+    """Stands for a classic denoiser whose results are the frames, blurred, as soon as they come."""
+
+    def __init__(self, pager):
+        self._pager = pager
+        self._ready = []
+
+    def add(self, frame, chroma):
+        self._ready.append((self._pager.keep(torch.nn.functional.avg_pool2d(frame, 3, 1, 1)), chroma))
+
+    def advance(self):
+        ready, self._ready = self._ready, []
+        yield from ready
+
+    def flush(self):
+        yield from self.advance()
+
+
+def corrected(frames, network, device):
+    pager = Pager()
+    classic = cast(ClassicDenoiser, AtOnce(pager))
+    denoiser = LearnedDenoiser(classic, network, [ChannelRange(20.0, 0.5)], Tvl1Motion(12.0), pager)
+    out = []
+    for frame in frames:
+        denoiser.add(frame.to(device))
+        out += [page.here for page, _ in denoiser.advance()]
+    waiting = len(frames) - len(out)
+    return out + [page.here for page, _ in denoiser.flush()], waiting
+
+
+@torch.no_grad()
+def test_a_chunk_sees_some_frames_beyond_it_and_no_others(device, network):
     placed = on_device(network, torch.device(device))
-    corrections = []
-    original = placed.correct
-
-    def correct(layout, maps):
-        corrections.append(original(layout, maps))
-        return corrections[-1]
-
-    placed.correct = correct
-    assert len(denoised(layout, noisy, sigma, placed, device)) == long
-    assert len(corrections) == long  # every frame once
-    first, corrections = list(corrections), []
-    denoised(layout, noisy, sigma, placed, device)
-    assert all(torch.equal(a[0], b[0]) for a, b in zip(first, corrections, strict=True))
+    frames = [10 + torch.randn(1, 32, 40) for _ in range(2 * CHUNK + RUN_IN)]
+    whole, waiting = corrected(frames, placed, device)
+    assert len(whole) == len(frames) and waiting == RUN_IN
+    for count in (1, CHUNK - 1, CHUNK + 1, CHUNK + RUN_IN):
+        assert len(corrected(frames[:count], placed, device)[0]) == count
+    ended = corrected(frames[: CHUNK + RUN_IN], placed, device)[0]
+    assert all(torch.equal(a, b) for a, b in zip(whole[:CHUNK], ended[:CHUNK], strict=True))
+    early = corrected(frames[: CHUNK + RUN_IN - 1], placed, device)[0]
+    assert not torch.equal(whole[CHUNK - 1], early[CHUNK - 1])
 
 
 def test_values_that_are_none_leave_the_classic_result_and_say_so(device, network):
@@ -140,6 +171,15 @@ def test_no_noise_and_all_grain_give_the_input_back(device, weights):
     video = clip(3).to(device)
     assert torch.equal(vnlsdenoise.denoise(video, 0.0, method="learned", weights=weights), video)
     assert torch.equal(vnlsdenoise.denoise(video, 9.0, method="learned", weights=weights, keep_grain=1.0), video)
+
+
+def test_the_predicted_memory_counts_the_network():
+    layout = PlaneFormat("yuv", 1920, 1080, 8, 1, 1)
+    classic = DenoiseSettings(None, preset="fast")
+    learned = replace(classic, method="learned")
+    more = predict_memory(layout, learned) - predict_memory(layout, classic)
+    states = (CHUNK + 2 * RUN_IN) * 48 * 960 * 540 * 4
+    assert states < more < 3 * states
 
 
 def test_wrong_requests_are_named():

@@ -60,7 +60,7 @@ def train(made):
 
 
 def test_training_lowers_the_loss_on_noise_it_never_saw(folder, tmp_path):
-    found = train(settings(folder, tmp_path / "run", 150))
+    found = train(settings(folder, tmp_path / "run", 140))
     gains = [value for name, value in found.items() if not name.endswith("worst")]
     assert np.mean(gains) > 0.03  # dB over the classic result
     lines = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
