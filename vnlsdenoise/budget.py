@@ -24,6 +24,7 @@ from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.noise.blocks import block_samples
 from vnlsdenoise.noise.stabilise import STABILISE_WORK
+from vnlsdenoise.noise.temporal import MATCHED_SAMPLES
 from vnlsdenoise.noise.whiten import GAIN, WHITEN_WORK
 from vnlsdenoise.video.frame import PlaneFormat
 
@@ -31,6 +32,7 @@ _FLOAT, _SUM, _NATIVE = 4, 8, 2  # bytes of a sample, of its fixed-point sum, an
 # Finished frames on the device at once: the last one, one with its grain put back, one rounded, one as integers.
 _RESULTS = 4
 _BLOCK_COPIES = 16  # of the blocks of one frame while noise is measured: cut, chosen, transformed, kept of all frames
+_MATCHED_COPIES = 24  # of the blocks of a frame that are looked for in others: of every plane, in all groups of frames
 _SMALL = 1 << 20  # tables, and planes that are padded to the smallest size
 _SLACK = 1.05  # the allocator rounds every piece up
 
@@ -123,7 +125,11 @@ def _measuring(layout: PlaneFormat) -> int:
     samples = [height * width for height, width in layout.plane_shapes]
     blocks = max(block_samples(height, width) for height, width in layout.plane_shapes)
     planes = MEASURED_FRAMES * max(samples) + 3 * sum(samples)  # those of all frames; of one as it is and in units
-    return _FLOAT * (planes + (STABILISE_WORK + 2) * max(samples) + _BLOCK_COPIES * blocks)
+    quiet = planes + (STABILISE_WORK + 2) * max(samples) + _BLOCK_COPIES * blocks
+    # What is new: the planes of three frames, of R, G and B their sum and differences too, and the flow between two.
+    new = 3 * 2 * sum(samples) + FLOW_PLANES * _halved((layout.height, layout.width))
+    new += _MATCHED_COPIES * len(samples) * MATCHED_SAMPLES
+    return _FLOAT * max(quiet, new)
 
 
 def _need(layout: PlaneFormat, preset: Preset) -> _Need:

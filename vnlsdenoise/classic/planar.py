@@ -15,7 +15,7 @@ from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser
 from vnlsdenoise.learned.network import Network
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
-from vnlsdenoise.noise.model import NoiseModel
+from vnlsdenoise.noise.model import NoiseModel, Spectrum
 from vnlsdenoise.noise.stabilise import SMALLEST_SIGMA, stabilisers_of
 from vnlsdenoise.noise.whiten import Whitener
 from vnlsdenoise.planes import opponent_from_rgb, pad_by_reflection, rgb_from_opponent
@@ -42,6 +42,11 @@ def transit_bytes(layout: PlaneFormat, stabilise: int, whiten: int) -> int:
 def untouched(noise: NoiseModel, peak: float) -> list[bool]:
     """Of every plane, whether it has so little noise that it is returned as it is."""
     return [sigma < SMALLEST_SIGMA * peak for sigma in noise.sigma]
+
+
+def _deviation_of_mean(spectrum: Spectrum) -> float:
+    """What whitening divides the mean of a picture by: the deviation of the noise at frequency 0."""
+    return spectrum[0] ** 0.5 if spectrum else 1.0
 
 
 def tvl1_motion(pages: int | None) -> Callable[[float], Motion]:
@@ -91,6 +96,7 @@ class PlanarDenoiser:
         height, width = padded_size(layout.height, layout.width)
         # Deviations of the opponent channels of R, G and B, if they are not 1.
         self._opponent = noise.opponent
+        self._opponent_whiteners = [Whitener(spectrum) for spectrum in noise.opponent_spectra]
         # The opponent luma of R, G and B is their sum over sqrt(3).
         lumas = [s.range for s in self._stabilisers] if layout.family == "rgb" else [self._stabilisers[0].range]
         to_bytes = 255 * len(lumas) ** 0.5 / sum(lumas)
@@ -131,7 +137,7 @@ class PlanarDenoiser:
                 self._beside = LearnedDenoiser(
                     self._beside, network, [halved, *chroma], motion(to_bytes / 2**0.5), self._pager
                 )
-        beside = max(w.work for w in self._whiteners)
+        beside = max(w.work for w in (*self._whiteners, *self._opponent_whiteners))
         if self._unclip is not None:
             beside = max(beside, UNCLIP_WORK)
         self._transit = transit_bytes(layout, max(s.work for s in self._stabilisers), beside)
@@ -141,16 +147,18 @@ class PlanarDenoiser:
     def _ranges(self, noise: NoiseModel) -> list[ChannelRange]:
         """Where the values of every channel lie, in units of its noise."""
         ranges = [
-            # Whitening divides the mean of a picture by the deviation at frequency 0.
-            s.range / (plane.spectrum[0] ** 0.5 if plane.spectrum else 1.0)
+            s.range / _deviation_of_mean(plane.spectrum)
             for s, plane in zip(self._stabilisers, noise.planes, strict=True)
         ]
         if self._layout.family != "rgb":
             return [ChannelRange(range, 0.5) for range in ranges]
         mean, deviations = sum(ranges) / 3, self._opponent or (1.0, 1.0, 1.0)
+        spectra = noise.opponent_spectra or ((), (), ())
         return [
-            ChannelRange(reach * mean / deviation, centre)
-            for reach, deviation, centre in zip((3**0.5, 1.0, 1.0), deviations, (0.5, 0.0, 0.0), strict=True)
+            ChannelRange(reach * mean / (deviation * _deviation_of_mean(spectrum)), centre)
+            for reach, deviation, spectrum, centre in zip(
+                (3**0.5, 1.0, 1.0), deviations, spectra, (0.5, 0.0, 0.0), strict=True
+            )
         ]
 
     def push(self, planes: list[Tensor]) -> Iterator[list[Tensor]]:
@@ -183,6 +191,8 @@ class PlanarDenoiser:
             units = opponent_from_rgb(units)
             if self._opponent:
                 units = [u / d for u, d in zip(units, self._opponent, strict=True)]
+            if self._opponent_whiteners:
+                units = [w.forward(unit) for unit, w in zip(units, self._opponent_whiteners, strict=True)]
         if self._beside is not None:
             luma, *chroma = units
             return pad_by_reflection(luma[None], height, width), self._with_halved_luma(luma, chroma)
@@ -228,6 +238,8 @@ class PlanarDenoiser:
             units += others.pop(0)[-2:]
         units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]
         if self._layout.family == "rgb":
+            if self._opponent_whiteners:
+                units = [w.back(unit) for unit, w in zip(units, self._opponent_whiteners, strict=True)]
             if self._opponent:
                 units = [u * d for u, d in zip(units, self._opponent, strict=True)]
             units = rgb_from_opponent(units)

@@ -8,16 +8,21 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
-from vnlsdenoise.noise.estimate import measure_plane
+from vnlsdenoise.noise.estimate import estimate_sigma, measure_plane
+from vnlsdenoise.noise.grain import Verdict, judge
 from vnlsdenoise.noise.model import ClippedRgb, NoiseModel, PlaneNoise
 from vnlsdenoise.noise.stabilise import stabilisers_of
-from vnlsdenoise.planes import opponent_from_rgb
+from vnlsdenoise.noise.temporal import find_news
+from vnlsdenoise.planes import code_range, opponent_from_rgb
 from vnlsdenoise.video.frame import PlaneFormat
 
 # Ratio of the largest to the least deviation of the opponent channels: independent noise of R, G and B, clipped too,
 # makes at most 1.2 of it. Noise of less than so much of the peak may be texture, which is the same in all three.
 _DEPENDENT, _LEAST_DEPENDENT = 1.3, 2.4 / 255
 _LEAST_OPPONENT = 1 / 8
+_SURE = 0.5  # trust in what is new, from which it is taken for the noise
+_LEAST_GRAIN = 1 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
+_MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 
 F = TypeVar("F")
 
@@ -33,9 +38,95 @@ def measure_noise(
 ) -> NoiseModel:
     """The noise of every plane of some frames; white: as one deviation a plane, whatever is found.
 
+    There are two witnesses: what is new in every frame (`temporal`, `grain`), at every frequency, and what quiet areas
+    hold at the highest ones (`estimate`). Where the first is sure of noise that is not white, as a camera or a codec
+    leaves it, its spectrum is taken. Otherwise the second says what the noise is, and the first bounds it: texture and
+    letters are none.
+
     pairs: the frames do not follow each other all, as those of a scene do, but by twos.
     planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
     """
+    verdict = None
+    if not white and len(frames) > 1:
+        verdict = _what_is_new(frames, planes, layout, peak, pairs)
+    if verdict is not None and verdict.trust >= _SURE:
+        grain = _grainy(verdict, layout, peak)
+        if grain is not None:
+            return grain
+    noise = _in_quiet_areas(frames, planes, layout, peak, white, pairs)
+    return noise if verdict is None else _bounded(noise, verdict, layout, frames, planes, peak)
+
+
+def _what_is_new(
+    frames: Sequence[F], planes: Callable[[F], list[Tensor]], layout: PlaneFormat, peak: float, pairs: bool
+) -> Verdict | None:
+    """The verdict on the planes; of R, G and B on their sum and differences first, then on themselves."""
+    rgb = layout.family == "rgb"
+
+    def channels(number: int) -> list[Tensor]:
+        own = planes(frames[number])
+        return [*opponent_from_rgb(own), *own] if rgb else own
+
+    evidence = find_news(len(frames), channels, 255 / peak / (3**0.5 if rgb else 1), pairs)
+    return None if evidence is None else judge(evidence)
+
+
+def _grainy(verdict: Verdict, layout: PlaneFormat, peak: float) -> NoiseModel | None:
+    """Noise of the spectra that were found; None where there is hardly any."""
+    if verdict.channels[0].low < _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1):
+        return None
+    if layout.family != "rgb":
+        return NoiseModel(tuple(PlaneNoise(c.deviation, spectrum=c.spectrum) for c in verdict.channels))
+    channels = verdict.channels[:3]
+    sigma = (sum(c.deviation**2 for c in channels) / 3) ** 0.5
+    return NoiseModel(
+        (PlaneNoise(sigma),) * 3,
+        opponent=tuple(max(c.deviation / sigma, _LEAST_OPPONENT) for c in channels),
+        opponent_spectra=tuple(c.spectrum for c in channels),
+    )
+
+
+def _bounded(
+    noise: NoiseModel,
+    verdict: Verdict,
+    layout: PlaneFormat,
+    frames: Sequence[F],
+    planes: Callable[[F], list[Tensor]],
+    peak: float,
+) -> NoiseModel:
+    """No more noise than is new in every frame."""
+    bounded = []
+    for index, (plane, news) in enumerate(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)):
+        if plane.sigma > _MOST_TIMES * max(news.top, news.low, news.most):
+            stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
+            plane = PlaneNoise(estimate_sigma(stack, peak=peak))
+        if verdict.white and not (plane.curve or plane.clipped or plane.spectrum):
+            plane = PlaneNoise(min(plane.sigma, news.top))
+        bounded.append(plane)
+    clipped = noise.clipped_rgb
+    if clipped is not None:
+        # What luma has of the noise of R, G and B is a half and more.
+        span = code_range(layout, peak)
+        said = clipped.noise.sigma * (span[1] - span[0]) / 2
+        if said > _MOST_TIMES * max(verdict.channels[0].most, verdict.channels[0].low):
+            clipped = None
+    opponent = noise.opponent
+    if opponent:
+        scale = _MOST_TIMES / sum(noise.sigma) * len(noise.sigma)
+        if any(said > scale * max(c.top, c.low, c.most) for said, c in zip(opponent, verdict.channels, strict=False)):
+            opponent = ()
+    return replace(noise, planes=tuple(bounded), opponent=opponent, clipped_rgb=clipped)
+
+
+def _in_quiet_areas(
+    frames: Sequence[F],
+    planes: Callable[[F], list[Tensor]],
+    layout: PlaneFormat,
+    peak: float,
+    white: bool,
+    pairs: bool,
+) -> NoiseModel:
+    """The noise by what quiet areas hold."""
     measured: list[PlaneNoise] = []
     for index in range(len(layout.plane_shapes)):
         stack = _stacked((planes(frame)[index] for frame in frames), len(frames))

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+Spectrum = tuple[float, ...]  # variances at the frequencies (u, v) of a DCT, row by row, of mean 1
+
 
 @dataclass(frozen=True)
 class PlaneNoise:
@@ -17,15 +19,15 @@ class PlaneNoise:
         and beyond which it is held; empty where the deviation is `sigma` at every intensity.
     clipped: whether samples were clipped to 0 .. peak after the noise came in: then noise has shifted the mean of dark
         and bright areas inwards, which denoising undoes.
-    spectrum: of noise that is correlated between neighbouring pixels, its variance at the 64 frequencies of an 8x8 DCT,
-        row by row, of mean 1; empty where the noise is white.
+    spectrum: of noise that is correlated between neighbouring pixels, its variance at the frequencies of an 8x8 or
+        16x16 DCT, row by row, of mean 1; empty where the noise is white.
     overstated: how many times the real deviation sigma and the curve are, so that more is removed or less.
     """
 
     sigma: float
     curve: tuple[tuple[float, float], ...] = ()
     clipped: bool = False
-    spectrum: tuple[float, ...] = ()
+    spectrum: Spectrum = ()
     overstated: float = 1.0
 
     def __post_init__(self) -> None:
@@ -36,8 +38,7 @@ class PlaneNoise:
             raise ValueError(f"curve must be in ascending order of intensity, got {levels}")
         if not all(0 < deviation < float("inf") for _, deviation in self.curve):
             raise ValueError("deviations of the curve must be finite and greater than 0")
-        if len(self.spectrum) not in (0, 64) or not all(0 < variance < float("inf") for variance in self.spectrum):
-            raise ValueError("spectrum must be of 64 variances, finite and greater than 0, or empty")
+        _check_spectrum(self.spectrum)
 
     @property
     def signal_dependent(self) -> bool:
@@ -76,6 +77,11 @@ class PlaneNoise:
         }
 
 
+def _check_spectrum(spectrum: Spectrum) -> None:
+    if len(spectrum) not in (0, 64, 256) or not all(0 < variance < float("inf") for variance in spectrum):
+        raise ValueError("spectrum must be of 64 or 256 variances, finite and greater than 0, or empty")
+
+
 @dataclass(frozen=True)
 class ClippedRgb:
     """Noise of R, G and B that was clipped to black and white before they became luma and chroma.
@@ -96,17 +102,24 @@ class NoiseModel:
     planes: one `PlaneNoise` a plane (or channel), in their order.
     clipped_rgb: of luma and chroma, the noise that R, G and B had when they were clipped; None where they were not. It
         has shifted the mean of dark and bright areas inwards, which denoising undoes.
-    opponent: of R, G and B whose noise is not independent (they have been YUV): the deviations of their sum and of the
-        two differences (`planes.opponent_from_rgb`), each plane in units of its own noise; empty where all are 1.
+    opponent: of R, G and B whose noise is not independent (they have been YUV, or a camera's): the deviations of their
+        sum and of the two differences (`planes.opponent_from_rgb`), each plane in units of its own noise; empty where
+        all are 1.
+    opponent_spectra: of the noise of these three, like `PlaneNoise.spectrum`; empty where it is white.
     """
 
     planes: tuple[PlaneNoise, ...]
     opponent: tuple[float, ...] = ()
+    opponent_spectra: tuple[Spectrum, ...] = ()
     clipped_rgb: ClippedRgb | None = None
 
     def __post_init__(self) -> None:
         if len(self.opponent) not in (0, 3) or not all(0 < value < float("inf") for value in self.opponent):
             raise ValueError(f"opponent must be 3 deviations greater than 0, or empty, got {self.opponent}")
+        if len(self.opponent_spectra) not in (0, len(self.opponent)):
+            raise ValueError(f"opponent_spectra must be one a deviation of opponent, got {len(self.opponent_spectra)}")
+        for spectrum in self.opponent_spectra:
+            _check_spectrum(spectrum)
 
     @classmethod
     def of_sigma(cls, sigma: Iterable[float]) -> "NoiseModel":
@@ -126,7 +139,7 @@ class NoiseModel:
     @property
     def correlated(self) -> bool:
         """Whether the noise of any plane is correlated between neighbouring pixels."""
-        return any(plane.correlated for plane in self.planes)
+        return any(plane.correlated for plane in self.planes) or any(self.opponent_spectra)
 
     def times(self, factors: Iterable[float]) -> "NoiseModel":
         """The noise of every plane said to be so many times what it is; 0 is none.
@@ -164,6 +177,7 @@ class NoiseModel:
             "correlated": self.correlated,
             "planes": [plane.as_dict() for plane in self.planes],
             "opponent": [round(value, 4) for value in self.opponent],
+            "opponent_spectra": [list(spectrum) for spectrum in self.opponent_spectra],
             "clipped_rgb": self.clipped_rgb
             and {
                 "noise": self.clipped_rgb.noise.scaled(255).as_dict(),

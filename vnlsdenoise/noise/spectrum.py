@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.noise import blocks as cutting
-
-Spectrum = tuple[float, ...]  # 64 variances of an 8x8 DCT, (u, v) at 8 u + v, of mean 1; empty where the noise is white
+from vnlsdenoise.noise.model import Spectrum
 
 _SHARES = (0.03, 0.12)  # of the blocks of a frame: noise is the same in both, texture is not
 # Sums u + v over which blurred noise falls off, while white noise does not, and texture hardly matters.
@@ -25,7 +24,7 @@ _FLOOR = 1 / 256  # of the mean variance: what lies below holds nothing that div
 
 
 class Told(NamedTuple):
-    """spectrum, deviation in the units given: empty and 1 unless the noise is correlated.
+    """spectrum (8x8), deviation in the units given: empty and 1 unless the noise is correlated.
 
     fall: how many times the variance at middle frequencies is that at high ones.
     low: deviation at low frequencies, of noise and texture, in the units given.

@@ -1,11 +1,12 @@
 """Noise of any spectrum to white noise of deviation 1, and exactly back."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vnlsdenoise.noise.blocks import SIDE
-from vnlsdenoise.noise.spectrum import Spectrum
+from vnlsdenoise.noise.model import Spectrum
 
 # Floats a sample that filtering a plane allocates at most, its result included: the plane mirrored along both axes (4),
 # its waves twice over (8), both transformed back (4), and the transform's own workspace.
@@ -51,11 +52,12 @@ class Whitener:
     def _gain_of(self, height: int, width: int, device: torch.device) -> Tensor:
         """The deviation of the noise at every frequency of the mirrored plane, between those that were measured."""
         if self._gain is None:
-            table = torch.tensor(self._spectrum).view(1, 1, SIDE, SIDE)
-            rows = torch.fft.fftfreq(2 * height).abs() * 2 * SIDE
-            columns = torch.fft.rfftfreq(2 * width) * 2 * SIDE
+            side = math.isqrt(len(self._spectrum))
+            table = torch.tensor(self._spectrum).view(1, 1, side, side)
+            rows = torch.fft.fftfreq(2 * height).abs() * 2 * side
+            columns = torch.fft.rfftfreq(2 * width) * 2 * side
             y, x = torch.meshgrid(rows, columns, indexing="ij")
-            grid = torch.stack((x, y), -1) * (2 / (SIDE - 1)) - 1
+            grid = torch.stack((x, y), -1) * (2 / (side - 1)) - 1
             variance = functional.grid_sample(table, grid[None], padding_mode="border", align_corners=True)[0, 0]
             self._gain = variance.sqrt().to(device)
         return self._gain

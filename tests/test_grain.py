@@ -1,0 +1,134 @@
+"""Noise as cameras and codecs leave it: told by what is new in every frame, at every frequency, and removed."""
+
+import pytest
+import torch
+from test_coded_noise import drifting, plane, through_h264
+from test_noise import PEAK
+from torch import Tensor
+from torch.nn import functional
+
+import vnlsdenoise
+from vnlsdenoise.noise import NoiseModel, PlaneNoise
+from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.noise.grain import judge
+from vnlsdenoise.noise.temporal import find_news
+from vnlsdenoise.video.frame import PlaneFormat
+
+
+def coarse_grain(shape: tuple[int, ...], sigma: float, seed: int = 0) -> Tensor:
+    """[..., H, W] of deviation `sigma`: grain of some five pixels, next to nothing at the highest frequencies."""
+    *stack, height, width = shape
+    white = torch.randn((*stack, height, width), generator=torch.Generator().manual_seed(seed))
+    kernel = torch.exp(-(torch.arange(-6, 7) ** 2) / (2 * 1.8**2))
+    kernel = torch.outer(kernel, kernel)
+    grain = functional.conv2d(white.reshape(-1, 1, height, width), kernel[None, None], padding=6).reshape(shape)
+    return sigma * grain / grain.std()
+
+
+def page(frames: int, noise: float = 0.0) -> Tensor:
+    """Letters on paper that scroll by a pixel a frame, [T, H, W]."""
+    random = torch.Generator().manual_seed(1)
+    glyphs = torch.rand(30, 7, 5, generator=random) < 0.45
+    sheet = torch.full((260, 256), 240.0)
+    for row in range(4, 240, 13):
+        for column in range(6, 240, 7):
+            glyph = glyphs[int(torch.randint(30, (), generator=random))]
+            sheet[row : row + 7, column : column + 5][glyph] = 40.0
+    pages = torch.stack([sheet[t : t + 160] for t in range(frames)])
+    return pages + noise * torch.randn(pages.shape, generator=random)
+
+
+def grey(video: Tensor) -> tuple[list[list[Tensor]], PlaneFormat]:
+    return [[frame] for frame in video], PlaneFormat("gray", video.shape[2], video.shape[1], 8)
+
+
+def measured(video: Tensor) -> NoiseModel:
+    frames, layout = grey(video)
+    return measure_noise(frames, list, layout, PEAK)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 10.0, 30.0])
+def test_white_noise_is_new_at_every_frequency_alike(sigma, device):
+    """Choosing matches does not lower what is measured."""
+    video = (drifting() + sigma * torch.randn(8, 192, 256)).to(device)
+    evidence = find_news(8, lambda number: [video[number]], 1.0, False)
+    [channel] = judge(evidence).channels
+    assert channel.top == pytest.approx(sigma, rel=0.05)
+    assert channel.low == pytest.approx(sigma, rel=0.08)
+
+
+def test_texture_that_moves_by_whole_pixels_is_not_new(device):
+    video = drifting().to(device)
+    evidence = find_news(8, lambda number: [video[number]], 1.0, False)
+    assert float(evidence[0].new.mean()) < 0.01 * float(evidence[0].own[:, 2:, 2:].mean())
+
+
+@pytest.mark.parametrize(("count", "error"), [(2, 0.35), (8, 0.25)])
+def test_coarse_grain_is_measured_whole(count, error, device):
+    video = (drifting(count) + coarse_grain((count, 192, 256), 6.0)).to(device)
+    [noise] = measured(video).planes
+    assert noise.correlated
+    assert noise.sigma == pytest.approx(6.0, rel=error)
+    spectrum = torch.tensor(noise.spectrum).view(16, 16)
+    assert float(spectrum[:4, :4].mean()) > 100 * float(spectrum[10:, 10:].mean())
+
+
+def test_where_some_parts_have_more_noise_their_noise_counts(device):
+    share = torch.where(torch.arange(256) < 128, 0.5, 1.0)
+    video = (drifting() + share * coarse_grain((8, 192, 256), 8.0)).to(device)
+    assert measured(video).planes[0].sigma == pytest.approx(8.0, rel=0.25)
+
+
+def test_coarse_grain_is_removed(device):
+    """Better than any deviation of white noise does."""
+    clean = drifting()
+    video = (clean + coarse_grain((8, 192, 256), 6.0))[:, None].to(device)
+
+    def error(noise: NoiseModel | float | None) -> float:
+        out = vnlsdenoise.denoise(video, noise, preset="fast", peak=PEAK, scene_cuts=False)
+        return float((out[:, 0].cpu() - clean).square().mean())
+
+    assert error(None) < 0.9 * min(error(sigma) for sigma in (6.0, 12.0, 20.0))
+
+
+@pytest.mark.parametrize("crf", [18, 23])
+def test_clean_text_is_no_noise(crf, device):
+    luma = plane(through_h264(page(12), crf), 0).to(device)
+    noise = measured(luma)
+    assert noise.sigma[0] < 1 and noise.clipped_rgb is None and not noise.correlated
+
+
+def test_text_over_noise_is_no_more_noise_than_there_is(device):
+    noise = measured(page(12, 6.0).to(device))
+    assert noise.sigma[0] == pytest.approx(6.0, rel=0.15)
+
+
+def test_colours_share_the_grain_of_a_camera(device):
+    shared = coarse_grain((6, 1, 192, 256), 6.0) + coarse_grain((6, 3, 192, 256), 1.0, 1)
+    video = (drifting(6)[:, None] + shared).to(device)
+    noise = measure_noise(list(video), list, PlaneFormat("rgb", 256, 192, 8), PEAK)
+    assert noise.correlated and len(noise.opponent_spectra) == 3
+    assert noise.opponent[0] > 5 * max(noise.opponent[1:])
+    assert noise.as_dict()["opponent_spectra"][0] == list(noise.opponent_spectra[0])
+
+
+def test_chroma_has_its_own_grain(device):
+    planes = [drifting(6) + coarse_grain((6, 192, 256), 6.0)]
+    planes += [128 + coarse_grain((6, 96, 128), 3.0, seed) for seed in (1, 2)]
+    frames = [[p.to(device) for p in frame] for frame in zip(*planes, strict=True)]
+    noise = measure_noise(frames, list, PlaneFormat("yuv", 256, 192, 8, 1, 1), PEAK)
+    assert all(plane.correlated for plane in noise.planes)
+    assert noise.sigma == pytest.approx((6.0, 3.0, 3.0), rel=0.25)
+
+
+def test_frames_too_small_or_alone_have_no_second_witness(device):
+    assert find_news(4, lambda _: [torch.zeros(12, 40, device=device)], 1.0, False) is None
+    assert find_news(1, lambda _: [torch.zeros(64, 64, device=device)], 1.0, False) is None
+
+
+def test_opponent_spectra_are_of_the_opponent_channels():
+    spectrum = (1.0,) * 256
+    with pytest.raises(ValueError, match="opponent_spectra"):
+        NoiseModel((PlaneNoise(1.0),) * 3, opponent=(1.0, 1.0, 1.0), opponent_spectra=(spectrum,))
+    with pytest.raises(ValueError, match="64 or 256"):
+        NoiseModel((PlaneNoise(1.0),) * 3, opponent=(1.0,) * 3, opponent_spectra=((1.0,),) * 3)

@@ -1,0 +1,127 @@
+"""The noise of every channel, of any spectrum, told from what is new in every frame."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vnlsdenoise.noise.model import Spectrum
+from vnlsdenoise.noise.temporal import News, frequency_sums
+
+_BAND = (2, 14)  # sums u + v of 16x16 that tell structure and grain; below lie brightness and slopes
+_TOP = 23  # from this sum on: the highest frequencies, where white noise is measured
+_FLAT = 0.1  # share of the blocks: those of least structure
+_NOISIER = (0.8, 0.97)  # ranks of the blocks that tell how strong noise is; above lie those whose match is wrong
+_MOST = 2.0**2  # times the energy that is new in flat blocks: more is texture that was not found again
+# All that flat blocks hold, of what is new in them, at middle frequencies: 1 where they hold noise and nothing else.
+_PURE = (1.6, 1.3)
+_MIDDLE = (6, 14)
+# Times that noise is stronger at low frequencies than at the highest, in the geometric mean over the channels: of white
+# noise on a source that has some grain itself up to 2, of a camera's 4 and more.
+_COLOURED = (2.5, 3.5)
+_WHITE = 1.3  # the same, of one channel: at most this in white noise
+_LEAST_SHARE = 0.2  # of the first channel's deviation: noise of less does not say what the noise is
+_FEWEST = 64  # blocks
+_FLOOR = 1 / 4096  # of the mean variance
+
+
+class Grain(NamedTuple):
+    """Noise of a channel, as strong as in the parts of the picture where there is much of it.
+
+    spectrum: of 256 variances, of mean 1. top, low: deviations at the highest frequencies and at those of the band, in
+    flat blocks. most: of what is new at the highest frequencies, exceeded in a quarter of all blocks.
+    """
+
+    deviation: float
+    spectrum: Spectrum
+    top: float
+    low: float
+    most: float
+
+
+class Verdict(NamedTuple):
+    """trust: 0 to 1, how sure it is that what is new in flat blocks is noise, and that it is anything but white.
+
+    white: whether any channel has noise at the highest frequencies that is as strong as elsewhere: no codec and no
+    camera has taken it away.
+    """
+
+    trust: float
+    white: bool
+    channels: tuple[Grain, ...]
+
+
+def judge(evidence: list[News]) -> Verdict | None:
+    """The noise that explains what is new; None where there are too few blocks.
+
+    What is new in flat blocks is noise if they hold nothing else: texture whose motion was not found shows in them too.
+    Whether it is coloured is asked of those of the first three channels that have a good part of it.
+    """
+    guide = evidence[0]
+    if len(guide.new) < _FEWEST:
+        return None
+    sums = frequency_sums(guide.new.device)
+    odd = sums % 2 == 1
+    band = (sums >= _BAND[0]) & (sums <= _BAND[1])
+    flat = {half: _lowest(guide.own[:, band & (odd == half)].mean(1), _FLAT) for half in (True, False)}
+    channels = tuple(_grain(news, flat, odd, band) for news in evidence)
+    least = _LEAST_SHARE * channels[0].low
+    ratios = [grain.low / grain.top for grain in channels[:3] if grain.low >= least and grain.top > 0]
+    colour = _ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) if ratios else 0.0
+    return Verdict(_purity(guide, flat, odd) * colour, min(ratios, default=2 * _WHITE) < _WHITE, channels)
+
+
+def _lowest(values: Tensor, share: float) -> Tensor:
+    """[N], which are the lowest."""
+    count = max(1, round(share * len(values)))
+    chosen = torch.zeros_like(values, dtype=torch.bool)
+    chosen[values.argsort(stable=True)[:count]] = True
+    return chosen
+
+
+def _of_halves(energies: Tensor, blocks: dict[bool, Tensor], odd: Tensor) -> Tensor:
+    """[16, 16]: mean energy at every frequency over the blocks that were chosen by the other half of them."""
+    return torch.where(odd, energies[blocks[False]].mean(0), energies[blocks[True]].mean(0))
+
+
+def _purity(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
+    sums = frequency_sums(odd.device)
+    middle = (sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])
+    new, own = (float(_of_halves(part, flat, odd)[middle].mean()) for part in (guide.new, guide.own))
+    return _ramp(own / new, *_PURE) if new > 0 else 0.0
+
+
+def _grain(news: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> Grain:
+    quiet = _of_halves(news.new, flat, odd)
+    sums = frequency_sums(odd.device)
+    top, low = float(quiet[sums >= _TOP].mean()) ** 0.5, float(quiet[band].mean()) ** 0.5
+    most = float(news.new[:, sums >= _TOP].mean(1).quantile(0.75)) ** 0.5
+    scale = news.new.mean(0).clamp_min(1e-12)
+    noisier = {}
+    for half in (True, False):
+        strength = (news.new / scale)[:, band & (odd == half)].mean(1)
+        order = strength.argsort(stable=True)
+        first, last = (round(share * len(order)) for share in _NOISIER)
+        noisier[half] = order[first : max(last, first + 1)]
+    variance = _of_halves(news.new, noisier, odd)
+    variance = torch.minimum(variance, _MOST * quiet.clamp_min(1e-12))
+    variance = _smoothed(variance)
+    mean = float(variance.mean())
+    if mean <= 0:
+        return Grain(0.0, (), top, low, most)
+    variance = (variance / mean).clamp_min(_FLOOR)
+    variance = variance / variance.mean()
+    return Grain(mean**0.5, tuple(round(float(value), 6) for value in variance.flatten()), top, low, most)
+
+
+def _smoothed(variance: Tensor) -> Tensor:
+    """What the neighbouring frequencies say; brightness itself is taken from those beside it."""
+    variance = variance.clone()
+    variance[0, 0] = (variance[0, 1] + variance[1, 0]) / 2
+    return functional.avg_pool2d(variance[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+
+
+def _ramp(value: float, none: float, all: float) -> float:
+    return min(max((value - none) / (all - none), 0.0), 1.0)

@@ -1,0 +1,166 @@
+"""Noise is what is new in every frame: its spectrum, from what blocks do not share with the frames beside them.
+
+A block is found again in the frame before and in the one after, and what the three leave of each other, their second
+difference, holds no texture, pattern or letter that moves along, at any frequency. Matches are chosen by one half of
+the frequencies (u + v odd or even) and what is new is measured on the other: of several candidates the one whose noise
+happens to be alike would be taken otherwise. The two halves are uncorrelated in noise that looks the same in a mirror.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vnlsdenoise import ops
+
+SIDE = 16  # of a block: grain of up to twice as many pixels is resolved
+_STEP = 5  # between blocks, at every phase to a codec's grid
+_BLOCKS = 512  # a frame, at most
+MATCHED_SAMPLES = _BLOCKS * SIDE * SIDE
+_GROUPS = 4  # of neighbouring frames that are looked at
+_REACH = 2  # around where the flow leads, in pixels
+_FLOW_BLOCK = SIDE // 2  # a block on the flow's grid
+
+
+@dataclass(frozen=True)
+class News:
+    """What blocks hold that is new, and all that they hold, of one channel.
+
+    new, own: [N, 16, 16], energies of DCT coefficients, in the square of the channel's unit; an unmatched block is left
+    out. `new` is scaled so that white noise of deviation 1 has the mean 1.
+    """
+
+    new: Tensor
+    own: Tensor
+
+
+def dct_matrix(like: Tensor) -> Tensor:
+    """[16, 16]: orthonormal DCT-II, frequency u in row u."""
+    n = torch.arange(SIDE, dtype=like.dtype, device=like.device)
+    cosines = torch.cos(math.pi / SIDE * (n + 0.5) * n[:, None]) * math.sqrt(2 / SIDE)
+    cosines[0] *= math.sqrt(0.5)
+    return cosines
+
+
+def frequency_sums(device: torch.device) -> Tensor:
+    """[16, 16]: u + v of every coefficient."""
+    order = torch.arange(SIDE, device=device)
+    return order[:, None] + order
+
+
+def find_news(count: int, channels: Callable[[int], list[Tensor]], to_bytes: float, pairs: bool) -> list[News] | None:
+    """What is new in every frame, of every channel; None where frames are too few or too small to tell.
+
+    count: frames. channels: the channels [H, W] of a frame by its number, the first of which motion is found on; those
+        of half its size (chroma) move by half as much. to_bytes: takes the first channel to 0..255.
+    pairs: the frames follow each other by twos only.
+    """
+    found: list[list[News]] = []
+    for group in _groups(count, pairs):
+        news = _of_group([channels(number) for number in group], to_bytes)
+        if news is None:
+            return None
+        found.append(news)
+    if not found:
+        return None
+    return [
+        News(torch.cat([n.new for n in parts]), torch.cat([n.own for n in parts])) for parts in zip(*found, strict=True)
+    ]
+
+
+def _groups(count: int, pairs: bool) -> Iterator[tuple[int, ...]]:
+    """Numbers of frames: a frame and those beside it."""
+    middles: Sequence[int] = range(0, count - 1, 2) if pairs or count == 2 else range(1, count - 1)
+    chosen = [middles[round(i * (len(middles) - 1) / max(_GROUPS - 1, 1))] for i in range(_GROUPS)] if middles else []
+    for middle in sorted(set(chosen)):
+        yield (middle, middle + 1) if pairs or count == 2 else (middle, middle - 1, middle + 1)
+
+
+def _of_group(frames: list[list[Tensor]], to_bytes: float) -> list[News] | None:
+    """News of the first frame against the others."""
+    guides = [frame[0] for frame in frames]
+    height, width = guides[0].shape
+    margin = _REACH + 1
+    if min(height, width) < SIDE + 2 * margin:
+        return None
+    y, x = _grid(height, width, guides[0].device)
+    own = _blocks(guides[0], y, x)
+    image = ops.flow_image(guides[0][None], to_bytes)
+    inside = torch.ones_like(y, dtype=torch.bool)
+    matches: list[dict[bool, tuple[Tensor, Tensor]]] = []
+    for other in guides[1:]:
+        flow = ops.tvl1_flow(image, ops.flow_image(other[None], to_bytes))[0]
+        down, right = _displacements(flow, y, x)
+        down, right = y + down, x + right
+        inside &= (down >= _REACH) & (right >= _REACH)
+        inside &= (down <= height - SIDE - _REACH) & (right <= width - SIDE - _REACH)
+        down, right = down.clamp(_REACH, height - SIDE - _REACH), right.clamp(_REACH, width - SIDE - _REACH)
+        matches.append(_best(own, other, down, right))
+    return [_news(planes, y, x, matches, inside, (height, width)) for planes in zip(*frames, strict=True)]
+
+
+def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    rows, columns = (torch.arange(0, side - SIDE + 1, _STEP, device=device) for side in (height, width))
+    y, x = (part.flatten() for part in torch.meshgrid(rows, columns, indexing="ij"))
+    # Evenly over the raster order, and of no period: a fraction that no stride shares.
+    keep = (torch.arange(min(_BLOCKS, len(y)), device=device) * (len(y) / min(_BLOCKS, len(y)))).long()
+    return y[keep], x[keep]
+
+
+def _blocks(frame: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    return frame.unfold(0, SIDE, 1).unfold(1, SIDE, 1)[y, x]
+
+
+def _displacements(flow: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Whole pixels (down, right) of every block: twice the median of the flow, which has half the resolution."""
+    height, width = flow.shape[1:]
+    top, left = (y // 2).clamp_max(height - _FLOW_BLOCK), (x // 2).clamp_max(width - _FLOW_BLOCK)
+    field = flow.unfold(1, _FLOW_BLOCK, 1).unfold(2, _FLOW_BLOCK, 1)[:, top, left].flatten(2).median(-1).values
+    right, down = (2 * field).nan_to_num(0).round().long().unbind()
+    return down, right
+
+
+def _best(own: Tensor, other: Tensor, y: Tensor, x: Tensor) -> dict[bool, tuple[Tensor, Tensor]]:
+    """The best match around (y, x) by the coefficients of odd u + v, under True, and by those of even, under False."""
+    near = range(-_REACH, _REACH + 1)
+    places = [(y + down, x + right) for down in near for right in near]
+    errors: dict[bool, list[Tensor]] = {True: [], False: []}
+    for place in places:
+        left = (_blocks(other, *place) - own).flatten(1)
+        turned = left.flip(1)  # by 180 degrees: coefficients of odd u + v change their sign
+        errors[True].append((left - turned).square().sum(1))
+        errors[False].append((left + turned).square().sum(1))
+    down, right = (torch.stack(part) for part in zip(*places, strict=True))
+    best: dict[bool, tuple[Tensor, Tensor]] = {}
+    for odd, found in errors.items():
+        index = torch.stack(found).argmin(0)[None]
+        best[odd] = down.gather(0, index)[0], right.gather(0, index)[0]
+    return best
+
+
+def _news(
+    planes: Sequence[Tensor],
+    y: Tensor,
+    x: Tensor,
+    matches: list[dict[bool, tuple[Tensor, Tensor]]],
+    inside: Tensor,
+    size: tuple[int, int],
+) -> News:
+    transform = dct_matrix(planes[0])
+    is_odd = frequency_sums(y.device) % 2 == 1
+    rows, columns = planes[0].shape
+    halved = rows < size[0], columns < size[1]  # chroma
+
+    def spectrum(plane: Tensor, down: Tensor, right: Tensor) -> Tensor:
+        down, right = ((at // 2 if half else at) for at, half in zip((down, right), halved, strict=True))
+        down, right = down.clamp_max(rows - SIDE), right.clamp_max(columns - SIDE)
+        coefficients: Tensor = transform @ _blocks(plane, down, right) @ transform.T
+        return coefficients
+
+    own = spectrum(planes[0], y, x)
+    difference = len(matches) * own
+    for plane, match in zip(planes[1:], matches, strict=True):
+        difference = difference - torch.where(is_odd, spectrum(plane, *match[False]), spectrum(plane, *match[True]))
+    return News(difference[inside].square() / (len(matches) * (len(matches) + 1)), own[inside].square())
