@@ -139,6 +139,19 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     help="Take along sound, subtitles and tags.",
 )
 @click.option(
+    "--video-stream",
+    type=click.IntRange(min=0),
+    help="Number of the stream to denoise, as info shows it.  [default: the default or largest one]",
+)
+@click.option("--strict", is_flag=True, help="Refuse where anything of the input would not be kept.")
+@click.option(
+    "--gaps",
+    type=click.Choice(["error", "ignore"]),
+    default="error",
+    show_default=True,
+    help="Images whose numbers have gaps: stop, or take them as they are.",
+)
+@click.option(
     "--scene-cuts",
     type=click.Choice(["auto", "off"]),
     default="auto",
@@ -218,10 +231,13 @@ def denoise(
     encoding = Encoding(codec, crf, encoder_opt, pix_fmt, lossless)
     plan = make_plan(Request(input, output, sigma, encoding=encoding, **request), estimate=dry_run)
     if dry_run:
-        click.echo(json.dumps(plan.as_dict()) if as_json else "\n".join(plan.lines()))
+        lines = [*plan.lines(), *(f"warning:  {text}" for text in plan.warnings)]
+        click.echo(json.dumps(plan.as_dict()) if as_json else "\n".join(lines))
         return
     for line in plan.lines():
         talk.note(line, least=1)
+    for text in plan.warnings:
+        talk.warn(text)
     _carry_out(plan, "none" if quiet and progress == "auto" else progress, as_json)
 
 
@@ -249,7 +265,8 @@ def _carry_out(plan: Any, style: Literal["auto", "bar", "lines", "json", "none"]
         for text in report.warnings:
             progress.event("warning", text=text)
     for text in report.warnings:
-        talk.warn(text)
+        if text not in plan.warnings:
+            talk.warn(text)
     for scene in report.scenes:
         talk.note(f"scene at frame {scene.first}: {scene.frames} frames, {scene.noise.describe()}", least=1)
     if as_json:

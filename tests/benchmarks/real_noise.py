@@ -5,13 +5,23 @@
 Clips are decoded to 8-bit RGB, noise is drawn once a clip and kind, PSNR as in quality.py. "white" measures one
 deviation a channel on all frames; "curve" the deviation at every intensity, and undoes clipping; "everything" is what
 the denoiser does by itself, with the spectrum of the noise; "gain" is the difference of the last two.
+
+    python tests/benchmarks/real_noise.py DIR --real PAIRS --frames 8 --json camera_noise.json
+
+Noise of cameras instead: of photographs and their clean means (PAIRS holds NAME_real.png and NAME_mean.png), and of a
+simulated camera on the clips of DIR. "measured" is what the denoiser does by itself; "true" measures the model on the
+noise alone; "N" is one white deviation given for every channel; "best" the best of these for each clip.
 """
 
+import argparse
+import itertools
 import json
+import pathlib
 import zlib
 
 import numpy as np
 import torch
+from camera_noise import NoisyClip, photographed, simulated
 from clips import Video, chosen_clips, clip_parser
 from coded_noise import through_h264
 from quality import psnr
@@ -76,12 +86,46 @@ def denoised(noisy: Tensor, noise: NoiseModel, preset: str, device: str) -> Vide
     return out.cpu().numpy().transpose(0, 2, 3, 1)
 
 
+GIVEN = (3, 5, 8, 12, 16, 20)  # white deviations
+
+
+def compared(clip: NoisyClip, preset: str, device: str) -> dict[str, float]:
+    """PSNR of every way to take a camera's noise."""
+    noisy, clean = (torch.from_numpy(video.transpose(0, 3, 1, 2).copy()) for video in (clip.noisy, clip.clean))
+    layout = PlaneFormat("rgb", noisy.shape[-1], noisy.shape[-2], 8)
+    models = {
+        "measured": measure_noise(list(noisy), list, layout, PEAK),
+        "true": measure_noise(list(noisy - clean + 128), list, layout, PEAK),
+        **{str(sigma): NoiseModel.of_sigma((sigma,) * 3) for sigma in GIVEN},
+    }
+    found = {name: psnr(denoised(noisy, model, preset, device), clip.clean) for name, model in models.items()}
+    return {"noisy": psnr(clip.noisy, clip.clean), **found, "best": max(found[str(sigma)] for sigma in GIVEN)}
+
+
+def of_cameras(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    """PSNR by kind of noise and clip; prints the means."""
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    clips = [photographed(options.real, options.frames or 8)]
+    clips += [simulated(name, clean, zlib.crc32(name.encode())) for name, clean in chosen_clips(options)]
+    for clip in itertools.chain.from_iterable(clips):
+        results.setdefault(clip.kind, {})[clip.name] = compared(clip, options.preset, options.device)
+    for kind, figures in results.items():
+        means = {name: float(np.mean([row[name] for row in figures.values()])) for name in next(iter(figures.values()))}
+        worst = min(row["measured"] - row["noisy"] for row in figures.values())
+        print(f"{kind:28}" + "".join(f" {n} {v:.2f}" for n, v in means.items()) + f" | worst {worst:+.2f}", flush=True)
+    return results
+
+
 def main() -> None:
     parser = clip_parser(__doc__)
+    parser.add_argument("--real", type=pathlib.Path, help="folder of NAME_real.png and NAME_mean.png: cameras' noise")
     parser.add_argument("--preset", default="fast")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--kinds", help="kinds of noise to use, separated by semicolons")
     options = parser.parse_args()
+    if options.real:
+        write(options, of_cameras(options))
+        return
     kinds = options.kinds.split(";") if options.kinds else None
     results: dict[str, dict[str, dict[str, float]]] = {}
     for clip, clean in chosen_clips(options):
@@ -101,6 +145,11 @@ def main() -> None:
     for kind, clips in results.items():
         names = ("noisy", "white", "curve", "everything")
         print(row(f"mean / {kind}", {name: float(np.mean([c[name] for c in clips.values()])) for name in names}))
+    write(options, results)
+
+
+def write(options: argparse.Namespace, results: dict[str, dict[str, dict[str, float]]]) -> None:
+    """The figures, and how they were made, as JSON."""
     if options.json:
         arguments = {"preset": options.preset, "crop": options.crop, "frames": options.frames}
         options.json.write_text(json.dumps({"arguments": arguments, "results": results}, indent=1))

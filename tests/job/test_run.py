@@ -17,7 +17,8 @@ from vnlsdenoise.job.verify import verify_file
 from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 from vnlsdenoise.video.read import VideoReader
-from vnlsdenoise.video.sequences import list_images, read_image, write_image
+from vnlsdenoise.video.sequences import list_images
+from vnlsdenoise.video.stills import Told, read_still, write_still
 from vnlsdenoise.video.write import VideoWriter
 
 LOSSLESS = Encoding(lossless=True)
@@ -112,18 +113,18 @@ def test_images_pass_through_and_keep_alpha(tmp_path: Path) -> None:
     images = [random.integers(0, 65536, (12, 10, 4)).astype(np.uint16) for _ in range(3)]
     (tmp_path / "in").mkdir()
     for index, image in enumerate(images):
-        write_image(tmp_path / "in" / f"{index}.png", image)
+        write_still(tmp_path / "in" / f"{index}.png", image, Told())
     for output in (tmp_path / "new", tmp_path / "o_%03d.tif"):
         run(make_plan(Request(tmp_path / "in", output, strength=0)))
         found = list_images(output)
         assert len(found) == 3
-        assert all(np.array_equal(read_image(path), image) for path, image in zip(found, images, strict=True))
+        assert all(np.array_equal(read_still(path).samples, image) for path, image in zip(found, images, strict=True))
 
 
 def test_images_become_a_video(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for index in range(3):
-        write_image(tmp_path / "in" / f"{index}.png", np.full((16, 16, 3), 40 * index, np.uint8))
+        write_still(tmp_path / "in" / f"{index}.png", np.full((16, 16, 3), 40 * index, np.uint8), Told())
     report = run(make_plan(Request(tmp_path / "in", tmp_path / "out.mp4", strength=0)))
     assert any("RGB" in warning for warning in report.warnings)
     assert len(list(VideoReader(tmp_path / "out.mp4"))) == 3
@@ -154,7 +155,7 @@ def test_verification_sees_what_differs(tmp_path: Path) -> None:
     write_clip(source, sound=Sound("aac"))
     plan = make_plan(Request(source, target, strength=0, encoding=LOSSLESS))
     assert plan.encoder is not None
-    with VideoWriter(target, plan.info, plan.encoder) as writer:
+    with VideoWriter(target, plan.info, plan.encoder, plan.carry) as writer:
         for frame in VideoReader(source):
             writer.write(frame)
     written = writer.written

@@ -1,10 +1,13 @@
 """Inputs that are cut, corrupt or no video at all."""
 
 from pathlib import Path
+from typing import Any
 
 import av
+import numpy as np
 import pytest
 from clips import Sound, write_clip
+from films import Order, decoded, encoded, pictures, tone, write_film
 
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.video.read import VideoReader
@@ -100,3 +103,138 @@ def test_a_change_of_size_is_refused(tmp_path: Path) -> None:
     joined.write_bytes((tmp_path / "0.ts").read_bytes() + (tmp_path / "1.ts").read_bytes())
     with pytest.raises(InputError, match="changes from 32x24"):
         list(VideoReader(joined))
+
+
+@pytest.mark.parametrize("zeros", [1, 16, 500])
+@pytest.mark.parametrize("encoder", ["mpeg2video", "mpeg1video"])
+@pytest.mark.parametrize("ending", ["mkv", "ts", "mpg", "avi"])
+def test_stuffing_is_no_damage(encoder: str, ending: str, zeros: int, tmp_path: Path) -> None:
+    """Coders of constant bit rate put zeros after pictures (ISO/IEC 13818-2, zero stuffing)."""
+    path = tmp_path / f"in.{ending}"
+    with av.open(str(path), "w") as output:
+        stream: Any = output.add_stream(encoder, rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 96, 64, "yuv420p", 2_000_000
+        for packet in encoded(stream, pictures(15)):
+            longer = av.Packet(bytes(packet) + bytes(zeros))
+            longer.pts, longer.dts, longer.duration = packet.pts, packet.dts, packet.duration
+            longer.time_base, longer.is_keyframe, longer.stream = packet.time_base, packet.is_keyframe, stream
+            output.mux(longer)
+    with av.open(str(path)) as container:
+        plain = [frame.to_ndarray()[:64, :96] for frame in container.decode(video=0)]
+    reader = VideoReader(path)
+    got = [frame.planes[0] for frame in reader]
+    assert not reader.damage and np.array_equal(got, plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "video"),
+    [
+        ("a.asf", "wmv1", {}),
+        ("a.wmv", "wmv2", {}),
+        ("a.avi", "msmpeg4v2", {}),
+        ("a.avi", "msmpeg4", {}),
+        ("a.flv", "flv", {}),
+        ("a.avi", "huffyuv", {"pix_fmt": "yuv422p"}),
+        ("a.avi", "utvideo", {}),
+        ("a.mov", "dvvideo", {"size": (720, 576)}),
+        ("a.mov", "png", {"pix_fmt": "rgb24"}),
+        ("a.mov", "qtrle", {"pix_fmt": "rgb24"}),
+        ("a.mov", "cfhd", {"pix_fmt": "yuv422p10le"}),
+        ("a.mov", "dnxhd", {"pix_fmt": "yuv422p", "options": {"profile": "dnxhr_sq"}, "size": (256, 144)}),
+        ("a.mkv", "jpeg2000", {}),
+        ("a.mkv", "mpeg2video", {"options": {"bf": "2", "flags": "+ildct+ilme"}}),
+        ("a.mkv", "mpeg4", {"options": {"bf": "2", "flags": "+qpel"}}),
+        ("a.webm", "libvpx", {"options": {"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"}}),
+        ("a.webm", "libvpx-vp9", {"options": {"auto-alt-ref": "1", "lag-in-frames": "16", "deadline": "good"}}),
+        ("a.ts", "libx264", {"options": {"x264-params": "open-gop=1:keyint=8:bframes=3"}}),
+        ("a.mkv", "libx264", {"options": {"x264-params": "intra-refresh=1:keyint=8"}}),
+        ("a.mkv", "libx264", {"options": {"x264-params": "slices=4:tff=1"}}),
+        ("a.h264", "libx264", {}),
+        ("a.hevc", "libx265", {}),
+        ("a.nut", "ffvhuff", {}),
+    ],
+)
+def test_clean_streams_are_not_damaged(name: str, encoder: str, video: dict[str, Any], tmp_path: Path) -> None:
+    write_film(tmp_path / name, encoder, count=40, **video)
+    count, _ = decoded(tmp_path / name)
+    reader = VideoReader(tmp_path / name, interlaced="ignore")
+    assert len(list(reader)) == count == 40
+    assert not reader.damage, reader.damage
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "libx265", "libsvtav1", "libvpx-vp9", "libvpx", "mpeg4", "prores_ks"])
+@pytest.mark.parametrize("spoilt", [7, 20, 29])
+def test_what_a_decoder_drops_without_a_word_is_counted(encoder: str, spoilt: int, tmp_path: Path) -> None:
+    path = tmp_path / "in.mkv"
+    write_film(tmp_path / "whole.mkv", encoder, count=30)
+    with av.open(str(tmp_path / "whole.mkv")) as source, av.open(str(path), "w") as target:
+        stream: Any = target.add_stream_from_template(source.streams.video[0], opaque=True)
+        for index, packet in enumerate(source.demux(source.streams.video[0])):
+            if packet.size:
+                if index == spoilt:
+                    # The muxer of VP9 itself drops what its header does not show.
+                    head = bytes(packet)[:4] if encoder == "libvpx-vp9" else b"\0\0\0\x01"
+                    packet.update((head + bytes(packet.size))[: packet.size])
+                packet.stream = stream
+                target.mux(packet)
+    count, _ = decoded(path)
+    reader = VideoReader(path)
+    frames = list(reader)
+    # Every frame that is missing stands there as the one before, and what is left has its own time.
+    assert [frame.pts for frame in frames] == [40 * index for index in range(30)]
+    assert bool(reader.damage) or count == 30
+    if encoder in ("libx265", "libsvtav1", "libvpx", "mpeg4", "prores_ks"):
+        assert reader.damage
+
+
+def test_what_is_lost_of_streams_without_times_is_counted(tmp_path: Path) -> None:
+    for name, encoder in (("a.hevc", "libx265"), ("b.avi", "libx264")):
+        path = tmp_path / name
+        write_film(tmp_path / f"whole-{name}", encoder, count=30)
+        with av.open(str(tmp_path / f"whole-{name}")) as source, av.open(str(path), "w") as target:
+            stream: Any = target.add_stream_from_template(source.streams.video[0], opaque=True)
+            for index, packet in enumerate(source.demux(source.streams.video[0])):
+                if packet.size:
+                    if index == 20:
+                        packet.update((b"\0\0\0\x01\x02\x01" + bytes(packet.size))[: packet.size])
+                    if packet.dts is None:
+                        packet.pts = packet.dts = index
+                    packet.stream = stream
+                    target.mux(packet)
+        count, _ = decoded(path)
+        reader = VideoReader(path)
+        assert len(list(reader)) >= count
+        assert bool(reader.damage) == (count < 30)
+
+
+@pytest.mark.parametrize("order", ["sound first", "video first"])
+def test_films_of_one_frame(order: Order, tmp_path: Path) -> None:
+    for name, encoder in (("a.mp4", "libx264"), ("a.mkv", "libx265"), ("a.ts", "mpeg2video"), ("a.avi", "mpeg4")):
+        write_film(tmp_path / name, encoder, "mp2" if name != "a.mp4" else "aac", order, count=1)
+        reader = VideoReader(tmp_path / name)
+        assert len(list(reader)) == 1 and not reader.damage
+
+
+def test_a_last_frame_without_a_duration_may_stand_for_long(tmp_path: Path) -> None:
+    # ASF promises every stream the length of the longest, and packets of it have no duration.
+    with av.open(str(tmp_path / "in.asf"), "w") as output:
+        stream: Any = output.add_stream("wmv2", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        audio: Any = output.add_stream("wmav2", rate=44100)
+        audio.bit_rate = 128_000
+        output.start_encoding()
+        packets = list(encoded(stream, pictures(10))) + tone(audio, 1.2)
+        for packet in sorted(packets, key=lambda one: float(one.pts * one.time_base)):
+            output.mux(packet)
+    reader = VideoReader(tmp_path / "in.asf")
+    assert len(list(reader)) == 10 and not reader.damage
+
+
+def test_a_transport_stream_that_ends_within_a_packet_is_cut(tmp_path: Path) -> None:
+    write_film(tmp_path / "in.ts", "mpeg2video", count=30)
+    data = (tmp_path / "in.ts").read_bytes()
+    (tmp_path / "in.ts").write_bytes(data[: len(data) - 100])
+    reader = VideoReader(tmp_path / "in.ts")
+    assert len(list(reader)) == decoded(tmp_path / "in.ts")[0] and reader.damage.cut
+    with pytest.raises(InputError, match="--on-damage"):
+        list(VideoReader(tmp_path / "in.ts", on_damage="fail"))

@@ -1,18 +1,19 @@
 """Decide everything about a run before it starts: what is read, what is written, with which settings."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vnlsdenoise.engine.settings import DenoiseSettings
-from vnlsdenoise.errors import OutputError, UsageError
+from vnlsdenoise.errors import InputError, OutputError, UsageError
+from vnlsdenoise.video.carry import Carry, Fate, decide
 from vnlsdenoise.video.encoders import EncoderChoice, Encoding, choose
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.open import Reader, open_reader
 from vnlsdenoise.video.probe import VideoInfo
-from vnlsdenoise.video.read import Decoder, Interlaced
-from vnlsdenoise.video.sequences import IMAGE_ENDINGS, image_names, is_sequence
+from vnlsdenoise.video.read import Decoder, Interlaced, VideoReader
+from vnlsdenoise.video.sequences import Gaps, image_names, list_images, names_images, output_folder
 
 if TYPE_CHECKING:
     from vnlsdenoise.noise import NoiseModel
@@ -27,7 +28,8 @@ class Request:
     sigma: noise deviation in 8-bit code values, one number or one a plane, white noise; None to measure every scene.
     strength multiplies it; luma and chroma multiply further (RGB: luma all planes). noise_model: "auto", or "white" to
     take the noise for one deviation a plane. keep_grain: share of what was removed that is put back. output None: only
-    plan.
+    plan. video_stream: index of the stream to denoise, None for the film. gaps: whether images may lack numbers.
+    strict: refuse where anything would not be kept.
     """
 
     input: Path
@@ -50,6 +52,9 @@ class Request:
     interlaced: Interlaced = "error"
     on_damage: Literal["conceal", "fail"] = "conceal"
     decoder: Decoder = "cpu"
+    video_stream: int | None = None
+    gaps: Gaps = "error"
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Plan:
     was asked for.
     identity: (bytes, modification time in ns) of the input file, the folder's where the input is a sequence.
     memory: predicted peak of device memory in bytes, None where nothing is denoised.
-    encoder is None for an image sequence as output, and where there is no output.
+    encoder is None for an image sequence as output, and where there is no output. carry: what becomes of everything
+    beside the video, None where that is nothing.
     """
 
     request: Request
@@ -72,6 +78,18 @@ class Plan:
     encoder: EncoderChoice | None
     warnings: tuple[str, ...] = ()
     estimate: "NoiseModel | None" = None
+    carry: Carry | None = None
+
+    @property
+    def taken_along(self) -> Carry | None:
+        """What the writer takes along beside the video, None for nothing."""
+        return self.carry if self.request.streams == "copy" else None
+
+    @property
+    def fates(self) -> tuple[Fate, ...]:
+        """What becomes of everything in the input: kept, converted, or left out."""
+        beside = (*self.carry.properties, *self.carry.streams) if self.carry else ()
+        return (*(self.encoder.fates if self.encoder else ()), *beside)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON."""
@@ -89,6 +107,7 @@ class Plan:
                 "options": encoder.options,
                 "exact": encoder.exact,
             },
+            "fates": [{"what": fate.what, "how": fate.how, "why": fate.why or None} for fate in self.fates],
             "warnings": list(self.warnings),
         }
 
@@ -108,7 +127,7 @@ class Plan:
         return f"{settings.method}, {settings.preset}{network}"
 
     def lines(self) -> list[str]:
-        """The plan for a reader, one fact a line."""
+        """The plan for a reader, one fact a line; `warnings` apart."""
         info, shape = self.info, self.info.format
         frames = f"about {info.frames} frames" if info.frames else "unknown number of frames"
         lines = [
@@ -128,7 +147,8 @@ class Plan:
             )
         elif self.request.output is not None:
             lines.append(f"output:   {self.request.output} (images)")
-        return lines + [f"warning:  {text}" for text in self.warnings]
+        lines += [f"{fate.how + ':':9} {fate.what}" for fate in self.fates]
+        return lines + [f"special:  {text}" for text in info.notes()]
 
 
 def make_plan(request: Request, *, estimate: bool = False) -> Plan:
@@ -139,33 +159,58 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
     """
     if request.output is not None:
         check_output(request.input, request.output)
-    reader = open_reader(request.input, request.interlaced, request.on_damage, request.decoder)
-    encoder = None
+    reader = open_reader(
+        request.input,
+        request.interlaced,
+        request.on_damage,
+        request.decoder,
+        stream=request.video_stream,
+        gaps=request.gaps,
+    )
+    if isinstance(reader, VideoReader):
+        reader.refuse_change()
+    encoder = carry = None
     if request.output is not None and not writes_images(request.output):
         encoder = choose(request.output, reader.info, request.encoding)
+        if isinstance(reader, VideoReader):
+            leave_out = "" if request.streams == "copy" else "--streams video leaves it out"
+            carry = decide(request.input, reader.info.index, encoder.container, leave_out)
     elif request.output is not None and reader.info.format.family == "yuv":
         raise UsageError(
             f"output {request.output} is images, which hold gray or RGB, and the input is YUV; "
             "a conversion would change it; write a video, .mkv with --lossless for exact samples"
         )
+    elif request.output is not None and isinstance(reader, VideoReader):
+        carry = decide(request.input, reader.info.index, "images", "images hold nothing beside the pictures")
     settings = _settings(request, reader)
     memory = _memory(reader, settings)
     noise = _estimate(reader, settings) if estimate else None
     status = _image_or_file(request.input).stat()
-    warnings = (*(encoder.warnings if encoder else ()), *reader.warnings)
-    return Plan(request, reader.info, (status.st_size, status.st_mtime_ns), settings, memory, encoder, warnings, noise)
+    warnings = (*reader.info.warnings(), *reader.warnings)
+    identity = (status.st_size, status.st_mtime_ns)
+    plan = Plan(request, reader.info, identity, settings, memory, encoder, warnings, noise, carry)
+    changed = [fate.why for fate in plan.fates if fate.how != "kept"]
+    if request.strict and changed:
+        raise UsageError(f"--strict: not everything would be kept: {'; '.join(changed)}; leave --strict out to go on")
+    # What the user asked to leave out need not be told again.
+    told = changed if request.streams == "copy" else encoder.warnings if encoder else ()
+    return replace(plan, warnings=tuple(dict.fromkeys((*told, *warnings))))
 
 
 def writes_images(output: Path) -> bool:
     """Whether an output name means an image sequence: PNG or TIFF, a folder, or a name without an ending."""
-    return is_sequence(output) or not output.suffix
+    return names_images(output) or not output.suffix
 
 
 def check_output(source: Path, output: Path) -> None:
     """Raise UsageError where `output` is the input itself, OutputError where its folder cannot hold it."""
     if output.exists() and source.exists() and os.path.samefile(source, output):
         raise UsageError(f"output {output} is the input itself; it would be lost; give another output name")
-    folder = output.parent
+    folder = output_folder(output) if writes_images(output) else output.parent
+    if writes_images(output):
+        # Folders for images are made.
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
     if not folder.is_dir():
         what = "is not a folder" if folder.exists() else "does not exist"
         raise OutputError(f"cannot write {output}; {folder} {what}; create it or choose another place")
@@ -175,10 +220,11 @@ def existing_output(output: Path) -> Path | None:
     """What already stands where `output` would go: the file, or the first image; None for nothing."""
     if not writes_images(output):
         return output if output.exists() or output.is_symlink() else None
-    names, first = image_names(output)
-    folder = output.parent if output.suffix.lower() in IMAGE_ENDINGS else output
-    image = folder / (names % first)
-    return image if image.exists() else None
+    pattern = output_folder(output) / image_names(output)
+    try:
+        return list_images(pattern, "ignore")[0]
+    except InputError:
+        return None
 
 
 def _image_or_file(path: Path) -> Path:

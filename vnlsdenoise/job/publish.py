@@ -34,10 +34,28 @@ def publish_file(final: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def publish_folder(final: Path) -> Iterator[Path]:
-    """The same for the images of a folder: all are moved into `final`, which may exist, once the last is complete."""
+def scratch_file(final: Path) -> Iterator[Path]:
+    """Give a temporary name beside `final`, for a trial; whatever happens it is deleted."""
     temporary = _beside(final)
     try:
+        _claim(temporary, final)
+        yield temporary
+    except OSError as error:
+        raise _failure(final, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def publish_folder(final: Path) -> Iterator[Path]:
+    """The same for the images of a folder: all are moved into `final`, which may exist, once the last is complete.
+
+    Folders on the way to it are made.
+    """
+    temporary = _beside(final)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         yield temporary
         for image in temporary.iterdir():
@@ -57,19 +75,20 @@ def publish_folder(final: Path) -> Iterator[Path]:
 def check_space(final: Path, needed: int) -> None:
     """Raise OutputError where the disk of `final` has less than `needed` bytes left."""
     folder = final.parent
-    if not folder.is_dir():
-        raise OutputError(f"cannot write {final}; folder {folder} does not exist; create it first")
-    free = shutil.disk_usage(folder).free
-    if free < needed + _RESERVE:
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    disk = shutil.disk_usage(folder)
+    # A file system without a size, such as /proc, is not full.
+    if disk.total and disk.free < needed + _RESERVE:
         raise OutputError(
-            f"cannot write {final}; about {needed / 1e6:.1f} MB are needed and {free / 1e6:.1f} MB are free; "
+            f"cannot write {final}; about {needed / 1e6:.1f} MB are needed and {disk.free / 1e6:.1f} MB are free; "
             "free space or choose another place"
         )
 
 
 def _beside(final: Path) -> Path:
     # Cut by bytes: with the decoration the name must stay within the 255 that file systems allow.
-    stem = final.name.encode()[:200].decode(errors="ignore")
+    stem = os.fsdecode(os.fsencode(final.name)[:200])
     return final.with_name(f".{stem}.{secrets.token_hex(4)}.part")
 
 
@@ -93,4 +112,6 @@ def _sync(path: Path) -> None:
 
 def _failure(final: Path, error: OSError) -> OutputError:
     reason = error.strerror or str(error)
-    return OutputError(f"cannot write {final}; {reason}; check that the folder exists, is writable and has space")
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    what = "free space or choose another place" if full else "check that the folder exists and is writable"
+    return OutputError(f"cannot write {final}; {reason}; {what}")

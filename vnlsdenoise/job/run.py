@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from vnlsdenoise.errors import VerificationError
 from vnlsdenoise.job.plan import Plan, writes_images
 from vnlsdenoise.job.publish import check_space, publish_file, publish_folder
+from vnlsdenoise.job.trial import try_first_second, worth_trying
 from vnlsdenoise.job.verify import verify_file
+from vnlsdenoise.video.damage import Damage
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.open import open_reader
-from vnlsdenoise.video.read import Damage
-from vnlsdenoise.video.sequences import IMAGE_ENDINGS, SequenceWriter, image_names, list_images
+from vnlsdenoise.video.sequences import SequenceWriter, image_names, list_images, output_folder
 from vnlsdenoise.video.write import VideoWriter
 
 if TYPE_CHECKING:
@@ -58,10 +59,11 @@ def run(
     check_space(output, _least_bytes(plan))
     if writes_images(output):
         return _run_images(plan, output, progress, opened)
+    if worth_trying(plan):
+        try_first_second(plan)
     with publish_file(output) as temporary:
         assert plan.encoder is not None
-        streams = "video" if _is_sequence_input(plan) else plan.request.streams
-        open_writer = partial(VideoWriter, temporary, plan.info, plan.encoder, streams)
+        open_writer = partial(VideoWriter, temporary, plan.info, plan.encoder, plan.taken_along)
         report, writer = _pump(plan, output, open_writer, progress, opened)
         verify_file(temporary, output, plan.info, plan.encoder, writer.written)
     return report
@@ -73,21 +75,15 @@ def _run_images(
     progress: Callable[[int], None] | None,
     opened: Callable[["Scene"], None] | None,
 ) -> Report:
-    names, first = image_names(output)
-    folder = output.parent if output.suffix.lower() in IMAGE_ENDINGS else output
-    with publish_folder(folder) as temporary:
-        open_writer = partial(SequenceWriter, temporary, names, plan.info, first)
+    with publish_folder(output_folder(output)) as temporary:
+        open_writer = partial(SequenceWriter, temporary, image_names(output), plan.info)
         report, _ = _pump(plan, output, open_writer, progress, opened)
-        found = len(list_images(temporary)) if report.frames else 0
+        found = len(list_images(temporary, "ignore")) if report.frames else 0
         if found != report.frames:
             raise VerificationError(
                 f"{found} images of {output} were written, expected {report.frames}; nothing was published"
             )
     return report
-
-
-def _is_sequence_input(plan: Plan) -> bool:
-    return plan.info.container == "image sequence"
 
 
 def _least_bytes(plan: Plan) -> int:
@@ -137,7 +133,9 @@ def _pump(
 ) -> tuple[Report, Writer]:
     """Decode in one thread, denoise in this one, encode in a third; the first error of any stops all and is raised."""
     request = plan.request
-    reader = open_reader(request.input, request.interlaced, request.on_damage, request.decoder, plan.info)
+    reader = open_reader(
+        request.input, request.interlaced, request.on_damage, request.decoder, plan.info, gaps=request.gaps
+    )
     stop = threading.Event()
     decoded, finished = _Belt(stop), _Belt(stop)
     errors: list[BaseException] = []
@@ -188,7 +186,7 @@ def _pump(
         raise VerificationError(
             f"{counts['written']} frames were written of {counts['read']} read; nothing was published"
         )
-    warnings = (*reader.warnings, *writer.warnings)
+    warnings = tuple(dict.fromkeys((*plan.warnings, *reader.warnings, *writer.warnings)))
     return Report(output, counts["written"], reader.damage, warnings, tuple(scenes)), writer
 
 

@@ -3,10 +3,14 @@
 from pathlib import Path
 
 from vnlsdenoise.errors import InputError, VerificationError
+from vnlsdenoise.video.carry import Tally
+from vnlsdenoise.video.container import main_video, open_input
 from vnlsdenoise.video.encoders import EncoderChoice
-from vnlsdenoise.video.probe import VideoInfo, main_video, open_input, probe
-from vnlsdenoise.video.streams import CopiedStream
+from vnlsdenoise.video.probe import VideoInfo, probe
 from vnlsdenoise.video.write import Written
+
+_VIDEO = 0  # the first stream of every file that is written here
+_LIMITED, _UNKNOWN = 1, 0  # of `ColorTags.range`
 
 
 def verify_file(path: Path, final: Path, source: VideoInfo, choice: EncoderChoice, written: Written) -> None:
@@ -16,7 +20,7 @@ def verify_file(path: Path, final: Path, source: VideoInfo, choice: EncoderChoic
     which containers without negative time stamps do to all streams alike.
     """
     try:
-        found = probe(path)
+        found = probe(path, _VIDEO, whole=False)
         pts, copied, time_base = _read_back(path, written)
     except InputError as error:
         raise VerificationError(
@@ -34,25 +38,29 @@ def verify_file(path: Path, final: Path, source: VideoInfo, choice: EncoderChoic
             )
     shape, back = source.format, found.format
     _check(final, "size", f"{shape.width}x{shape.height}", f"{back.width}x{back.height}")
-    _check(final, "depth", choice.layout.depth, back.depth)
+    # Some decoders (ProRes 4444) give more bits than were written.
+    _check(final, "depth", True, back.depth >= choice.layout.depth)
     _check(final, "colour matrix", choice.color.matrix, found.color.matrix, unknown=(2,))
     _check(final, "colour primaries", choice.color.primaries, found.color.primaries, unknown=(2,))
     _check(final, "transfer function", choice.color.transfer, found.color.transfer, unknown=(2,))
-    _check(final, "colour range", choice.color.range, found.color.range, unknown=(0,))
+    # YUV of which nothing is said is of limited range.
+    usual = (_UNKNOWN, _LIMITED) if back.family == "yuv" else (_UNKNOWN,)
+    if found.color.range not in usual or choice.color.range not in usual:
+        _check(final, "colour range", choice.color.range, found.color.range, unknown=(_UNKNOWN,))
     _check(final, "rotation", source.rotation, found.rotation)
     # Elementary streams out of broadcast containers are legitimately repacked by the muxer.
     if "mpeg" not in source.container:
         for tally in written.copied.values():
             if tally.packets:
-                _check(final, f"packets of stream {tally.index}", tally.packets, copied[tally.index].packets)
+                _check(final, f"content of stream {tally.index}", tally.count, copied[tally.index].count)
                 _check(final, f"checksum of stream {tally.index}", f"{tally.crc:08x}", f"{copied[tally.index].crc:08x}")
 
 
-def _read_back(path: Path, written: Written) -> tuple[list[int], dict[int, CopiedStream], float]:
+def _read_back(path: Path, written: Written) -> tuple[list[int], dict[int, Tally], float]:
     # Edit lists are rounded to milliseconds, which may hide the last packet of a stream that is all there.
     with open_input(path, whole=True) as container:
-        video = main_video(container, path)
-        tallies = {tally.index: CopiedStream(tally.index) for tally in written.copied.values()}
+        video = main_video(container, path, _VIDEO)
+        tallies = {tally.index: Tally(tally.codec, tally.index) for tally in written.copied.values()}
         pts: list[int] = []
         for packet in container.demux():
             if not packet.size:

@@ -14,7 +14,7 @@ _BAND = (2, 14)  # sums u + v of 16x16 that tell structure and grain; below lie 
 _TOP = 23  # from this sum on: the highest frequencies, where white noise is measured
 _FLAT = 0.1  # share of the blocks: those of least structure
 _NOISIER = (0.8, 0.97)  # ranks of the blocks that tell how strong noise is; above lie those whose match is wrong
-_MOST = 2.0**2  # times the energy that is new in flat blocks: more is texture that was not found again
+_MOST = 2.5**2  # times the energy that is new in flat blocks: more is texture that was not found again
 # All that flat blocks hold, of what is new in them, at middle frequencies: 1 where they hold noise and nothing else.
 _PURE = (1.6, 1.3)
 _MIDDLE = (6, 14)

@@ -1,5 +1,6 @@
 """Which encoder, pixel format and options write a stream: the choices of the user, or what keeps the source best."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import av
 
 from vnlsdenoise.errors import InputError, UsageError
+from vnlsdenoise.video.carry import Fate, How
 from vnlsdenoise.video.pixels import Layout, layout_of
 from vnlsdenoise.video.probe import ColorTags, VideoInfo
 
@@ -23,11 +25,27 @@ _ENCODERS = {
     "ffv1": "ffv1",
 }
 _DEFAULT_CRF = {"libx264": 16.0, "libx265": 16.0, "libvpx-vp9": 20.0, "libsvtav1": 18.0}
-_SLOWEST_USEFUL = {"libsvtav1": {"preset": "6"}, "libvpx-vp9": {"row-mt": "1", "b": "0"}}
+_WELL = {"qmin": "2", "qmax": "2"}  # the finest quantiser that old decoders take
+_SLOWEST_USEFUL = {
+    "mpeg1video": _WELL,
+    "mpeg2video": _WELL,
+    "mpeg4": _WELL,
+    "libsvtav1": {"preset": "6"},
+    "libvpx-vp9": {"row-mt": "1", "b": "0"},
+}
 _X265_LEAST_SIDE = 16
-_CARRIES_FIELDS = ("libx264", "libx265", "ffv1", "prores_ks")
-# The others leave the shape of pixels to the container, and PyAV cannot tell it to Matroska.
-_CARRIES_ASPECT = ("libx264", "libx265")
+_CARRIES_FIELDS = ("libx264", "libx265", "ffv1", "prores_ks", "prores", "prores_aw", "mpeg2video")
+MATROSKA = ("matroska", "webm")
+_TELLS_FIELDS_OF_EACH = ("libx264", "libx265", "ffv1")
+# The others leave the shape of pixels to the container.
+CARRIES_ASPECT = ("libx264", "libx265", "mpeg2video", "mpeg4")
+_CARRIES_CHROMA_LOCATION = ("libx264", "libx265", "libsvtav1")
+_CARRIES_CAPTIONS = ("libx264", "libx265", "mpeg2video")
+CARRIES_HDR = ("libx264", "libx265", "libsvtav1")
+_CARRIES_STEREO = ("libx264", "mpeg2video")
+_X264_HDR = {"master-display": "mastering-display", "max-cll": "cll"}
+# Where the samples of chroma stand if nothing is said.
+_USUAL_CHROMA_LOCATION = ("", "left")
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,10 @@ class Encoding:
 
 @dataclass(frozen=True)
 class EncoderChoice:
-    """The encoder in use. exact: decoding gives back the very samples that were written."""
+    """The encoder in use. exact: decoding gives back the very samples that were written.
+
+    fates: what becomes of the properties of the video.
+    """
 
     container: str
     encoder: str
@@ -55,7 +76,12 @@ class EncoderChoice:
     options: dict[str, str]
     color: ColorTags
     exact: bool
-    warnings: tuple[str, ...] = ()
+    fates: tuple[Fate, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is not kept of the video, in words."""
+        return tuple(fate.why for fate in self.fates if fate.how != "kept")
 
 
 def container_of(path: Path) -> str:
@@ -73,10 +99,10 @@ def container_of(path: Path) -> str:
 def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
     """The encoder for `path` that keeps the depth and chroma of `info`; raises UsageError where wishes contradict.
 
-    8 bits go to H.264, more to HEVC, .webm to VP9, lossless to FFV1. What changes the samples is in `warnings`.
+    8 bits go to H.264, more to HEVC, .webm to VP9, lossless to FFV1, transparency to what keeps it.
     """
     container = container_of(path)
-    warnings: list[str] = []
+    fates: list[Fate] = []
     encoder = _encoder_name(container, info, wish)
     codec = _codec(encoder)
     supported = [layout for name in codec if (layout := _known_layout(name)) is not None]
@@ -99,31 +125,77 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
             )
         layout = min(fitting, key=lambda known: _cost(known, info))
         if _refuses_size(encoder, min(supported, key=lambda known: _cost(known, info)), info):
-            warnings.append(
+            why = (
                 f"{info.format.width}x{info.format.height} cannot be written with subsampled chroma by {encoder}; "
                 f"the chroma is repeated to full size ({layout.name}); "
                 "give --codec vp9, av1 or ffv1 to keep the subsampling"
             )
-    warnings += _losses(layout, info, encoder)
-    if wish.lossless and warnings:
-        raise UsageError(f"--lossless is not possible: {warnings[0]}; choose FFV1 in .mkv, or leave --lossless out")
+            fates.append(Fate("chroma", "converted", why))
+    fates += _losses(layout, info, encoder)
+    if wish.lossless and fates:
+        raise UsageError(f"--lossless is not possible: {fates[0].why}; choose FFV1 in .mkv, or leave --lossless out")
     options = _options(encoder, layout, info, wish)
-    exact = (wish.lossless or encoder == "ffv1") and not warnings
-    if (
-        container in ("matroska", "webm")
-        and encoder not in _CARRIES_ASPECT
-        and info.sample_aspect is not None
-        and info.sample_aspect != 1
-    ):
-        warnings.append(
-            f"the pixel aspect ratio {info.sample_aspect} is lost: {encoder} in {path.suffix} does not carry it; "
-            "--codec h264 or hevc does"
+    exact = (wish.lossless or encoder == "ffv1") and not fates
+    fates += _properties(encoder, container, layout, info)
+    return EncoderChoice(container, encoder, layout, options, _color(layout, info), exact, tuple(fates))
+
+
+def _properties(encoder: str, container: str, layout: Layout, info: VideoInfo) -> list[Fate]:
+    """What becomes of everything that is told about the video besides its samples."""
+    fates = []
+
+    def tell(what: str, kept: bool, why: str, how: How = "left out") -> None:
+        fates.append(Fate(what, "kept") if kept else Fate(what, how, why))
+
+    matroska = container in MATROSKA
+    if info.sample_aspect is not None and info.sample_aspect != 1:
+        tell("pixel aspect ratio", True, "")
+    if info.interlaced:
+        tell(
+            "order of fields",
+            encoder in _CARRIES_FIELDS,
+            f"{encoder} cannot say that frames are interlaced; players will not know; --codec h264 or hevc says it",
         )
-    if info.interlaced and encoder not in _CARRIES_FIELDS:
-        warnings.append(
-            f"{encoder} cannot say that frames are interlaced; players will not know; --codec h264 or hevc says it"
+    if info.mixed:
+        tell(
+            "frames without fields among interlaced ones",
+            encoder in _TELLS_FIELDS_OF_EACH,
+            f"{encoder} calls all frames of a film interlaced if some are; --codec h264 or hevc tells of each",
+            "converted",
         )
-    return EncoderChoice(container, encoder, layout, options, _color(layout, info), exact, tuple(warnings))
+    if info.chroma_location not in _USUAL_CHROMA_LOCATION and layout.chroma_x:
+        tell(
+            "place of chroma samples",
+            matroska or encoder in _CARRIES_CHROMA_LOCATION,
+            f"the place of the chroma samples ({info.chroma_location}) is lost: {encoder} in {container} does "
+            "not carry it; --codec h264 or hevc does",
+        )
+    if info.survey.captions:
+        tell(
+            "closed captions",
+            encoder in _CARRIES_CAPTIONS,
+            f"closed captions within the video are left out: {encoder} does not carry them; --codec h264 or hevc does",
+        )
+    if info.hdr_x265:
+        tell(
+            "HDR10 metadata",
+            matroska or encoder in CARRIES_HDR,
+            f"HDR10 metadata (mastering display, light level) is left out: {encoder} in {container} does not carry it; "
+            "--codec hevc or av1 does, and .mkv",
+        )
+    if "stereoscopic layout" in info.side_data:
+        tell(
+            "stereoscopic layout",
+            encoder in _CARRIES_STEREO or matroska,
+            f"the stereoscopic layout is left out: {encoder} in {container} does not carry it; --codec h264 does",
+        )
+    for name in info.side_data:
+        if name not in ("stereoscopic layout", "closed captions"):
+            tell(name, False, f"{name} of the video is left out: no encoder here carries it")
+    if any(info.crop):
+        shown = f"{info.format.width}x{info.format.height}"
+        tell("crop of the container", False, f"the crop of the container is applied: {shown} are written", "converted")
+    return fates
 
 
 def _encoder_name(container: str, info: VideoInfo, wish: Encoding) -> str:
@@ -133,6 +205,10 @@ def _encoder_name(container: str, info: VideoInfo, wish: Encoding) -> str:
         if container != "matroska":
             raise UsageError(f"--lossless writes FFV1, which {container} does not take; name the output .mkv")
         return "ffv1"
+    if info.alpha and container == "mov":
+        return "prores_ks"
+    if info.alpha and container == "matroska" and info.format.depth == 8 and info.format.chroma_y:
+        return "libvpx-vp9"
     if container == "webm":
         return "libvpx-vp9" if info.format.depth == 8 else "libsvtav1"
     if info.format.depth == 8 or min(info.format.width, info.format.height) < _X265_LEAST_SIDE:
@@ -195,21 +271,26 @@ def _odd_size(encoder: str, layout: Layout, info: VideoInfo) -> str:
     return f"{encoder} cannot write {info.format.width}x{info.format.height} as {layout.name}"
 
 
-def _losses(layout: Layout, info: VideoInfo, encoder: str) -> list[str]:
+def _losses(layout: Layout, info: VideoInfo, encoder: str) -> list[Fate]:
+    """What becomes of the samples where it is not the same."""
     source = info.format
     found = []
     if source.family == "rgb" and layout.family != "rgb":
-        found.append(f"RGB is written as {layout.name} (BT.709) by {encoder}; give --lossless to keep RGB")
+        why = f"RGB is written as {layout.name} (BT.709) by {encoder}; give --lossless to keep RGB"
+        found.append(Fate("RGB", "converted", why))
     if source.family != "gray" and layout.family == "gray":
-        found.append(f"colour is dropped: {layout.name} holds gray only")
+        found.append(Fate("colour", "left out", f"colour is dropped: {layout.name} holds gray only"))
     if source.family == "yuv" and (layout.chroma_x > source.chroma_x or layout.chroma_y > source.chroma_y):
-        found.append(f"chroma is reduced: {layout.name} holds less than {info.pix_fmt}")
+        why = f"chroma is reduced: {layout.name} holds less than {info.pix_fmt}"
+        found.append(Fate("chroma", "converted", why))
     if layout.depth < source.depth:
-        found.append(
+        why = (
             f"{source.depth}-bit samples are rounded to {layout.depth} bits for {encoder}; give --lossless to keep them"
         )
+        found.append(Fate("depth", "converted", why))
     if info.alpha and not layout.alpha:
-        found.append(f"the alpha channel is dropped: {layout.name} has none; give --lossless to keep it")
+        why = f"the alpha channel is dropped: {layout.name} has none; give --lossless to keep it"
+        found.append(Fate("alpha", "left out", why))
     return found
 
 
@@ -223,9 +304,16 @@ def _options(encoder: str, layout: Layout, info: VideoInfo, wish: Encoding) -> d
         raise UsageError(f"--crf has no meaning for {encoder}; it has no such quality scale; leave it out")
     if crf is not None:
         options["crf"] = f"{crf:g}"
+    if encoder in ("libvpx", "libvpx-vp9") and layout.alpha:
+        options["auto-alt-ref"] = "0"  # which it does not know how to do with transparency
     own = {}
-    if encoder == "libx264" and info.interlaced:
-        own["x264-params"] = _joined("bff=1" if info.bottom_first else "tff=1", wish.options.get("x264-params"))
+    if encoder == "libx264":
+        parts = [f"{_X264_HDR[key]}={value}" for key, value in info.hdr_x265]
+        parts += ["bff=1" if info.bottom_first else "tff=1"] if info.interlaced else []
+        if parts:
+            own["x264-params"] = _joined(*parts, wish.options.get("x264-params"))
+    if encoder == "libsvtav1" and info.hdr_x265:
+        own["svtav1-params"] = _joined(*_svt_hdr(info), wish.options.get("svtav1-params"))
     if encoder == "libx265":
         parts = ["log-level=error"]
         parts += [f"{key}={value}" for key, value in info.hdr_x265]
@@ -243,6 +331,27 @@ def _options(encoder: str, layout: Layout, info: VideoInfo, wish: Encoding) -> d
             f"--lossless is not possible with {encoder}; choose --codec ffv1, h264, hevc or vp9, or leave --codec out"
         )
     return options | dict(wish.options) | own
+
+
+def hdr_numbers(hdr_x265: tuple[tuple[str, str], ...]) -> tuple[tuple[str, float, float], ...]:
+    """Chromaticities of "G", "B", "R", "WP", the most and least cd/m2 "L", and those of the levels of "light"."""
+    units = {"G": 50000, "B": 50000, "R": 50000, "WP": 50000, "L": 10000}
+    found = []
+    for key, value in hdr_x265:
+        for name, x, y in re.findall(r"([A-Z]+)\((\d+),(\d+)\)", value):
+            found.append((name, int(x) / units[name], int(y) / units[name]))
+        if key == "max-cll":
+            most, average = map(float, value.split(","))
+            found.append(("light", most, average))
+    return tuple(found)
+
+
+def _svt_hdr(info: VideoInfo) -> list[str]:
+    """Mastering display and light levels in the words of SVT-AV1."""
+    numbers = hdr_numbers(info.hdr_x265)
+    display = "".join(f"{name}({x:.4f},{y:.4f})" for name, x, y in numbers if name != "light")
+    light = [f"content-light={most:.0f},{average:.0f}" for name, most, average in numbers if name == "light"]
+    return ([f"mastering-display={display}"] if display else []) + light
 
 
 def _joined(*parameters: str | None) -> str:

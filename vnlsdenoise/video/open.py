@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Literal
 
 from vnlsdenoise.errors import UsageError
+from vnlsdenoise.video.animations import AnimationReader, is_webp
 from vnlsdenoise.video.probe import VideoInfo
 from vnlsdenoise.video.read import Decoder, Interlaced, VideoReader
-from vnlsdenoise.video.sequences import SequenceReader, is_sequence
+from vnlsdenoise.video.sequences import Gaps, SequenceReader, is_sequence
 
-Reader = VideoReader | SequenceReader
+Reader = VideoReader | SequenceReader | AnimationReader
 
 
 def open_reader(
@@ -17,13 +18,17 @@ def open_reader(
     on_damage: Literal["conceal", "fail"] = "conceal",
     decoder: Decoder = "cpu",
     known: VideoInfo | None = None,
+    stream: int | None = None,
+    gaps: Gaps = "error",
 ) -> Reader:
     """A reader of a video file or of an image sequence (folder, pattern or glob); raises InputError.
 
-    known: what an earlier reader of the same file found, which spares opening and decoding it once more.
+    known: what an earlier reader of the same file found, which spares opening and decoding it once more. stream: index
+    of the video stream, None for the film. gaps: whether images may lack numbers.
     """
-    if not is_sequence(path):
-        return VideoReader(path, interlaced, on_damage, decoder, known=known)
+    is_animation = is_webp(path)
+    if not is_animation and not is_sequence(path):
+        return VideoReader(path, interlaced, on_damage, decoder, stream=stream, known=known)
     if decoder == "gpu":
         raise UsageError(f"input {path} is images, which no GPU decodes; use --decoder cpu")
-    return SequenceReader(path)
+    return AnimationReader(path) if is_animation else SequenceReader(path, gaps)

@@ -130,9 +130,21 @@ def unpack(frame: VideoFrame) -> tuple[tuple[Plane, ...], Plane | None]:
     return (tuple(planes[:-1]), planes[-1]) if layout.alpha else (tuple(planes), None)
 
 
-def pack(planes: tuple[Plane, ...], alpha: Plane | None, layout: Layout, width: int, height: int) -> VideoFrame:
-    """A new frame of an exact `layout` that holds `planes`; a missing alpha is opaque. Samples must fit the depth."""
+def pack(
+    planes: tuple[Plane, ...],
+    alpha: Plane | None,
+    layout: Layout,
+    width: int,
+    height: int,
+    carrier: VideoFrame | None = None,
+) -> VideoFrame:
+    """A new frame of an exact `layout` that holds `planes`; a missing alpha is opaque. Samples must fit the depth.
+
+    carrier: a frame of any size whose side data the new one has as well.
+    """
     frame = VideoFrame(width, height, layout.name)
+    if carrier is not None:
+        frame = carrier.reformat(width, height, layout.name, interpolation="POINT")
     peak = (1 << layout.depth) - 1
     if layout.alpha and alpha is None:
         alpha = np.full_like(planes[0], peak)
@@ -203,15 +215,22 @@ def _to_depth(plane: Plane, source: int, target: int) -> Plane:
     return wide.astype(np.uint8) if target == 8 else wide.astype(np.uint16)
 
 
-def to_video_frame(planes: tuple[Plane, ...], alpha: Plane | None, source: PlaneFormat, target: Layout) -> VideoFrame:
+def to_video_frame(
+    planes: tuple[Plane, ...],
+    alpha: Plane | None,
+    source: PlaneFormat,
+    target: Layout,
+    carrier: VideoFrame | None = None,
+) -> VideoFrame:
     """A frame of pixel format `target.name` from planes of format `source`; exact wherever `target` holds `source`.
 
-    RGB to YUV (BT.709, limited range) and coarser chroma go through FFmpeg's scaler.
+    RGB to YUV (BT.709, limited range) and coarser chroma go through FFmpeg's scaler. carrier: see `pack`.
     """
     adapted = adapt(planes, alpha, source, target) if target.exact else None
     if adapted is not None:
-        return pack(*adapted, target, source.width, source.height)
-    frame = pack(planes, alpha, layout_of(native_name(source, alpha is not None)), source.width, source.height)
+        return pack(*adapted, target, source.width, source.height, carrier)
+    native = layout_of(native_name(source, alpha is not None))
+    frame = pack(planes, alpha, native, source.width, source.height, carrier)
     return _rearranged(frame, target.name, to_video=source.family == "rgb" and target.family != "rgb")
 
 

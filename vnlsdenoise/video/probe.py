@@ -1,46 +1,37 @@
 """What a file holds: the layout of its frames, their timing and tags, and the streams beside them."""
 
-import math
-import os
-import struct
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import av
-from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
-from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vnlsdenoise.errors import DeviceError, InputError
+from vnlsdenoise.errors import InputError
+from vnlsdenoise.video.container import (
+    MAX_PIXELS,
+    decode_next,
+    decoder_of,
+    dumped,
+    films_of,
+    kind_of,
+    main_video,
+    name_of,
+    open_input,
+)
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.pixels import layout_of
+from vnlsdenoise.video.side_data import NAMES, chroma_location, crop, display_matrix, hdr, kinds_of, stereo_mode
+from vnlsdenoise.video.survey import Survey, stream_duration, survey
 
-MAX_PIXELS = 1 << 28
-"""Frames of more samples a plane than this are refused: they are more likely an attack than a film."""
-MAX_STREAMS = 64
 _FULL_RANGE = 2  # of `ColorTags.range`
 _PROGRESSIVE_ORDERS, _BOTTOM_FIRST_ORDERS = (0, 1), (3, 4)  # of FFmpeg's AVFieldOrder
-# Playlists and device-like inputs reach for other files or addresses; a film does neither.
-_REFUSED_FORMATS = {
-    "concat",
-    "hls",
-    "dash",
-    "applehttp",
-    "image2",
-    "tty",
-    "lavfi",
-    "sdp",
-    "rtsp",
-    "imf",
-    "webm_dash_manifest",
-}
+_MOST_FRAMES_A_SECOND = 1000
+_FIRST_PACKETS = 300  # within which a frame must decode
 
 
 @dataclass(frozen=True)
@@ -55,7 +46,7 @@ class ColorTags:
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """One stream of the container. codec is "" where FFmpeg knows none."""
+    """One stream of the container. codec: or the name of the data or the attached file; "" where none is known."""
 
     index: int
     kind: str
@@ -72,6 +63,11 @@ class VideoInfo:
     counter-clockwise. frames: an estimate, None where the container tells nothing. duration: seconds of video.
     interlaced: frames hold two fields, of which the upper lines were taken first, or the lower ones (bottom_first).
     hdr_x265: mastering display and content light level in x265's notation, empty for none.
+    format: of the frames that are given; crop: (top, bottom, left, right) pixels of the coded ones that the container
+    hides, which are left out. chroma_location: FFmpeg's name, "" where it is not told. stereo_mode: Matroska's name, ""
+    for one picture. side_data: what else the first frame has beside its samples, in words. decoder: FFmpeg's name.
+    survey: what a pass over the file found. index: of the video stream in the container; video_streams: how many films
+    there are. tags: of the file.
     """
 
     path: Path
@@ -94,6 +90,61 @@ class VideoInfo:
     streams: tuple[StreamInfo, ...] = ()
     hdr_x265: tuple[tuple[str, str], ...] = ()
     index: int = 0
+    crop: tuple[int, int, int, int] = (0, 0, 0, 0)
+    chroma_location: str = ""
+    side_data: tuple[str, ...] = ()
+    stereo_mode: str = ""
+    decoder: str = ""
+    survey: Survey = field(default_factory=Survey)
+    video_streams: int = 1
+    tags: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def mixed(self) -> bool:
+        """Whether some frames hold two fields and others do not."""
+        return self.survey.interlaced > 0 and self.survey.progressive > 0
+
+    def warnings(self) -> tuple[str, ...]:
+        """What about the file makes the output another one than might be expected, in words."""
+        found, seen = [], self.survey
+        if self.video_streams > 1:
+            found.append(
+                f"{self.video_streams} video streams: stream {self.index} ({self.format.width}x{self.format.height}) "
+                "is denoised, the others are not; --video-stream N chooses another one"
+            )
+        if self.mixed and seen.interlaced_at is not None:
+            found.append(f"some frames are interlaced (the first one at {seen.interlaced_at:.2f} s), others are not")
+        if seen.timeline:
+            found.append(str(seen.timeline))
+        return tuple(found)
+
+    def notes(self) -> tuple[str, ...]:
+        """Everything that is special about the file, in words."""
+        found, seen = [*self.warnings()], self.survey
+        if any(self.crop):
+            top, bottom, left, right = self.crop
+            found.append(
+                f"the container hides {top}, {bottom}, {left}, {right} pixels at the top, bottom, left and right; "
+                f"{self.format.width}x{self.format.height} are shown, and those are denoised and written"
+            )
+        if self.interlaced and not self.mixed:
+            found.append(f"interlaced, the {'lower' if self.bottom_first else 'upper'} lines first")
+        if seen.decoding_order and self.container == "avi":
+            found.append("its time stamps say when frames are decoded; those of display are made of them")
+        if seen.captions:
+            found.append("closed captions within the video")
+        if seen.change:
+            found.append(f"the video changes {seen.change}")
+        if seen.short_by:
+            found.append(f"damaged: the last {seen.short_by:.2f} s are missing")
+        elif seen.cut:
+            found.append("damaged: the file was cut off within a packet")
+        if self.alpha:
+            found.append("transparency (an alpha channel)")
+        found += (
+            [f"the chroma samples stand {self.chroma_location}"] if self.chroma_location not in ("", "left") else []
+        )
+        return (*found, *(name for name in self.side_data if name != NAMES[SideDataType.A53_CC]))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON."""
@@ -119,98 +170,53 @@ class VideoInfo:
             "frames": self.frames,
             "duration": self.duration,
             "chapters": self.chapters,
+            "crop": list(self.crop),
+            "chroma_location": self.chroma_location or None,
+            "video_stream": self.index,
+            "tags": dict(self.tags),
+            "notes": list(self.notes()),
             "streams": [vars(stream) for stream in self.streams],
         }
 
 
-def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputContainer:
-    """Open a container for reading, bounded against bombs; raises InputError with the cause.
+def probe(path: Path, index: int | None = None, whole: bool = True) -> VideoInfo:
+    """Read the header and the first frame of a video file and survey the rest; raises InputError.
 
-    whole: also give the packets that an edit list of MP4 and MOV cuts off at the ends. gpu: decode on the GPU, or raise
-    DeviceError.
+    index: of the video stream, None for the film. whole: False leaves the survey out.
     """
-    try:
-        if not path.exists():
-            raise InputError(f"input {path} does not exist; nothing to read; check the name")
-        if path.is_dir():
-            raise InputError(
-                f"input {path} is a folder; a file was expected; for images give the folder that holds them"
-            )
-        if path.stat().st_size == 0:
-            raise InputError(f"input {path} is empty (0 bytes); nothing to decode; copy or record it again")
-        options = {"max_streams": str(MAX_STREAMS), "protocol_whitelist": "file"}
-        if whole:
-            options["advanced_editlist"] = "0"
-        # "file:" keeps names with ":" or a leading "-" from being read as addresses or options.
-        container = av.open(
-            f"file:{os.path.abspath(path)}",
-            "r",
-            options={"max_pixels": str(MAX_PIXELS)},
-            container_options=options,
-            metadata_errors="replace",
-            hwaccel=HWAccel("cuda", allow_software_fallback=False) if gpu else None,
-        )
-    except InputError:
-        raise
-    except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
-        if gpu:
-            raise DeviceError(
-                f"no GPU decodes {path} here; {error}; use --decoder cpu, "
-                "or a GPU with NVDEC, its driver, and a codec that it knows"
-            ) from error
-        raise InputError(f"cannot open {path}; {_cause(path, error)}") from error
-    names = set(container.format.name.split(","))
-    if names & _REFUSED_FORMATS:
-        container.close()
-        raise InputError(f"cannot open {path}; it is {container.format.name}, not a video file; give the video itself")
-    if len(container.streams) > MAX_STREAMS:
-        container.close()
-        raise InputError(
-            f"cannot open {path}; it has {len(container.streams)} streams, the limit is {MAX_STREAMS}; remux it"
-        )
-    return container
-
-
-def main_video(container: InputContainer, path: Path) -> VideoStream:
-    """The stream to denoise: the first one that is not a cover picture; raises InputError where there is none."""
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise InputError(f"{path} has video of an unknown codec; no decoder for it; convert the file first")
-            # Without the detection asked for, decoders pass damaged frames on unflagged.
-            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "bitstream+buffer"}
-            return stream
-    kinds = ", ".join(stream.type for stream in container.streams) or "no streams"
-    raise InputError(f"{path} holds no video; found only {kinds}; give a file with a video stream")
-
-
-def probe(path: Path) -> VideoInfo:
-    """Read the header and the first frame of a video file; raises InputError."""
     with open_input(path) as container:
-        stream = main_video(container, path)
-        return describe(path, container, stream, _first_frame(container, stream, path))
+        stream = main_video(container, path, index)
+        first, decoder = _first_frame(container, stream, path)
+        info = describe(path, container, stream, first, decoder)
+    if not whole:
+        return info
+    seen = survey(path, info.index, info.rate)
+    if seen.interlaced and not info.interlaced:
+        # Where the container calls the video interlaced its word counts: coders have written frames that contradict it.
+        info = replace(info, interlaced=True, bottom_first=seen.bottom_first)
+    return replace(info, survey=seen, frames=seen.packets or info.frames)
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
-    tried = 0
+def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> tuple[VideoFrame, str]:
+    """The first frame, and the name of its decoder."""
+    decoder = decoder_of(stream)
     packets = container.demux(stream)
-    while tried < 300:
+    for _ in range(_FIRST_PACKETS):
         try:
             packet = next(packets)
-            for frame in packet.decode():
-                return frame
-        except StopIteration:
+        except (StopIteration, av.FFmpegError, OSError):
             break
+        try:
+            for frame in decode_next(decoder, packet if packet.size else None):
+                return frame, decoder.name
         except av.FFmpegError:
             pass
-        tried += 1
-    name = stream.codec_context.name
     raise InputError(
-        f"no frame of {path} could be decoded; its {name} stream is damaged or empty; recover the file first"
+        f"no frame of {path} could be decoded; its {decoder.name} stream is damaged or empty; recover the file first"
     )
 
 
-def describe(path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame) -> VideoInfo:
+def describe(path: Path, container: InputContainer, stream: VideoStream, first: VideoFrame, decoder: str) -> VideoInfo:
     """The facts of an open container whose first decoded frame is `first`; raises InputError for odd formats."""
     layout = layout_of(first.format.name)
     context = stream.codec_context
@@ -219,12 +225,17 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
             f"{path} has frames of {first.width}x{first.height}; the limit is {MAX_PIXELS} pixels; scale it first"
         )
     time_base = stream.time_base or Fraction(1, 1000)
-    rate = stream.average_rate or stream.guessed_rate or None
+    rates = [rate for rate in (stream.average_rate, stream.guessed_rate, context.framerate, stream.base_rate) if rate]
+    # What some demuxers call the rate is that of their ticks.
+    rate = next((rate for rate in rates if rate <= _MOST_FRAMES_A_SECOND), rates[0] if rates else None)
     duration = stream_duration(container, stream)
     frames = stream.frames or None
     if frames is None and duration is not None and rate:
         frames = max(1, round(duration * rate))
-    matrix = _display_matrix(first)
+    matrix = display_matrix(first)
+    words = dumped(container).get(stream.index, [])
+    interlaced = context.field_order not in _PROGRESSIVE_ORDERS
+    hidden = _aligned(crop(words), layout.plane_format(first.width, first.height), interlaced)
     aspect = stream.sample_aspect_ratio
     color = ColorTags(
         primaries=_known(int(first.color_primaries), context.color_primaries),
@@ -238,7 +249,9 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         codec=context.name,
         pix_fmt=first.format.name,
         format=replace(
-            layout.plane_format(first.width, first.height), matrix=color.matrix, full_range=color.range == _FULL_RANGE
+            layout.plane_format(first.width - hidden[2] - hidden[3], first.height - hidden[0] - hidden[1]),
+            matrix=color.matrix,
+            full_range=color.range == _FULL_RANGE,
         ),
         alpha=layout.alpha,
         rate=rate,
@@ -247,19 +260,23 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         sample_aspect=aspect if aspect else None,
         display_matrix=matrix,
         rotation=int(first.rotation),
-        interlaced=first.interlaced_frame or context.field_order not in _PROGRESSIVE_ORDERS,
+        interlaced=interlaced,
         bottom_first=context.field_order in _BOTTOM_FIRST_ORDERS,
         frames=frames,
         duration=duration,
         chapters=len(container.chapters()),
         streams=tuple(
-            StreamInfo(
-                other.index, other.type, other.codec_context.name if other.codec_context else "", other.language or ""
-            )
-            for other in container.streams
+            StreamInfo(other.index, kind_of(other), name_of(other), other.language or "") for other in container.streams
         ),
-        hdr_x265=_hdr(first),
+        hdr_x265=hdr(first),
         index=stream.index,
+        crop=hidden,
+        chroma_location=chroma_location(words),
+        side_data=tuple(dict.fromkeys(NAMES[kind] for kind in NAMES if kind in kinds_of(first))),
+        stereo_mode=stereo_mode(first),
+        decoder=decoder,
+        video_streams=len(films_of(container)),
+        tags=tuple(container.metadata.items()),
     )
 
 
@@ -268,58 +285,10 @@ def _known(first: int, second: int) -> int:
     return first if first != 2 else int(second)
 
 
-def stream_duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """Seconds that the container promises for this one stream, None where it says nothing about it."""
-    if stream.duration is not None and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    # Matroska writers leave the length of every stream in a tag.
-    tag = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
-    with suppress(ValueError):
-        hours, minutes, seconds = tag.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    if container.duration is not None and len(container.streams) == 1:
-        return container.duration / 1_000_000
-    return None
-
-
-def _display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
-    data = _side_data(frame, SideDataType.DISPLAYMATRIX)
-    return struct.unpack("=9i", data[:36]) if len(data) >= 36 else None
-
-
-def _side_data(frame: VideoFrame, kind: SideDataType) -> bytes:
-    """The bytes of one kind of side data, empty where the frame has none."""
-    return next((bytes(data) for data in cast("Iterator[SideData]", iter(frame.side_data)) if data.type == kind), b"")
-
-
-def _hdr(frame: VideoFrame) -> tuple[tuple[str, str], ...]:
-    """Mastering display (chromaticities in 1/50000, luminance in 1/10000 cd/m2) and light levels, as x265 options."""
-    found: list[tuple[str, str]] = []
-    mastering = _side_data(frame, SideDataType.MASTERING_DISPLAY_METADATA)
-    if len(mastering) >= 88:
-        numbers = struct.unpack("=22i", mastering[:88])
-        values = [
-            top / bottom if bottom else math.nan for top, bottom in zip(numbers[0:20:2], numbers[1:20:2], strict=True)
-        ]
-        if numbers[20] and numbers[21]:
-            xy = [round(value * 50000) for value in values[:8]]
-            low, high = (round(value * 10000) for value in values[8:])
-            red, green, blue, white = (f"({x},{y})" for x, y in zip(xy[0::2], xy[1::2], strict=True))
-            found.append(("master-display", f"G{green}B{blue}R{red}WP{white}L({high},{low})"))
-    light = _side_data(frame, SideDataType.CONTENT_LIGHT_LEVEL)
-    if len(light) >= 8:
-        most, average = struct.unpack("=2I", light[:8])
-        found.append(("max-cll", f"{most},{average}"))
-    return tuple(found)
-
-
-def _cause(path: Path, error: Exception) -> str:
-    """Why a file does not open, in words, and what to do."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip"):
-        return "its index (moov atom) is missing: it was cut off; copy it again or recover it with untrunc"
-    printable = sum(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head)
-    if head and printable > 0.95 * len(head):
-        return "it holds text, not video; check that this is the right file"
-    return f"it is no video that FFmpeg knows ({getattr(error, 'strerror', None) or error}); check or convert the file"
+def _aligned(hidden: tuple[int, int, int, int], coded: PlaneFormat, interlaced: bool) -> tuple[int, int, int, int]:
+    """A crop that begins with whole samples of chroma, of both fields, and leaves a picture; none where it cannot."""
+    top, bottom, left, right = hidden
+    top, left = top - top % ((1 + interlaced) << coded.chroma_y), left - left % (1 << coded.chroma_x)
+    if top + bottom >= coded.height or left + right >= coded.width:
+        return 0, 0, 0, 0
+    return top, bottom, left, right

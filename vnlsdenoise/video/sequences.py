@@ -1,37 +1,65 @@
-"""Image sequences (PNG, TIFF; 8 and 16 bits; gray and RGB, with or without alpha) as a source and sink of frames."""
+"""Image sequences, PNG and TIFF, as a source and sink of frames."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self, cast
 
 import numpy as np
-import numpy.typing as npt
 
-from vnlsdenoise.errors import InputError, OutputError, UsageError
+from vnlsdenoise.errors import InputError, UsageError
+from vnlsdenoise.video.damage import Damage
 from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
-from vnlsdenoise.video.probe import MAX_PIXELS, ColorTags, VideoInfo
-from vnlsdenoise.video.read import Damage
+from vnlsdenoise.video.probe import ColorTags, VideoInfo
+from vnlsdenoise.video.stills import Samples, Shape, Still, Told, is_still, read_still, shapes_of, write_still
 
+Gaps = Literal["error", "ignore"]
+"""What to do where numbers of images are missing."""
 IMAGE_ENDINGS = (".png", ".tif", ".tiff")
 SEQUENCE_RATE = 25
+# How players turn a picture whose rows and columns are stored otherwise: TIFF's orientation as FFmpeg's display matrix.
+_ONE = 1 << 16
+_MATRICES = {
+    number: (a * _ONE, b * _ONE, 0, c * _ONE, d * _ONE, 0, 0, 0, 1 << 30)
+    for number, (a, b, c, d) in {
+        2: (-1, 0, 0, 1),
+        3: (-1, 0, 0, -1),
+        4: (1, 0, 0, -1),
+        5: (0, 1, 1, 0),
+        6: (0, 1, -1, 0),
+        7: (0, -1, -1, 0),
+        8: (0, -1, 1, 0),
+    }.items()
+}
 _COUNTER = re.compile(r"%0?(\d*)d")
 _NUMBER = re.compile(r"(\d+)(?=\D*$)")
 
 
 def is_sequence(path: Path) -> bool:
-    """Whether a name means images: a folder, or a PNG or TIFF name, with or without `%06d` or `*`."""
+    """Whether a name means still images: a folder, a PNG or TIFF name, with or without `%06d` or `*`.
+
+    Of a file that is there the content decides: pictures that move are video, whatever they are called.
+    """
+    if path.is_file() and path.stat().st_size:
+        return is_still(path)
+    return names_images(path)
+
+
+def names_images(path: Path) -> bool:
+    """Whether an output of this name is still images."""
     return path.is_dir() or path.suffix.lower() in IMAGE_ENDINGS
 
 
-def list_images(path: Path) -> list[Path]:
+def list_images(path: Path, gaps: Gaps = "error") -> list[Path]:
     """The images of a folder, pattern (`in_%06d.png`) or glob, in the order of their numbers; raises InputError.
 
-    An existing file is taken by its name even where that holds "%" or "*". A gap in the numbering is an error.
+    An existing file is taken by its name even where that holds "%" or "*". A gap in the numbering is an error, unless
+    no two numbers follow each other at all: then they are times, or every tenth.
     """
     if path.is_file():
         return [path]
@@ -56,15 +84,15 @@ def list_images(path: Path) -> list[Path]:
         )
     images = sorted(found, key=_natural)
     numbers = [int(match[1]) for image in images if (match := _NUMBER.search(image.stem))]
-    if len(numbers) == len(images):
-        for before_number, number in itertools.pairwise(numbers):
-            if number > before_number + 1:
-                missing = (
-                    str(before_number + 1) if number == before_number + 2 else f"{before_number + 1} to {number - 1}"
-                )
-                raise InputError(
-                    f"{path} has a gap: image {missing} is missing; frames would jump; add it or renumber the images"
-                )
+    steps = [number - before for before, number in itertools.pairwise(numbers)]
+    if gaps == "error" and len(numbers) == len(images) and 1 in steps and max(steps) > 1:
+        first = numbers[steps.index(next(step for step in steps if step > 1))] + 1
+        last = first + next(step for step in steps if step > 1) - 2
+        missing = str(first) if first == last else f"{first} to {last}"
+        raise InputError(
+            f"{path} has a gap: image {missing} is missing; frames would jump; add it, renumber the images, "
+            "or give --gaps ignore if it is meant so"
+        )
     return images
 
 
@@ -77,115 +105,108 @@ def _natural(path: Path) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts]
 
 
-def read_image(path: Path) -> npt.NDArray[Any]:
-    """An image as (height, width) or (height, width, channels), uint8 or uint16, RGB(A) order; raises InputError."""
-    try:
-        if path.suffix.lower() == ".png":
-            import cv2
+@dataclass(frozen=True)
+class _Picture:
+    """One image of a sequence: its file, the page in it, and its number in the names, None where there is none."""
 
-            # The bytes go through numpy because OpenCV opens no name that the locale cannot encode.
-            image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
-            if image is None:
-                raise ValueError("not a readable PNG")
-            if image.ndim == 3:
-                image = image[..., [2, 1, 0, 3][: image.shape[2]]]
-        else:
-            import tifffile
-
-            with tifffile.TiffFile(path) as file:
-                page = file.pages[0]
-                if int(np.prod(page.shape)) > 4 * MAX_PIXELS:
-                    raise ValueError(f"larger than {MAX_PIXELS} pixels")
-                image = page.asarray()
-    except Exception as error:  # The decoders raise whatever they like on damaged files.
-        raise InputError(f"cannot read image {path}; {error}; save it again as PNG or TIFF") from error
-    image = np.asarray(image)
-    channels = image.shape[2] if image.ndim == 3 else 1
-    if image.dtype not in (np.uint8, np.uint16) or image.ndim not in (2, 3) or channels not in (1, 2, 3, 4):
-        raise InputError(
-            f"image {path} is {image.dtype} of shape {image.shape}; "
-            "expected 8- or 16-bit gray or RGB, with or without alpha; convert it"
-        )
-    return image
+    path: Path
+    page: int
+    number: int | None
+    shape: Shape
 
 
-def write_image(path: Path, image: npt.NDArray[Any]) -> None:
-    """Write what `read_image` gives; raises OutputError."""
-    try:
-        if path.suffix.lower() == ".png":
-            import cv2
-
-            if image.ndim == 3 and image.shape[2] == 2:
-                raise ValueError("PNG output has no gray with alpha; name the output .tif")
-            stored = image[..., [2, 1, 0, 3][: image.shape[2]]] if image.ndim == 3 else image
-            done, data = cv2.imencode(".png", np.ascontiguousarray(stored))
-            if not done:
-                raise ValueError("PNG encoding failed")
-            path.write_bytes(data.tobytes())
-        else:
-            import tifffile
-
-            alpha = ["unassalpha"] if image.ndim == 3 and image.shape[2] in (2, 4) else None
-            is_rgb = image.ndim == 3 and image.shape[2] >= 3
-            tifffile.imwrite(
-                path, image, photometric="rgb" if is_rgb else "minisblack", compression="zlib", extrasamples=alpha
+def _pictures(path: Path, gaps: Gaps) -> list[_Picture]:
+    images = list_images(path, gaps)
+    pictures = [_Picture(image, page, _number(image), s) for image in images for page, s in enumerate(shapes_of(image))]
+    numbers = [picture.number for picture in pictures]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        # Pages have no numbers of their own.
+        pictures = [replace(picture, number=None) for picture in pictures]
+    first = pictures[0]
+    for picture in pictures:
+        if (picture.shape.width, picture.shape.height) != (first.shape.width, first.shape.height):
+            raise InputError(
+                f"image {picture.path} is {picture.shape}, image {first.path} is {first.shape}; "
+                "all must be of one size; scale or leave out one of them"
             )
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot write image {path}; {error}; free space or choose another place") from error
+    return pictures
 
 
-def _split(image: npt.NDArray[Any]) -> tuple[tuple[Plane, ...], Plane | None]:
-    if image.ndim == 2:
-        return (np.ascontiguousarray(image),), None
-    planes = tuple(np.ascontiguousarray(image[..., index]) for index in range(image.shape[2]))
-    return (planes[:-1], planes[-1]) if len(planes) in (2, 4) else (planes, None)
+def _number(image: Path) -> int | None:
+    return int(match[1]) if (match := _NUMBER.search(image.stem)) else None
 
 
 @dataclass
 class SequenceReader:
-    """Iterate over an image sequence: pts 0, 1, 2, ... at 25 frames a second; same face as `VideoReader`."""
+    """Iterate over an image sequence: pts 0, 1, 2, ... at 25 frames a second; same face as `VideoReader`.
+
+    Gray images, RGB ones, such with alpha and such of 8 and of 16 bits become alike. In `Frame.extra` travel: "alpha",
+    "told", what the file tells about its samples, and "number", that of the image.
+    """
 
     path: Path
+    gaps: Gaps = "error"
     damage: Damage = field(default_factory=Damage)
     warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._images = list_images(self.path)
-        planes, alpha = _split(read_image(self._images[0]))
-        height, width = planes[0].shape
-        depth = 8 if planes[0].dtype == np.uint8 else 16
-        family = "rgb" if len(planes) == 3 else "gray"
-        suffix = self._images[0].suffix.lower().removeprefix(".")
+        self._images = _pictures(self.path, self.gaps)
+        shapes = list(dict.fromkeys(image.shape for image in self._images))
+        channels = {shape.channels for shape in shapes}
+        has_color, has_alpha = bool(channels & {3, 4}), bool(channels & {2, 4})
+        depth = max(shape.depth for shape in shapes)
+        width, height = shapes[0].width, shapes[0].height
+        first = read_still(self._images[0].path, self._images[0].page)
+        self._shape = Shape(width, height, 1 + 2 * has_color + has_alpha, depth)
+        if len(shapes) > 1:
+            other = next(image for image in self._images if image.shape != shapes[0])
+            self.warnings.append(
+                f"image {self._images[0].path.name} is {shapes[0]}, {other.path.name} is {other.shape}: "
+                f"all are taken as {self._shape}"
+            )
+        if len(self._images) > len({image.path for image in self._images}):
+            self.warnings.append(f"a file holds several pages: {len(self._images)} images are taken as frames")
+        matrix = _MATRICES.get(first.told.orientation)
+        family: Literal["gray", "rgb"] = "rgb" if has_color else "gray"
         self.info = VideoInfo(
             path=self.path,
             container="image sequence",
-            codec="png" if suffix == "png" else "tiff",
-            pix_fmt=f"{family}{'a' if alpha is not None else ''}{depth}",
-            format=PlaneFormat("rgb" if family == "rgb" else "gray", width, height, depth),
-            alpha=alpha is not None,
+            codec="png" if self._images[0].path.suffix.lower() == ".png" else "tiff",
+            pix_fmt=f"{family}{'a' if has_alpha else ''}{depth}",
+            format=PlaneFormat(family, width, height, depth),
+            alpha=has_alpha,
             rate=Fraction(SEQUENCE_RATE),
             time_base=Fraction(1, SEQUENCE_RATE),
-            color=ColorTags(matrix=0 if family == "rgb" else 2, range=2),
+            color=ColorTags(matrix=0 if has_color else 2, range=2),
             frames=len(self._images),
             duration=len(self._images) / SEQUENCE_RATE,
+            display_matrix=matrix,
+            rotation=-round(math.degrees(math.atan2(matrix[1], matrix[0]))) if matrix else 0,
+            side_data=("colour profile",) if first.told.profile else (),
         )
+        self._note(self._images[0], first)
 
     def __iter__(self) -> Iterator[Frame]:
         return (self._frame(index) for index in range(len(self._images)))
 
+    def _note(self, image: _Picture, still: Still) -> None:
+        text = f"image {image.path.name}: {still.converted}"
+        if still.converted and not any(still.converted in known for known in self.warnings):
+            self.warnings.append(text)
+
     def _frame(self, index: int) -> Frame:
-        path = self._images[index]
-        planes, alpha = _split(read_image(path))
-        shape = self.info.format
-        depth = 8 if planes[0].dtype == np.uint8 else 16
-        fits = tuple(plane.shape for plane in planes) == shape.plane_shapes and depth == shape.depth
-        if not fits or (alpha is not None) != self.info.alpha:
-            raise InputError(
-                f"image {path} has {len(planes)} colour plane(s) of {planes[0].shape[1]}x{planes[0].shape[0]}, "
-                f"{depth} bits; the first image "
-                f"has {len(shape.plane_shapes)} of {shape.width}x{shape.height}, {shape.depth} bits; all must be alike"
-            )
-        return Frame(planes, index, 1, {} if alpha is None else {"alpha": alpha})
+        image = self._images[index]
+        still = read_still(image.path, image.page)
+        self._note(image, still)
+        planes = _alike(still.samples, self._shape)
+        if planes is None:
+            raise InputError(f"image {image.path} is not what its header says; it is damaged; save it again")
+        extra: dict[str, Any] = {"told": still.told}
+        if image.number is not None:
+            extra["number"] = image.number
+        if self.info.alpha:
+            *planes, extra["alpha"] = planes
+        return Frame(tuple(planes), index, 1, extra)
 
     def sample(self, places: int) -> list[tuple[Frame, Frame]]:
         """Pairs of neighbouring frames from at most so many places; a lone frame is its own neighbour."""
@@ -194,31 +215,54 @@ class SequenceReader:
         return [(self._frame(first), self._frame(min(first + 1, total - 1))) for first in firsts]
 
 
-def image_names(path: Path) -> tuple[str, int]:
-    """The name pattern of the images of an output folder or pattern, and the first number; raises UsageError."""
+def _alike(samples: Samples, shape: Shape) -> list[Plane] | None:
+    """The planes of an image brought to `shape`, which holds at least as much; None where it does not."""
+    planes = [samples] if samples.ndim == 2 else [samples[..., index] for index in range(samples.shape[2])]
+    alpha = planes.pop() if len(planes) in (2, 4) else None
+    if planes[0].shape != (shape.height, shape.width) or len(planes) > shape.channels:
+        return None
+    if shape.channels >= 3 and len(planes) == 1:
+        planes *= 3
+    if shape.channels in (2, 4):
+        planes.append(np.full_like(planes[0], np.iinfo(samples.dtype).max) if alpha is None else alpha)
+    elif alpha is not None:
+        return None
+    if samples.dtype == np.uint8 and shape.depth == 16:
+        planes = [plane.astype(np.uint16) * np.uint16(257) for plane in planes]
+    return [cast(Plane, np.ascontiguousarray(plane)) for plane in planes]
+
+
+def output_folder(output: Path) -> Path:
+    """The folder that the images of an output name go to."""
+    return output.parent if output.suffix.lower() in IMAGE_ENDINGS else output
+
+
+def image_names(path: Path) -> str:
+    """The name pattern of the images of an output folder or pattern; raises UsageError."""
     if path.suffix.lower() not in IMAGE_ENDINGS:
-        return "frame_%06d.png", 1
+        return "frame_%06d.png"
     if len(_COUNTER.findall(path.name)) != 1:
         raise UsageError(
             f"output {path.name} is one image; expected a folder or a name with a counter such as out_%06d.png"
         )
-    return path.name, 1
+    return path.name
 
 
 class SequenceWriter:
     """Write frames as numbered images into an existing `folder`; same face as `VideoWriter`.
 
-    names: a pattern such as "out_%06d.tif". Depths between 8 and 16 are stored in 16 bits, scaled by a power of two.
+    names: a pattern such as "out_%06d.tif". Frames keep the number of the image that they come from; others are counted
+    from 1. Depths between 8 and 16 are stored in 16 bits, scaled by a power of two.
     """
 
-    def __init__(self, folder: Path, names: str, info: VideoInfo, first: int = 1) -> None:
+    def __init__(self, folder: Path, names: str, info: VideoInfo) -> None:
         if info.format.family == "yuv":
             raise UsageError(
                 "images hold gray or RGB, the input is YUV; a conversion would change it; write .mkv --lossless instead"
             )
         self.path, self.info = folder, info
         self.warnings: list[str] = []
-        self._names, self._next = names, first
+        self._next = 1
         self._shift = 0 if info.format.depth in (8, 16) else 16 - info.format.depth
         counter = _COUNTER.search(names)
         assert counter is not None
@@ -229,9 +273,11 @@ class SequenceWriter:
         alpha = frame.extra.get("alpha")
         planes = frame.planes if alpha is None else (*frame.planes, alpha)
         image = np.stack(planes, axis=-1) if len(planes) > 1 else planes[0]
-        name = f"{self._before}{self._next:0{self._width}d}{self._after}"
-        write_image(self.path / name, image << self._shift if self._shift else image)
-        self._next += 1
+        number = frame.extra.get("number", self._next)
+        name = f"{self._before}{number:0{self._width}d}{self._after}"
+        stored = cast(Samples, image << self._shift if self._shift else image)
+        write_still(self.path / name, stored, frame.extra.get("told", Told()))
+        self._next = number + 1
 
     def close(self) -> None:
         """Nothing is left to do: every image is complete once written."""

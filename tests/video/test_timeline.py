@@ -1,0 +1,151 @@
+"""Times that start again, wrap, lack an order or are missing."""
+
+import itertools
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import pytest
+from films import Order, decoded, write_film
+
+from vnlsdenoise.job.plan import Request, make_plan
+from vnlsdenoise.job.run import Report, run
+from vnlsdenoise.video.encoders import Encoding
+from vnlsdenoise.video.probe import probe
+from vnlsdenoise.video.timeline import Clock, JumpFinder, TimeKeeper
+
+COUNT = 20
+
+
+def passed(source: Path, output: Path) -> Report:
+    encoding = Encoding(options={"preset": "ultrafast"})
+    return run(make_plan(Request(source, output, strength=0, encoding=encoding)))
+
+
+def part(folder: Path, ending: str, encoder: str, order: Order, offset: float) -> bytes:
+    """The bytes of a film whose times begin `offset` seconds later."""
+    plain, moved = folder / f"plain.{ending}", folder / f"moved.{ending}"
+    write_film(plain, encoder, "mp2", order, COUNT)
+    if not offset:
+        return plain.read_bytes()
+    with av.open(str(plain)) as source, av.open(str(moved), "w") as target:
+        streams: dict[int, Any] = {s.index: target.add_stream_from_template(s, opaque=True) for s in source.streams}
+        for packet in source.demux():
+            if packet.pts is not None and packet.dts is not None:
+                ticks = round(offset / packet.time_base)
+                packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+                packet.stream = streams[packet.stream_index]
+                target.mux(packet)
+    return moved.read_bytes()
+
+
+@pytest.mark.parametrize("order", ["video first", "sound first", "no sound"])
+@pytest.mark.parametrize(
+    ("ending", "encoder", "offsets"),
+    [
+        ("ts", "libx264", (0, 0)),
+        ("ts", "libx264", (0, 0, 0)),
+        ("ts", "mpeg2video", (50, 0)),
+        ("ts", "mpeg2video", (0, 50)),
+        ("ts", "libx265", (36000, 0)),
+        ("mpg", "mpeg2video", (0, 0)),
+    ],
+)
+def test_joined_recordings_go_on(
+    ending: str, encoder: str, offsets: tuple[float, ...], order: Order, tmp_path: Path
+) -> None:
+    source, output = tmp_path / f"in.{ending}", tmp_path / "out.mkv"
+    source.write_bytes(b"".join(part(tmp_path, ending, encoder, order, offset) for offset in offsets))
+    report = passed(source, output)
+    assert report.frames == COUNT * len(offsets) and not report.damage
+    [warning] = report.warnings
+    assert f"jump {len(offsets) - 1} time(s)" in warning and "jump" in " ".join(probe(source).notes())
+    _, times = decoded(output)
+    assert [time - times[0] for time in times] == pytest.approx([i / 25 for i in range(report.frames)], abs=0.002)
+    if order != "no sound":
+        with av.open(str(output)) as container:
+            sounds = [float(p.pts * p.time_base) for p in container.demux(container.streams.audio[0]) if p.size]
+        steps = [after - before for before, after in itertools.pairwise(sounds)]
+        # No sound overlaps; between two parts there may be a gap as long as the sound of a part was shorter.
+        assert min(steps) == pytest.approx(0.024, abs=0.002) and max(steps) < 0.024 + 0.05
+        assert abs(sounds[0] - times[0]) < 0.1 and abs(sounds[-1] - times[-1]) < 0.1
+
+
+def test_times_that_wrap_at_33_bits_go_on(tmp_path: Path) -> None:
+    source = tmp_path / "in.ts"
+    source.write_bytes(part(tmp_path, "ts", "libx264", "video first", (1 << 33) / 90000 - 1.9))
+    report = passed(source, tmp_path / "out.mkv")
+    assert report.frames == COUNT and not report.damage and report.warnings == ()
+    _, times = decoded(tmp_path / "out.mkv")
+    assert times[-1] - times[0] == pytest.approx((COUNT - 1) / 25, abs=0.002)
+
+
+def packet(index: int, dts: float, kind: str = "video") -> Any:
+    ticks = round(dts * 1000)
+    return SimpleNamespace(
+        stream_index=index,
+        stream=SimpleNamespace(type=kind),
+        dts=ticks,
+        pts=ticks,
+        duration=40,
+        time_base=Fraction(1, 1000),
+    )
+
+
+def test_one_stream_that_starts_again_goes_on_alone() -> None:
+    # The sound goes on while the picture starts again; the subtitles follow the picture.
+    packets = [packet(0, i * 0.04) for i in range(25)] + [packet(2, 0.5, "subtitle")]
+    packets += [packet(0, i * 0.04) for i in range(25)] + [packet(2, 0.5, "subtitle")]
+    packets += [packet(1, i * 0.04, "audio") for i in range(50)]
+    finder = JumpFinder(0, "matroska,webm")
+    for one in packets:
+        finder.saw(one)
+    timeline = finder.timeline()
+    assert timeline.jumps == (-1.0,)
+    keeper = TimeKeeper(timeline)
+    for one in packets:
+        keeper.move(one)
+    by_stream = {i: [one.dts for one in packets if one.stream_index == i] for i in range(3)}
+    assert by_stream[0] == by_stream[1] == [40 * i for i in range(50)]
+    assert by_stream[2] == [500, 1500]
+
+
+def test_gaps_are_kept_where_times_need_not_run_on() -> None:
+    finder = JumpFinder(0, "matroska,webm")
+    for dts in (0.0, 0.04, 30.0, 30.04, 90.0):
+        finder.saw(packet(0, dts))
+    assert not finder.timeline()
+
+
+@pytest.mark.parametrize("sound", [None, "libmp3lame", "pcm_s16le"])
+@pytest.mark.parametrize(
+    ("encoder", "options"),
+    [("libx264", {"bf": "3"}), ("libx264", {"bf": "0"}), ("mpeg4", {"bf": "2"}), ("mpeg2video", {"bf": "2"})],
+)
+def test_avi_with_reordered_frames_is_even(
+    encoder: str, options: dict[str, str], sound: str | None, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.avi"
+    write_film(source, encoder, sound, count=COUNT, options=options)
+    report = passed(source, tmp_path / "out.mkv")
+    assert report.frames == COUNT and not report.damage and report.warnings == ()
+    _, times = decoded(tmp_path / "out.mkv")
+    with av.open(str(source)) as container:
+        video = container.streams.video[0]
+        stored = [float(p.dts * p.time_base) for p in container.demux(video) if p.size and p.dts is not None]
+    if options["bf"] == "0":
+        _, stored = decoded(source)  # Nothing is reordered, so FFmpeg's times are those of display.
+    assert [time - times[0] for time in times] == pytest.approx([time - stored[0] for time in stored], abs=0.002)
+
+
+def test_missing_times_are_made_up_and_mad_ones_are_missing() -> None:
+    warnings: list[str] = []
+    clock = Clock(10, warnings)
+    stamps = [clock.stamp(pts) for pts in (0, None, 20, 1 << 60, None, 20, 60)]
+    assert stamps == [0, 10, 20, 30, 40, 50, 60]
+    assert len(warnings) == 1 and "made up" in warnings[0]
+    backwards = Clock(10, warnings)
+    assert [backwards.stamp(pts) for pts in (5, 5, 4, 30)] == [5, 6, 7, 30]
+    assert "backwards" in warnings[1]

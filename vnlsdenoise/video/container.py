@@ -1,0 +1,210 @@
+"""Opening a container, bounded against bombs; the video stream in it that is denoised, and what decodes that."""
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import av.logging
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vnlsdenoise.errors import DeviceError, InputError, UsageError
+
+MAX_PIXELS = 1 << 28
+"""Frames of more samples a plane than this are refused: they are more likely an attack than a film."""
+MAX_STREAMS = 1000
+# Playlists and device-like inputs reach for other files or addresses; a film does neither.
+_REFUSED_FORMATS = {
+    "concat",
+    "hls",
+    "dash",
+    "applehttp",
+    "image2",
+    "tty",
+    "lavfi",
+    "sdp",
+    "rtsp",
+    "imf",
+    "webm_dash_manifest",
+}
+_STILL = Disposition.attached_pic | Disposition.timed_thumbnails
+# The decoders that FFmpeg prefers for these know nothing of the alpha that Matroska keeps beside them.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+# Of these the decoder passes damaged frames on unflagged unless the detection is asked for. It is not asked of all:
+# the zeros with which MPEG-2 is stuffed, which are legal, would count as damage.
+_ASKED_FOR_DAMAGE = {"prores": "bitstream+buffer"}
+_logging = threading.Lock()
+
+
+def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputContainer:
+    """Open a container for reading; raises InputError with the cause.
+
+    whole: also give the packets that an edit list of MP4 and MOV cuts off at the ends. gpu: decode on the GPU, or raise
+    DeviceError.
+    """
+    try:
+        if not path.exists():
+            raise InputError(f"input {path} does not exist; nothing to read; check the name")
+        if path.is_dir():
+            raise InputError(
+                f"input {path} is a folder; a file was expected; for images give the folder that holds them"
+            )
+        if not path.is_file():
+            raise InputError(f"input {path} is a device or a pipe, which cannot be read twice; save it to a file first")
+        if path.stat().st_size == 0:
+            raise InputError(f"input {path} is empty (0 bytes); nothing to decode; copy or record it again")
+        # A demuxer that reaches its limit stops without a word: one more than is allowed shows that it has.
+        options = {"max_streams": str(MAX_STREAMS + 1), "protocol_whitelist": "file"}
+        if whole:
+            options["advanced_editlist"] = "0"
+        # "file:" keeps names with ":" or a leading "-" from being read as addresses or options.
+        container = av.open(
+            f"file:{os.path.abspath(path)}",
+            "r",
+            options={"max_pixels": str(MAX_PIXELS)},
+            container_options=options,
+            metadata_errors="replace",
+            hwaccel=HWAccel("cuda", allow_software_fallback=False) if gpu else None,
+        )
+    except InputError:
+        raise
+    except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
+        if gpu:
+            raise DeviceError(
+                f"no GPU decodes {path} here; {error}; use --decoder cpu, "
+                "or a GPU with NVDEC, its driver, and a codec that it knows"
+            ) from error
+        raise InputError(f"cannot open {path}; {_cause(path, error)}") from error
+    names = set(container.format.name.split(","))
+    if names & _REFUSED_FORMATS:
+        container.close()
+        raise InputError(f"cannot open {path}; it is {container.format.name}, not a video file; give the video itself")
+    if len(container.streams) > MAX_STREAMS:
+        container.close()
+        raise InputError(f"cannot open {path}; it has more than {MAX_STREAMS} streams; remux it without those")
+    return container
+
+
+def is_still(stream: Stream) -> bool:
+    """Whether a stream is a cover or a preview picture, no film."""
+    return bool(stream.disposition & _STILL)
+
+
+def codec_of(stream: Stream) -> str:
+    """FFmpeg's name of the codec, whichever decoder is used; "" where it knows none."""
+    return stream.codec_context.codec.canonical_name if stream.codec_context else ""
+
+
+def kind_of(stream: Stream) -> str:
+    """What a stream is: "video", "audio", "subtitle", "data", "attachment", or "cover picture"."""
+    return "cover picture" if is_still(stream) else stream.type
+
+
+def name_of(stream: Stream) -> str:
+    """The codec of a stream, the kind of its data, or the name of the attached file; "" where none is known."""
+    if stream.type in ("data", "attachment"):
+        return stream.name or stream.metadata.get("handler_name", "").strip()
+    return codec_of(stream)
+
+
+def films_of(container: InputContainer) -> list[VideoStream]:
+    """The video streams that move, or where none does those of one picture; no covers and previews."""
+    videos = [stream for stream in container.streams.video if not is_still(stream)]
+    # AVIF keeps one picture of a sequence in a stream of its own.
+    return [stream for stream in videos if stream.frames != 1] or videos
+
+
+def main_video(container: InputContainer, path: Path, index: int | None = None) -> VideoStream:
+    """The stream to denoise; raises InputError where there is none, UsageError where `index` is none.
+
+    index: of the stream in the container; None for the film: no cover picture; of several the one that the container
+    calls default, of those the largest.
+    """
+    films = films_of(container)
+    if index is not None:
+        chosen = [stream for stream in films if stream.index == index]
+        if not chosen:
+            known = ", ".join(str(stream.index) for stream in films) or "none"
+            raise UsageError(f"--video-stream {index}: {path} has no such video stream; there is: {known}; see info")
+        films = chosen
+    if not films:
+        kinds = ", ".join(dict.fromkeys(stream.type for stream in container.streams)) or "no streams"
+        raise InputError(f"{path} holds no video; found only {kinds}; give a file with a video stream")
+    decodable = [stream for stream in films if stream.codec_context is not None]
+    if not decodable:
+        raise InputError(f"{path} has video of an unknown codec; no decoder for it; convert the file first")
+    return max(decodable, key=_rank)
+
+
+def _rank(stream: VideoStream) -> tuple[bool, int, int]:
+    pixels = stream.codec_context.width * stream.codec_context.height
+    return bool(stream.disposition & Disposition.default), pixels, -stream.index
+
+
+def decoder_of(stream: VideoStream) -> VideoCodecContext:
+    """A decoder of the packets of `stream`, one for each reader; it must be drained by `decode(None)` at the end."""
+    context = stream.codec_context
+    options = {"max_pixels": str(MAX_PIXELS)}
+    alpha_decoder = _ALPHA_DECODERS.get(context.codec.canonical_name)
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    if alpha_decoder is not None and tags.get("alpha_mode") == "1":
+        context = cast(VideoCodecContext, av.CodecContext.create(alpha_decoder, "r"))
+        context.extradata = stream.codec_context.extradata
+    if (asked := _ASKED_FOR_DAMAGE.get(context.codec.canonical_name)) is not None:
+        options["err_detect"] = asked
+    context.options = options
+    return context
+
+
+def decode_next(decoder: VideoCodecContext, packet: "Packet[Any] | None") -> list[VideoFrame]:
+    """The frames that a packet completes, None for the rest; raises FFmpegError where the packet does not decode."""
+    try:
+        return decoder.decode(packet)
+    except av.EOFError:
+        return []
+
+
+def dumped(container: InputContainer) -> dict[int, list[str]]:
+    """What FFmpeg says of every stream, by its index: PyAV gives no access to some of it, such as the crop."""
+    with _logging, av.logging.Capture() as _:
+        before = av.logging.get_level()
+        # FFmpeg composes the text only as far as someone listens.
+        av.logging.set_level(av.logging.INFO)
+        av.logging.set_libav_level(av.logging.VERBOSE)
+        try:
+            text = cast(Any, container).dumps_format()
+        finally:
+            av.logging.set_level(before)
+    found: dict[int, list[str]] = {}
+    for line in _lines(text):
+        if line.startswith("Stream #0:"):
+            number = line.removeprefix("Stream #0:")
+            digits = number[: len(number) - len(number.lstrip("0123456789"))]
+            found[int(digits)] = []
+        if found:
+            found[max(found)].append(line)
+    return found
+
+
+def _lines(text: str) -> Iterator[str]:
+    return (line.strip() for line in text.splitlines())
+
+
+def _cause(path: Path, error: Exception) -> str:
+    """Why a file does not open, in words, and what to do."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"skip"):
+        return "its index (moov atom) is missing: it was cut off; copy it again or recover it with untrunc"
+    printable = sum(byte in b"\t\r\n" or 32 <= byte < 127 for byte in head)
+    if head and printable > 0.95 * len(head):
+        return "it holds text, not video; check that this is the right file"
+    return f"it is no video that FFmpeg knows ({getattr(error, 'strerror', None) or error}); check or convert the file"

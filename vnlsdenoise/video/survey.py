@@ -1,0 +1,273 @@
+"""One pass over a whole file before the work: its packets all, of its frames a few.
+
+What shows only later in a film is known at the start: damage, times that start again, interlaced parts, captions.
+"""
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.filter import Graph
+from av.packet import Packet
+from av.sidedata.sidedata import Type as SideDataType
+from av.stream import Stream
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input
+from vnlsdenoise.video.side_data import kinds_of
+from vnlsdenoise.video.timeline import JumpFinder, Timeline
+
+_BETWEEN_LOOKS = 0.2  # seconds between the frames that are decoded
+_FIELD_LOOKS = 8  # frames whose order of fields is asked for
+# Transport streams are made of packets of one size; a file that ends within one was cut off.
+_TS_PACKETS = (188, 192, 204)
+_PACK, _PROGRAM_TAIL = 0xBA, 1 << 18
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a pass over a file found.
+
+    packets: of the video. interlaced, progressive: of the frames looked at; interlaced_at: seconds of the first of the
+    former; bottom_first: which lines of it were taken first. captions: whether frames carry some.
+    change: what becomes of size or pixel format within the file, "" for nothing.
+    decoding_order: time stamps are times of decoding, not of display. short_by: seconds missing at the end. cut: the
+    file ends within a packet.
+    """
+
+    packets: int = 0
+    timeline: Timeline = field(default_factory=Timeline)
+    interlaced: int = 0
+    progressive: int = 0
+    interlaced_at: float | None = None
+    bottom_first: bool = False
+    captions: bool = False
+    change: str = ""
+    decoding_order: bool = False
+    short_by: float = 0.0
+    cut: bool = False
+
+
+def survey(path: Path, index: int, rate: Fraction | None) -> Survey:
+    """Read all packets of a file and decode a key frame of its video stream `index` now and then; raises InputError."""
+    with open_input(path) as container:
+        stream = main_video(container, path, index)
+        jumps = JumpFinder(index, container.format.name)
+        ends, order = _Ends(container, stream, rate), _Order()
+        looks = _Looks(decoder_of(stream), stream.time_base or Fraction(1, 1000), rate)
+        last: Packet[Stream] | None = None
+        packets = 0
+        try:
+            for packet in container.demux():
+                if not packet.size:
+                    continue
+                last = packet
+                jumps.saw(packet)
+                ends.saw(packet)
+                if packet.stream_index == index:
+                    packets += 1
+                    order.saw(packet)
+                    looks.saw(packet)
+        except (av.FFmpegError, OSError):
+            pass  # What cannot be read on is missing at the end.
+        looks.close()
+        timeline = jumps.timeline()
+        return Survey(
+            packets,
+            timeline,
+            looks.interlaced,
+            looks.progressive,
+            looks.interlaced_at,
+            looks.bottom > looks.top,
+            looks.captions,
+            looks.change,
+            looks.reordered and (container.format.name == "avi" or order.is_of_decoding()),
+            0.0 if timeline else ends.short_by(),
+            (last is not None and last.is_corrupt) or _ends_within_a_packet(path, container),
+        )
+
+
+def _ends_within_a_packet(path: Path, container: InputContainer) -> bool:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(5 * max(_TS_PACKETS))
+        file.seek(max(0, size - _PROGRAM_TAIL))
+        tail = file.read()
+    if container.format.name == "mpeg":
+        return _program_stream_breaks_off(tail)
+    if container.format.name != "mpegts":
+        return False
+    for step in _TS_PACKETS:
+        first = step - 188 if step == 192 else 0  # packets of 192 bytes begin with a time
+        if all(head[place : place + 1] in (b"G", b"") for place in range(first, len(head), step)):
+            return size % step != 0
+    return False
+
+
+def _program_stream_breaks_off(tail: bytes) -> bool:
+    """Whether the last packet of an MPEG program stream says that it is longer than the file."""
+    at = tail.find(b"\0\0\1\xba")
+    while at >= 0 and tail[at : at + 3] == b"\0\0\1" and at + 3 < len(tail):
+        kind = tail[at + 3]
+        if kind == _PACK:
+            is_mpeg2 = tail[at + 4 : at + 5] >= b"\x40"
+            at += 14 + (tail[at + 13] & 7 if at + 13 < len(tail) else 0) if is_mpeg2 else 12
+        elif kind > _PACK:
+            if at + 6 > len(tail):
+                return True
+            at += 6 + int.from_bytes(tail[at + 4 : at + 6])
+        else:
+            at += 4
+    return at > len(tail) or 0 < len(tail) - at < len(b"\0\0\1\xba")
+
+
+class _Looks:
+    """Decodes a key frame now and then, by itself alone."""
+
+    def __init__(self, decoder: VideoCodecContext, time_base: Fraction, rate: Fraction | None) -> None:
+        self.interlaced = self.progressive = self.top = self.bottom = 0
+        self.interlaced_at: float | None = None
+        self.captions = self.reordered = False
+        self.change = ""
+        self._decoder, self._time_base = decoder, time_base
+        self._between = self._passed = max(1, round(_BETWEEN_LOOKS * (rate or 25)))
+        self._first: tuple[int, int, str] | None = None
+
+    def saw(self, packet: "Packet[Stream]") -> None:
+        # Counted in packets, because times may start again.
+        self._passed += 1
+        if packet.is_keyframe and self._passed >= self._between:
+            self._passed = 0
+            self._decode(packet)
+
+    def _decode(self, packet: "Packet[Stream] | None") -> None:
+        try:
+            frames = decode_next(self._decoder, packet)
+        except av.FFmpegError:
+            return
+        self.reordered |= getattr(self._decoder, "reorder_depth", 0) > 0
+        for frame in frames:
+            if not frame.is_corrupt:
+                self._look(frame)
+
+    def _look(self, frame: VideoFrame) -> None:
+        frame.time_base = self._time_base  # which the last ones, out of the drained decoder, lack
+        here = (frame.width, frame.height, frame.format.name)
+        self._first = self._first or here
+        if here != self._first and not self.change:
+            before, now = (f"{width}x{height} {name}" for width, height, name in (self._first, here))
+            self.change = f"from {before} to {now} at about {frame.time} s"
+        self.captions |= SideDataType.A53_CC in kinds_of(frame)
+        if not frame.interlaced_frame:
+            self.progressive += 1
+            return
+        self.interlaced += 1
+        if self.interlaced_at is None:
+            self.interlaced_at = frame.time
+        if self.top + self.bottom < _FIELD_LOOKS:
+            if top_first(frame):
+                self.top += 1
+            else:
+                self.bottom += 1
+
+    def close(self) -> None:
+        self._decode(None)
+
+
+def top_first(frame: VideoFrame) -> bool:
+    """Whether the upper lines of an interlaced frame were taken first; PyAV itself tells only that there are fields."""
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    graph.link_nodes(source, graph.add("select", "eq(interlace_type,TOPFIRST)"), graph.add("buffersink")).configure()
+    graph.push(frame)
+    try:
+        graph.pull()
+    except (av.BlockingIOError, av.EOFError):
+        return False
+    return True
+
+
+class _Order:
+    """Tells whether a video has times of display of its own, or only such as were made of its times of decoding."""
+
+    def __init__(self) -> None:
+        self._offsets: set[int | None] = set()
+
+    def saw(self, packet: "Packet[Stream]") -> None:
+        if packet.dts is not None:
+            self._offsets.add(None if packet.pts is None else packet.pts - packet.dts)
+
+    def is_of_decoding(self) -> bool:
+        """Whether the times of display were made of those of decoding, if frames are shown in another order."""
+        return bool(self._offsets) and len(self._offsets - {None}) <= 1
+
+
+class _Ends:
+    """Where the streams really end, against where the container says they do."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream, rate: Fraction | None) -> None:
+        self._container, self._stream, self._rate = container, stream, rate
+        self._packets = 0
+        self._video = self._all = self._gap = 0.0
+        self._first: float | None = None
+        self._last = 0.0
+        self._open_ended = False
+
+    def saw(self, packet: "Packet[Stream]") -> None:
+        stamp = packet.dts if self._container.format.name == "avi" else packet.pts
+        if stamp is None:
+            return
+        begin = float(stamp * packet.time_base)
+        end = begin + float((packet.duration or 0) * packet.time_base)
+        self._all = max(self._all, end)
+        if packet.stream_index == self._stream.index:
+            self._packets += 1
+            self._gap = max(self._gap, begin - self._last) if self._first is not None else 0.0
+            self._first = begin if self._first is None else min(self._first, begin)
+            self._last = max(self._last, begin)
+            self._video = max(self._video, end)
+            self._open_ended = not packet.duration
+
+    def short_by(self) -> float:
+        """Seconds missing at the end; 0.0 within one and a half frames of the promised end."""
+        stream, container = self._stream, self._container
+        frame = float(1 / self._rate) if self._rate else 0.04
+        if stream.frames and self._packets >= stream.frames:
+            return 0.0
+        promise = stream_duration(container, stream)
+        if container.format.name == "avi" and stream.frames and self._rate:
+            promise = float(stream.frames / self._rate)  # FFmpeg takes the duration of what there is
+        # ASF promises every stream the length of the whole file.
+        if promise is not None and container.format.name != "asf":
+            name, first = container.format.name, self._first or 0.0
+            # MP4 leaves what stands before zero out, Matroska counts from zero, broadcast streams from anywhere.
+            origin = 0.0 if "matroska" in name else first if name in ("mpegts", "mpeg") else max(first, 0.0)
+            missing = origin + promise - self._video
+        elif container.duration is not None:
+            # Without a promise for the video alone, any stream that reaches the end of the container will do.
+            missing = (max(container.start_time or 0, 0) + container.duration) / 1_000_000 - self._all
+        else:
+            return 0.0
+        slack = 1.5 * frame if stream.frames else max(3 * frame, 0.25)
+        if self._open_ended:
+            slack += self._gap  # The last frame may stand as long as any other did.
+        return missing if missing > slack else 0.0
+
+
+def stream_duration(container: InputContainer, stream: VideoStream) -> float | None:
+    """Seconds that the container promises for this one stream, None where it says nothing about it."""
+    if stream.duration is not None and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    # Matroska writers leave the length of every stream in a tag.
+    tag = next((value for key, value in stream.metadata.items() if key.upper().startswith("DURATION")), "")
+    with suppress(ValueError):
+        hours, minutes, seconds = tag.split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    if container.duration is not None and len(container.streams) == 1:
+        return container.duration / 1_000_000
+    return None
