@@ -102,7 +102,19 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     show_default=True,
     help="Share of what was removed that is put back; 1 changes nothing.",
 )
-@click.option("--method", type=click.Choice(["classic"]), default="classic", show_default=True, help="The denoiser.")
+@click.option(
+    "--method",
+    type=click.Choice(["classic", "learned", "auto"]),
+    default="classic",
+    show_default=True,
+    help="The training-free denoiser, or a network behind it (with preset fast); auto is classic.",
+)
+@click.option(
+    "--weights",
+    default="small",
+    show_default=True,
+    help="Of the network of --method learned: small, or a .safetensors file.",
+)
 @click.option(
     "--preset",
     type=click.Choice(["fast", "balanced", "best"]),

@@ -26,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def test_one_top_level_package(wheel: pathlib.Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"vnlsdenoise"}
-    for needed in ("vnlsdenoise/_C.abi3.so", "vnlsdenoise/cli/main.py", "vnlsdenoise/weights/__init__.py"):
+    for needed in ("vnlsdenoise/_C.abi3.so", "vnlsdenoise/cli/main.py", "vnlsdenoise/weights/small.safetensors"):
         assert needed in names
     assert not any(name.startswith("vnlsdenoise/tests") for name in names)
     assert re.search(r"-cp311-abi3-", wheel.name)

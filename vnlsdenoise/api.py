@@ -9,6 +9,7 @@ from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import SceneDenoiser
 from vnlsdenoise.errors import UsageError
+from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.planes import blend_grain
 from vnlsdenoise.scenes import mark_cuts, repeated
@@ -20,6 +21,7 @@ def denoise(
     sigma: float | Sequence[float] | NoiseModel | None = None,
     *,
     method: str = "classic",
+    weights: str = "small",
     preset: str = "balanced",
     device: str | torch.device | None = None,
     peak: float | None = None,
@@ -36,7 +38,9 @@ def denoise(
         sigma: deviation of the noise in the scale of the data: one for all channels or one each, white noise; a
             `NoiseModel` for noise that depends on the intensity, is correlated or was clipped; None = every scene's is
             measured. Channels whose sigma is 0 are returned as they are.
-        method: "classic". preset: "fast", "balanced" or "best".
+        method: "classic", or "learned" for a network behind it (which takes the preset "fast"); "auto" is "classic".
+        weights: of the network: a name of `vnlsdenoise.weights` or a .safetensors file.
+        preset: of the classic method, "fast", "balanced" or "best".
         device: where to work, e.g. "cuda"; None = where the video is.
         peak: the value of full white; None = 1 if the mean of the video's absolute values is at most 1.5, else 255. It
             scales the image that flow is measured on, and the estimate of sigma.
@@ -59,8 +63,6 @@ def denoise(
         )
     if video.dim() != 4 or video.shape[1] not in (1, 3) or 0 in video.shape:
         raise ValueError(f"video must have shape [T, 1 or 3, H, W], got {list(video.shape)}")
-    if method != "classic":
-        raise UsageError(f"no such method: {method!r}; there is: classic")
     if preset not in PRESETS:
         raise UsageError(f"no such preset: {preset!r}; there are: {', '.join(PRESETS)}")
     if batch is not None and batch < 1:
@@ -74,6 +76,8 @@ def denoise(
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
     work = torch.device(device) if device is not None else video.device
+    network = network_of(method, weights, work, max_memory)
+    preset = preset if network is None else LEARNED_PRESET
     memory = plan_memory(layout, PRESETS[preset], max_memory)
     denoiser = SceneDenoiser[Tensor](
         layout,
@@ -83,6 +87,7 @@ def denoise(
         noise=noise,
         batch=batch or memory.batch,
         pages=memory.pages,
+        network=network,
     )
     out = torch.empty_like(video, memory_format=torch.contiguous_format)
     done = 0

@@ -2,6 +2,7 @@
 
     python tests/benchmarks/quality.py DIR --sigma 10,30,50 --preset fast,balanced --json quality.json
     python tests/benchmarks/quality.py DIR --crop 224x160 --frames 8 --peer peer.json
+    python tests/benchmarks/quality.py DIR --sigma 10,30,50 --preset fast,learned,learned:mine.safetensors
 
 Protocol: clips are decoded to 8-bit RGB; noise is drawn once a clip, unclipped, from a seed of its name and sigma
 (`numpy.random.RandomState(crc32(f"{clip}{sigma}") % 2**31)`, frame after frame, H x W x 3 in the order B, G, R); sigma
@@ -53,10 +54,10 @@ def flicker(video: Video, clean: Video) -> dict[str, float]:
     return {name: float(part.mean()) if part.size else 0.0 for name, part in parts.items()}
 
 
-def measure(clean: Video, noisy: Video, sigma: int, preset: str, device: str) -> dict[str, float]:
+def measure(clean: Video, noisy: Video, sigma: int, denoiser: dict[str, str], device: str) -> dict[str, float]:
     tensor = torch.from_numpy(noisy.transpose(0, 3, 1, 2).copy())
     wall, cpu = time.perf_counter(), time.process_time()
-    out = vnlsdenoise.denoise(tensor, float(sigma), preset=preset, device=device, peak=255.0)
+    out = vnlsdenoise.denoise(tensor, float(sigma), **denoiser, device=device, peak=255.0)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     video = out.cpu().numpy().transpose(0, 2, 3, 1)
     return {
@@ -68,10 +69,16 @@ def measure(clean: Video, noisy: Video, sigma: int, preset: str, device: str) ->
     }
 
 
+def denoiser_of(name: str) -> dict[str, str]:
+    """A preset of the classic denoiser, or "learned:WEIGHTS"."""
+    method, _, weights = name.partition(":")
+    return {"method": "learned", "weights": weights or "small"} if method == "learned" else {"preset": name}
+
+
 def main() -> None:
     parser = clip_parser(__doc__)
     parser.add_argument("--sigma", default="10,30,50")
-    parser.add_argument("--preset", default="fast,balanced")
+    parser.add_argument("--preset", default="fast,balanced", help="presets, learned, or learned:WEIGHTS")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--peer", type=pathlib.Path, help="JSON of other methods' PSNR on the same clips and noise")
     options = parser.parse_args()
@@ -84,7 +91,7 @@ def main() -> None:
             results[key] = {"noisy": {"psnr": psnr(noisy, clean)}}
             line = f"{key:26} noisy {results[key]['noisy']['psnr']:6.3f}"
             for preset in options.preset.split(","):
-                figures = measure(clean, noisy, sigma, preset, options.device)
+                figures = measure(clean, noisy, sigma, denoiser_of(preset), options.device)
                 results[key][preset] = figures
                 line += (
                     f" | {preset} {figures['psnr']:6.3f} dB ssim {figures['ssim']:.4f} flicker {figures['flicker']:.3f}"

@@ -303,3 +303,24 @@ def test_an_internal_error_is_one_line_and_1(clip: Path) -> None:
     assert "internal error" in done.stderr and "Traceback" not in done.stderr
     loud = subprocess.run([sys.executable, "-c", code, *arguments, "-vv"], capture_output=True, text=True)
     assert loud.returncode == 1 and "Traceback" in loud.stderr
+
+
+def test_the_learned_method_is_planned_and_carried_out(clip: Path, tmp_path: Path) -> None:
+    """It starts from preset fast, whatever preset is asked for, and the plan and the summary say so."""
+    status, out, err = call(
+        clip, "-o", tmp_path / "out.mkv", "--method", "learned", "--sigma", 8, "--lossless", "--json"
+    )
+    assert status == 0, err
+    settings = json.loads(out)["settings"]
+    assert (settings["method"], settings["weights"], settings["preset"]) == ("learned", "small", "fast")
+    status, out, err = call(clip, "--dry-run", "--method", "learned", "--sigma", 8)
+    assert status == 0 and "learned, fast, corrected by the network small" in out, err
+
+
+def test_the_learned_method_names_what_it_cannot_do(clip: Path, tmp_path: Path) -> None:
+    learned = (clip, "-o", tmp_path / "out.mkv", "--method", "learned")
+    assert_error(call(*learned, "--max-memory", "1GiB"), 2, "cannot keep to one yet", "--method classic")
+    text = tmp_path / "text.safetensors"
+    text.write_text("these are no weights, but there is enough of them for a header")
+    assert_error(call(*learned, "--weights", text), 3, "cannot be loaded", "text.safetensors")
+    assert not (tmp_path / "out.mkv").exists()

@@ -1,4 +1,4 @@
-"""The classic denoiser on a video's own planes: grey, RGB, and luma with chroma of any subsampling."""
+"""A denoiser on a video's own planes: grey, RGB, and luma with chroma of any subsampling."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,8 +12,10 @@ from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser
 from vnlsdenoise.classic.motion import CapturedFlow, Motion, Tvl1Motion
 from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Preset
+from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser
+from vnlsdenoise.learned.network import Network
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
-from vnlsdenoise.noise.model import NoiseModel
+from vnlsdenoise.noise.model import NoiseModel, Spectrum
 from vnlsdenoise.noise.stabilise import SMALLEST_SIGMA, stabilisers_of
 from vnlsdenoise.noise.whiten import Whitener
 from vnlsdenoise.planes import opponent_from_rgb, pad_by_reflection, rgb_from_opponent
@@ -42,6 +44,11 @@ def untouched(noise: NoiseModel, peak: float) -> list[bool]:
     return [sigma < SMALLEST_SIGMA * peak for sigma in noise.sigma]
 
 
+def _deviation_of_mean(spectrum: Spectrum) -> float:
+    """What whitening divides the mean of a picture by: the deviation of the noise at frequency 0."""
+    return spectrum[0] ** 0.5 if spectrum else 1.0
+
+
 def tvl1_motion(pages: int | None) -> Callable[[float], Motion]:
     """What makes the flow estimators of a video: quick ones, or thrifty ones where device memory has a ceiling."""
     if pages is not None:
@@ -59,7 +66,8 @@ class PlanarDenoiser:
 
     layout: sizes, subsampling and family of the planes. noise: of each plane, in the planes' own scale, whose largest
     value is `peak`; a plane of no noise is returned as it is. motion: makes the flow estimator, from the factor that
-    takes a luma to 0..255; None for `tvl1_motion(pages)`.
+    takes a luma to 0..255; None for `tvl1_motion(pages)`. network: on the device of the planes, to correct the classic
+    result; None for none.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class PlanarDenoiser:
         batch: int = DEFAULT_BATCH,
         pages: int | None = None,
         motion: Callable[[float], Motion] | None = None,
+        network: Network | None = None,
     ) -> None:
         if len(noise.planes) != len(layout.plane_shapes):
             raise ValueError(f"noise must be of {len(layout.plane_shapes)} planes, got {len(noise.planes)}")
@@ -99,7 +108,7 @@ class PlanarDenoiser:
         if pages is not None:
             # Pieces that are left over from other work are handed out again though they be larger than what is asked.
             torch.cuda.empty_cache()
-        self._main = ClassicDenoiser(
+        self._main: ClassicDenoiser | LearnedDenoiser = ClassicDenoiser(
             preset,
             height,
             width,
@@ -108,7 +117,8 @@ class PlanarDenoiser:
             batch=batch,
             pager=self._pager,
         )
-        self._beside: ClassicDenoiser | None = None  # chroma subsampled along one axis
+        # Chroma subsampled along one axis.
+        self._beside: ClassicDenoiser | LearnedDenoiser | None = None
         self._size = (height, width)
         if layout.family == "yuv" and subsampling in ((0, 1), (1, 0)):
             self._chroma_size = padded_size(*layout.plane_shapes[1])
@@ -117,12 +127,39 @@ class PlanarDenoiser:
             )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
+        if network is not None:
+            # Luma by itself, and beside its chroma, where it is halved and its noise is back at 1.
+            luma, *chroma = self._ranges(noise)
+            main = [luma] if self._beside is not None else [luma, *chroma]
+            self._main = LearnedDenoiser(self._main, network, main, motion(to_bytes), self._pager)
+            if self._beside is not None:
+                halved = ChannelRange(luma.range * 2**0.5, luma.centre)
+                self._beside = LearnedDenoiser(
+                    self._beside, network, [halved, *chroma], motion(to_bytes / 2**0.5), self._pager
+                )
         beside = max(w.work for w in (*self._whiteners, *self._opponent_whiteners))
         if self._unclip is not None:
             beside = max(beside, UNCLIP_WORK)
         self._transit = transit_bytes(layout, max(s.work for s in self._stabilisers), beside)
         self._luma: deque[Page] = deque()
         self._chroma: deque[Page] = deque()
+
+    def _ranges(self, noise: NoiseModel) -> list[ChannelRange]:
+        """Where the values of every channel lie, in units of its noise."""
+        ranges = [
+            s.range / _deviation_of_mean(plane.spectrum)
+            for s, plane in zip(self._stabilisers, noise.planes, strict=True)
+        ]
+        if self._layout.family != "rgb":
+            return [ChannelRange(range, 0.5) for range in ranges]
+        mean, deviations = sum(ranges) / 3, self._opponent or (1.0, 1.0, 1.0)
+        spectra = noise.opponent_spectra or ((), (), ())
+        return [
+            ChannelRange(reach * mean / (deviation * _deviation_of_mean(spectrum)), centre)
+            for reach, deviation, spectrum, centre in zip(
+                (3**0.5, 1.0, 1.0), deviations, spectra, (0.5, 0.0, 0.0), strict=True
+            )
+        ]
 
     def push(self, planes: list[Tensor]) -> Iterator[list[Tensor]]:
         """Add the next frame; yields finished frames."""
@@ -166,15 +203,15 @@ class PlanarDenoiser:
 
     @torch.no_grad()
     def _advance(self) -> Iterator[list[Tensor]]:
-        yield from self._finished(ClassicDenoiser.advance)
+        yield from self._finished(lambda denoiser: denoiser.advance())
 
     @torch.no_grad()
     def flush(self) -> Iterator[list[Tensor]]:
         """End the clip; yields what is left. The next frame begins a new clip."""
-        yield from self._finished(ClassicDenoiser.flush)
+        yield from self._finished(lambda denoiser: denoiser.flush())
 
     def _finished(
-        self, results: Callable[[ClassicDenoiser], Iterator[tuple[Page, Page | None]]]
+        self, results: Callable[[ClassicDenoiser | LearnedDenoiser], Iterator[tuple[Page, Page | None]]]
     ) -> Iterator[list[Tensor]]:
         if self._beside is None:
             yield from map(self._delivered, results(self._main))

@@ -10,6 +10,7 @@ from torch import Tensor
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH
 from vnlsdenoise.classic.planar import PlanarDenoiser, tvl1_motion, untouched
 from vnlsdenoise.classic.presets import Preset
+from vnlsdenoise.learned.network import Network
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.model import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
@@ -37,7 +38,8 @@ class SceneDenoiser(Generic[F]):
     F is whatever holds a frame until `planes` makes float32 tensors [h, w] of it on the device, one a plane.
 
     noise: of every scene; None to measure it on each scene's first frames. white: measure one deviation a plane.
-    strength: multiplies the noise of each plane. opened: told of every scene when its noise is known.
+    strength: multiplies the noise of each plane. network: as in `PlanarDenoiser`.
+    opened: told of every scene when its noise is known.
     Where a scene begins without noise (black before a fade), its first frames are returned as they are and the next
     ones are measured anew.
     """
@@ -54,6 +56,7 @@ class SceneDenoiser(Generic[F]):
         strength: tuple[float, ...] | None = None,
         batch: int = DEFAULT_BATCH,
         pages: int | None = None,
+        network: Network | None = None,
         opened: Callable[[Scene], None] | None = None,
     ) -> None:
         self._layout = layout
@@ -65,6 +68,7 @@ class SceneDenoiser(Generic[F]):
         self._strength = strength or (1.0,) * len(layout.plane_shapes)
         self._batch = batch
         self._pages = pages
+        self._network = network
         self._motion = tvl1_motion(pages)
         self._opened = opened
         self._buffer: list[F] = []
@@ -157,6 +161,7 @@ class SceneDenoiser(Generic[F]):
             batch=self._batch,
             pages=self._pages,
             motion=self._motion,
+            network=self._network,
         )
         for frame in waiting:
             yield from self._released(self._denoiser.push(self._planes(frame)))

@@ -16,6 +16,8 @@ from vnlsdenoise.classic.scenewise import Scene, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
+from vnlsdenoise.learned.denoiser import memory_bytes
+from vnlsdenoise.learned.methods import network_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.planes import blend_grain, planes_on_their_way, planes_to_tensors
@@ -80,7 +82,12 @@ def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
     """
     if settings.fields:
         return 2 * predict_memory(field_format(format), _of_one_field(settings))
-    return plan_memory(format, PRESETS[settings.preset], settings.max_memory).peak
+    peak = plan_memory(format, PRESETS[settings.preset], settings.max_memory).peak
+    network = network_of(settings.method, settings.weights, torch.device("cpu"), settings.max_memory)
+    if network is not None:
+        value = 2 if settings.device.startswith("cuda") else 4
+        peak += memory_bytes(network.dimensions, format.plane_shapes, value)
+    return peak
 
 
 def denoise_frames(
@@ -126,11 +133,10 @@ def _denoise_frames(
     opened: Callable[[Scene], None] | None,
     scenes: list[Scene] | None,
 ) -> Iterator[Frame]:
-    if settings.method != "classic":
-        raise UsageError(f"no such method: {settings.method!r}; there is: classic")
     if settings.preset not in PRESETS:
         raise UsageError(f"no such preset: {settings.preset!r}; there are: {', '.join(PRESETS)}")
     device = resolve_device(settings.device)
+    network = network_of(settings.method, settings.weights, torch.device(device), settings.max_memory)
     preset = PRESETS[settings.preset]
     memory = plan_memory(format, preset, settings.max_memory)
     denoiser = SceneDenoiser[Frame](
@@ -143,6 +149,7 @@ def _denoise_frames(
         strength=settings.strength,
         batch=memory.batch,
         pages=memory.pages,
+        network=network,
         opened=opened,
     )
     waiting: deque[Frame] = deque()

@@ -41,6 +41,7 @@ class Request:
     noise_model: Literal["auto", "white"] = "auto"
     keep_grain: float = 0.0
     method: str = "classic"
+    weights: str = "small"
     preset: str = "balanced"
     device: str = "auto"
     max_memory: int | None = None
@@ -120,6 +121,11 @@ class Plan:
             return f"{self.estimate.describe()}{strength} {unit} (of sampled frames; every scene is measured by itself)"
         return f"measured scene by scene{strength}"
 
+    @staticmethod
+    def _method(settings: DenoiseSettings) -> str:
+        network = f", corrected by the network {settings.weights}" if settings.method == "learned" else ""
+        return f"{settings.method}, {settings.preset}{network}"
+
     def lines(self) -> list[str]:
         """The plan for a reader, one fact a line; `warnings` apart."""
         info, shape = self.info, self.info.format
@@ -131,7 +137,7 @@ class Plan:
         if self.settings is None:
             lines.append("denoise:  nothing (strength 0 or all grain kept): frames pass through unchanged")
         else:
-            lines.append(f"denoise:  {self.settings.method}, {self.settings.preset}, on {self.settings.device}")
+            lines.append(f"denoise:  {self._method(self.settings)}, on {self.settings.device}")
             lines.append(f"memory:   about {(self.memory or 0) / 2**20:.0f} MiB")
             lines.append(f"noise:    {self._noise(self.settings)}")
         if self.encoder is not None:
@@ -232,7 +238,9 @@ def _settings(request: Request, reader: Reader) -> DenoiseSettings | None:
         return None
     # The engine loads torch, which nothing before this point needs.
     from vnlsdenoise.engine import local
+    from vnlsdenoise.learned.methods import LEARNED_PRESET, chosen_method
 
+    method = chosen_method(request.method)
     weights = [request.luma] + [request.luma if format.family == "rgb" else request.chroma] * 2
     strength = tuple(float(request.strength * weight) for weight in weights[: len(format.plane_shapes)])
     return DenoiseSettings(
@@ -240,8 +248,9 @@ def _settings(request: Request, reader: Reader) -> DenoiseSettings | None:
         strength,
         request.noise_model,
         float(request.keep_grain),
-        request.method,
-        request.preset,
+        method,
+        request.weights,
+        LEARNED_PRESET if method == "learned" else request.preset,
         local.resolve_device(request.device),
         scene_cuts=request.scene_cuts == "auto",
         duplicates=request.duplicates == "auto",

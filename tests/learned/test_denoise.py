@@ -1,0 +1,194 @@
+"""The network behind the classic denoiser, through the front door and on the planes of every layout."""
+
+from dataclasses import replace
+from typing import cast
+
+import pytest
+import skimage.data
+import torch
+
+import vnlsdenoise
+from vnlsdenoise.classic.denoiser import ClassicDenoiser
+from vnlsdenoise.classic.motion import Tvl1Motion
+from vnlsdenoise.classic.pager import Pager
+from vnlsdenoise.classic.planar import PlanarDenoiser
+from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.engine.local import predict_memory
+from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.errors import UsageError
+from vnlsdenoise.learned.checkpoint import load_network, save_network
+from vnlsdenoise.learned.denoiser import CHUNK, RUN_IN, ChannelRange, LearnedDenoiser, on_device
+from vnlsdenoise.learned.network import Dimensions, Network
+from vnlsdenoise.noise import NoiseModel
+from vnlsdenoise.video.frame import PlaneFormat
+
+TINY = Dimensions((8, 8, 8), 0, (1, 1, 1), 1)
+
+
+def clip(frames=6, height=72, width=88):
+    """A photograph under a moving camera: [T, 3, H, W], 0..255."""
+    photo = torch.from_numpy(skimage.data.astronaut()).float().permute(2, 0, 1)
+    return torch.stack([photo[:, 60 + t : 60 + t + height, 150 + 2 * t : 150 + 2 * t + width] for t in range(frames)])
+
+
+def psnr(video, clean):
+    return float(10 * torch.log10(255**2 / ((video - clean) ** 2).mean((1, 2, 3))).mean())
+
+
+@pytest.fixture
+def network():
+    """A network that changes something, of no sense."""
+    network = Network(TINY)
+    for tail in network.tails.values():
+        torch.nn.init.normal_(tail.conv.weight, std=0.05)
+    return network.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def weights(network, tmp_path):
+    save_network(tmp_path / "tiny.safetensors", TINY, network.state_dict())
+    return str(tmp_path / "tiny.safetensors")
+
+
+@pytest.mark.parametrize(("sigma", "gain"), [(10.0, 0.01), (40.0, 0.1)])
+def test_the_shipped_network_is_better_than_what_it_starts_from(device, sigma, gain):
+    clean = clip()
+    noisy = (clean + sigma * torch.randn_like(clean)).to(device)
+    classic = vnlsdenoise.denoise(noisy, sigma, preset="fast").cpu()
+    learned = vnlsdenoise.denoise(noisy, sigma, method="learned").cpu()
+    assert psnr(learned, clean) > psnr(classic, clean) + gain
+
+
+def test_the_batch_and_repeats_do_not_change_a_bit(device, weights):
+    noisy = (clip() + 20 * torch.randn(6, 3, 72, 88)).to(device)
+    options = {"method": "learned", "weights": weights}
+    whole = vnlsdenoise.denoise(noisy, 20.0, **options)
+    assert not torch.equal(whole, vnlsdenoise.denoise(noisy, 20.0, preset="fast"))
+    for batch in (None, 1, 37):
+        assert torch.equal(vnlsdenoise.denoise(noisy, 20.0, batch=batch, **options), whole)
+
+
+def planes_of(layout, frames, sigma, device):
+    clean = [torch.full(shape, 90.0 + 20 * i, device=device) for i, shape in enumerate(layout.plane_shapes)]
+    noisy = [[p + s * torch.randn_like(p) for p, s in zip(clean, sigma, strict=True)] for _ in range(frames)]
+    return clean, noisy
+
+
+def denoised(layout, noisy, sigma, network, device):
+    placed = on_device(network, torch.device(device)) if network is not None else None
+    denoiser = PlanarDenoiser(layout, NoiseModel.of_sigma(sigma), PRESETS["fast"], peak=255, network=placed)
+    out = []
+    for planes in noisy:
+        out.extend(denoiser.push(planes))
+    out.extend(denoiser.flush())
+    return out
+
+
+@pytest.mark.parametrize(
+    ("family", "chroma_x", "chroma_y"),
+    [("gray", 0, 0), ("yuv", 0, 0), ("yuv", 1, 1), ("yuv", 1, 0), ("yuv", 0, 1), ("rgb", 0, 0)],
+)
+@pytest.mark.parametrize(("height", "width"), [(71, 93), (18, 20)])
+def test_planes_of_every_layout_keep_their_shapes_and_lose_noise(device, family, chroma_x, chroma_y, height, width):
+    layout = PlaneFormat(family, width, height, 8, chroma_x, chroma_y)
+    sigma = (20.0, 5.0, 10.0)[: len(layout.plane_shapes)]
+    clean, noisy = planes_of(layout, 4, sigma, device)
+    out = denoised(layout, noisy, sigma, load_network("small"), device)
+    assert len(out) == 4
+    for planes in out:
+        for plane, wanted, s in zip(planes, clean, sigma, strict=True):
+            assert plane.shape == wanted.shape
+            assert float((plane - wanted).std()) < s / 4
+
+
+def test_an_untrained_network_gives_the_classic_result(device):
+    layout = PlaneFormat("yuv", 50, 38, 8, 1, 1)
+    sigma = (12.0, 6.0, 8.0)
+    _, noisy = planes_of(layout, 3, sigma, device)
+    classic = denoised(layout, noisy, sigma, None, device)
+    learned = denoised(layout, noisy, sigma, Network(TINY), device)
+    for one, other in zip(classic, learned, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+class AtOnce:
+    """Stands for a classic denoiser whose results are the frames, blurred, as soon as they come."""
+
+    def __init__(self, pager):
+        self._pager = pager
+        self._ready = []
+
+    def add(self, frame, chroma):
+        self._ready.append((self._pager.keep(torch.nn.functional.avg_pool2d(frame, 3, 1, 1)), chroma))
+
+    def advance(self):
+        ready, self._ready = self._ready, []
+        yield from ready
+
+    def flush(self):
+        yield from self.advance()
+
+
+def corrected(frames, network, device):
+    pager = Pager()
+    classic = cast(ClassicDenoiser, AtOnce(pager))
+    denoiser = LearnedDenoiser(classic, network, [ChannelRange(20.0, 0.5)], Tvl1Motion(12.0), pager)
+    out = []
+    for frame in frames:
+        denoiser.add(frame.to(device))
+        out += [page.here for page, _ in denoiser.advance()]
+    waiting = len(frames) - len(out)
+    return out + [page.here for page, _ in denoiser.flush()], waiting
+
+
+@torch.no_grad()
+def test_a_chunk_sees_some_frames_beyond_it_and_no_others(device, network):
+    placed = on_device(network, torch.device(device))
+    frames = [10 + torch.randn(1, 32, 40) for _ in range(2 * CHUNK + RUN_IN)]
+    whole, waiting = corrected(frames, placed, device)
+    assert len(whole) == len(frames) and waiting == RUN_IN
+    for count in (1, CHUNK - 1, CHUNK + 1, CHUNK + RUN_IN):
+        assert len(corrected(frames[:count], placed, device)[0]) == count
+    ended = corrected(frames[: CHUNK + RUN_IN], placed, device)[0]
+    assert all(torch.equal(a, b) for a, b in zip(whole[:CHUNK], ended[:CHUNK], strict=True))
+    early = corrected(frames[: CHUNK + RUN_IN - 1], placed, device)[0]
+    assert not torch.equal(whole[CHUNK - 1], early[CHUNK - 1])
+
+
+def test_values_that_are_none_leave_the_classic_result_and_say_so(device, network):
+    layout = PlaneFormat("rgb", 40, 32, 8)
+    sigma = (10.0, 10.0, 10.0)
+    _, noisy = planes_of(layout, 3, sigma, device)
+    classic = denoised(layout, noisy, sigma, None, device)
+    torch.nn.init.constant_(network.tails["444"].conv.bias, float("nan"))
+    with pytest.warns(UserWarning, match="no usable values for 3 frames"):
+        learned = denoised(layout, noisy, sigma, network, device)
+    for one, other in zip(classic, learned, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_no_noise_and_all_grain_give_the_input_back(device, weights):
+    video = clip(3).to(device)
+    assert torch.equal(vnlsdenoise.denoise(video, 0.0, method="learned", weights=weights), video)
+    assert torch.equal(vnlsdenoise.denoise(video, 9.0, method="learned", weights=weights, keep_grain=1.0), video)
+
+
+def test_the_predicted_memory_counts_the_network():
+    layout = PlaneFormat("yuv", 1920, 1080, 8, 1, 1)
+    classic = DenoiseSettings(None, preset="fast")
+    learned = replace(classic, method="learned")
+    more = predict_memory(layout, learned) - predict_memory(layout, classic)
+    states = (CHUNK + 2 * RUN_IN) * 48 * 960 * 540 * 4
+    assert states < more < 3 * states
+
+
+def test_wrong_requests_are_named():
+    video = clip(2)
+    with pytest.raises(UsageError, match="no such method: 'magic'; there are: classic, learned, auto"):
+        vnlsdenoise.denoise(video, 9.0, method="magic")
+    with pytest.raises(UsageError, match="no such weights: 'huge'"):
+        vnlsdenoise.denoise(video, 9.0, method="learned", weights="huge")
+    with pytest.raises(UsageError, match="cannot keep to one yet"):
+        vnlsdenoise.denoise(video, 9.0, method="learned", max_memory=2**30)
+    auto = vnlsdenoise.denoise(video, 9.0, method="auto", preset="fast")
+    assert torch.equal(auto, vnlsdenoise.denoise(video, 9.0, preset="fast"))

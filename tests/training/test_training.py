@@ -1,0 +1,163 @@
+"""Training, on shapes that a CPU gets through: it repeats, it goes on, and it lowers the loss."""
+
+import dataclasses
+import json
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from vnlsdenoise.errors import InputError
+from vnlsdenoise.learned.checkpoint import load_network
+from vnlsdenoise.learned.network import Dimensions
+from vnlsdenoise.training.degradation import Noise, degrade, mean_of_clipped
+from vnlsdenoise.training.footage import Footage, Source, find_sources
+from vnlsdenoise.training.loop import Process, Settings, Trainer
+from vnlsdenoise.training.optimiser import orthogonalised
+from vnlsdenoise.training.pool import PlateMaker, Pool
+from vnlsdenoise.training.scenery import Grid, Scenery
+from vnlsdenoise.training.schedule import Length, Schedule
+from vnlsdenoise.training.state import LOG, NETWORK
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "footage"
+    path.mkdir()
+    for name in ("coffee", "astronaut", "chelsea", "rocket"):
+        imageio.imwrite(path / f"{name}.png", getattr(skimage.data, name)()[:300, :400])
+    return path
+
+
+def settings(folder, out, steps, **changes):
+    return dataclasses.replace(
+        Settings(
+            (folder,),
+            out,
+            Dimensions((16, 16, 16), 0, (1, 1, 1), 1),
+            Length(None, steps),
+            crops=(("444", 2), ("420", 1), ("gray", 1)),
+            frames=3,
+            side=48,
+            grid=Grid(1, 3, 64, 64),
+            plate_frames=4,
+            plates=(("444", 4), ("420", 2), ("gray", 2)),
+            renew=2,
+            report=3.0,
+            check=1e9,
+            threads=2,
+        ),
+        **changes,
+    )
+
+
+def train(made):
+    return Trainer(made, Process.of_environment("cpu")).run()
+
+
+def test_training_lowers_the_loss_on_noise_it_never_saw(folder, tmp_path):
+    found = train(settings(folder, tmp_path / "run", 140))
+    gains = [value for name, value in found.items() if not name.endswith("worst")]
+    assert np.mean(gains) > 0.03  # dB over the classic result
+    lines = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
+    assert {"footage", "mosaics", "start", "step", "validation"} <= {line["event"] for line in lines}
+
+
+def test_runs_repeat_and_go_on(folder, tmp_path):
+    train(settings(folder, tmp_path / "one", 4))
+    train(settings(folder, tmp_path / "other", 4))
+    one, other = (load_network(str(tmp_path / run / NETWORK)).state_dict() for run in ("one", "other"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    train(settings(folder, tmp_path / "one", 6, resume=True))
+    more = load_network(str(tmp_path / "one" / NETWORK)).state_dict()
+    assert not all(torch.equal(one[name], more[name]) for name in one)
+    starts = [json.loads(line) for line in (tmp_path / "one" / LOG).read_text().splitlines()]
+    assert [line["step"] for line in starts if line["event"] == "start"] == [0, 4]
+    with pytest.raises(InputError, match="no run to go on with"):
+        train(settings(folder, tmp_path / "none", 6, resume=True))
+
+
+def test_scenes_are_held_back_whole():
+    sources = [Source(None, f"scene {number // 3}") for number in range(600)]
+    held = {source.scene for source in sources if source.held_back}
+    assert 5 < len(held) < 30
+    assert not held & {source.scene for source in sources if not source.held_back}
+
+
+def test_a_manifest_says_which_files_are_of_one_scene(folder):
+    entries = [{"file": "coffee.png", "scene": "a"}, {"file": "rocket.png", "scene": "a"}, {"file": "chelsea.png"}]
+    (folder / "manifest.json").write_text(json.dumps(entries))
+    scenes = {source.path.name: source.scene for source in find_sources([folder])}
+    assert scenes["coffee.png"] == scenes["rocket.png"] == "a"
+    assert scenes["chelsea.png"] == "chelsea.png" and scenes["astronaut.png"] == "astronaut.png"
+
+
+def test_footage_that_is_none_is_named(tmp_path):
+    with pytest.raises(InputError, match="no footage in"):
+        find_sources([tmp_path])
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    with pytest.raises(InputError, match=r"broken\.mp4 cannot be read"):
+        train(settings(tmp_path, tmp_path / "run", 2))
+
+
+def test_cells_of_clips_are_their_very_samples():
+    """Whatever way a cell is laid: its samples are those of the clip, none between them."""
+    random = np.random.default_rng(0)
+    video = random.integers(0, 256, (6, 3, 50, 70)).astype(np.uint8)
+    footage = Footage([video], CPU)
+    cells = Scenery(footage, Grid(1, 8, 40, 32), 4)._of_clips(random, 8)
+    seen = (Scenery(footage, Grid(1, 8, 40, 32), 4)._seen(cells) * 255).numpy()
+    assert np.abs(seen - seen.round()).max() < 1e-3
+    whole = np.sort(video.reshape(6, -1))
+    for cell, times in zip(seen.round(), cells.frames, strict=True):
+        for frame, time in zip(cell, times, strict=True):
+            assert np.isin(frame, whole[time]).all()
+
+
+def test_channels_are_in_units_of_their_noise():
+    clean = torch.rand(2, 3, 64, 64) * 0.2 + 0.4
+    for layout, yuv in (("444", False), ("444", True), ("420", True), ("gray", True)):
+        generator = torch.Generator().manual_seed(1)
+        channels = degrade(clean, layout, Noise((0.1, 0.05, 0.2), yuv, tint=0.1, generator=generator))
+        for noisy, wanted in zip(channels.noisy, channels.wanted, strict=True):
+            assert abs(float((noisy - wanted).std()) - 1) < 0.05
+
+
+def test_the_mean_of_clipped_noise():
+    values = torch.tensor([0.0, 1.0, 9.5])
+    samples = (values + 1.3 * torch.randn(400_000, 1)).clamp(0, 10).mean(0)
+    torch.testing.assert_close(mean_of_clipped(values, 1.3, 10.0), samples, atol=0.01, rtol=0)
+
+
+def test_crops_are_cut_from_the_plate():
+    footage = Footage([np.random.default_rng(0).integers(0, 256, (6, 3, 80, 80)).astype(np.uint8)], CPU)
+    grid = Grid(1, 2, 64, 64)
+    plate = PlateMaker(Scenery(footage, grid, 4), "420", CPU).make(np.random.default_rng(1))
+    pool = Pool("420", 2, 4, grid, CPU)
+    pool.put(1, plate)
+    batch = pool.crops(np.array([[1, 1, 8, 72]]), 3, 40)
+    luma, chroma = slice(8, 48), slice(4, 24)
+    torch.testing.assert_close(batch.error[0], plate.error[0][1:4, :, luma, 72:112], atol=0.02, rtol=0.001)
+    torch.testing.assert_close(batch.frames.removed[1], plate.removed[1][1:4, :, chroma, 36:56], atol=0.02, rtol=0.001)
+    torch.testing.assert_close(batch.frames.classic[0], plate.classic[0][1:4, :, luma, 72:112], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        batch.fields[:, 0].flatten(1, 2), plate.fields[1:3, :, chroma, 36:56], atol=0.02, rtol=0.001
+    )
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 40), (2, 40, 8), (1, 16, 16)])
+def test_updates_are_nearly_orthonormal(shape):
+    values = torch.linalg.svdvals(orthogonalised(torch.randn(shape)))
+    assert float(values.min()) > 0.5 and float(values.max()) < 1.3
+
+
+def test_the_rate_rises_stays_and_falls():
+    schedule = Schedule(Length(None, 1000), CPU)
+    assert schedule.done(250) == 0.25
+    rates = [schedule.rate(done) for done in (0.0, 0.01, 0.3, 0.54, 0.8, 1.0)]
+    assert rates[0] < rates[1] < rates[2] == rates[3] == 1 > rates[4] > rates[5] > 0

@@ -1,0 +1,74 @@
+"""Weights on disk: safetensors, with the network's dimensions in the file's own metadata."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vnlsdenoise.errors import InputError, UsageError
+from vnlsdenoise.learned.network import Dimensions, Network
+from vnlsdenoise.weights import WEIGHTS
+
+_FORMAT = "vnlsdenoise-network-1"
+_PREFIX = "network."  # of the names of the network's own tensors; a file may hold others beside them
+
+
+def save_network(path: Path, dimensions: Dimensions, tensors: Mapping[str, Tensor], **notes: str) -> None:
+    """Write a network's weights, named as in its `state_dict`, with its dimensions and further notes."""
+    metadata = {"format": _FORMAT, "dimensions": json.dumps(asdict(dimensions)), **notes}
+    save_file({_PREFIX + name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, metadata)
+
+
+def find_weights(name: str) -> Path:
+    """The file of shipped weights, checked against its sum, or of a path; raises UsageError, InputError."""
+    shipped = WEIGHTS.get(name)
+    if shipped is None:
+        path = Path(name)
+        if path.suffix != ".safetensors":
+            names = ", ".join(WEIGHTS)
+            raise UsageError(f"no such weights: {name!r}; there are: {names}; or give a .safetensors file")
+        return path
+    path = Path(str(resources.files("vnlsdenoise.weights") / shipped.file))
+    found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "no file"
+    if found != shipped.sha256:
+        raise InputError(f"weights {name}: {path} is not as shipped (sha256 {found}); install vnlsdenoise again")
+    return path
+
+
+def load_network(name: str) -> Network:
+    """A network with the weights of this name or path, float32, on the CPU, for inference.
+
+    Raises:
+        UsageError: no such name. InputError: the file is missing, or does not hold such a network.
+    """
+    path = find_weights(name)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                raise InputError(f"{path} does not hold weights of vnlsdenoise (format {metadata.get('format')!r})")
+            network = Network(_dimensions(json.loads(metadata["dimensions"])))
+            keys = [key for key in file.keys() if key.startswith(_PREFIX)]  # noqa: SIM118
+            network.load_state_dict({key.removeprefix(_PREFIX): file.get_tensor(key).float() for key in keys})
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"weights {path} cannot be loaded: {reason}; check the file") from error
+    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+        raise InputError(f"weights {path} hold values that are not finite; take another file")
+    return network.eval().requires_grad_(False)
+
+
+def _dimensions(found: dict[str, object]) -> Dimensions:
+    def sides(value: object) -> tuple[int, int, int]:
+        a, b, c = (int(part) for part in value)  # type: ignore[attr-defined]
+        return a, b, c
+
+    return Dimensions(
+        sides(found["channels"]), int(str(found["encoder"])), sides(found["cell"]), int(str(found["decoder"]))
+    )

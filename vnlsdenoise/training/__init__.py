@@ -1,0 +1,1 @@
+"""Training of the network of `vnlsdenoise.learned`; `python -m vnlsdenoise.training --help`."""

@@ -1,0 +1,62 @@
+"""The command: python -m vnlsdenoise.training FOLDER... --out DIR."""
+
+from pathlib import Path
+
+import click
+import torch
+
+from vnlsdenoise.errors import UsageError, VnlsError
+from vnlsdenoise.learned.sizes import SIZES
+from vnlsdenoise.training.loop import Process, Settings, Trainer
+from vnlsdenoise.training.schedule import Length
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the network and the log.")
+@click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True, help="Of the network.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="When to end, by the clock.")
+@click.option("--steps", type=click.IntRange(min=1), help="When to end, by steps: a run that can be repeated.")
+@click.option("--resume", is_flag=True, help="Go on with the run in OUT; its earlier time counts.")
+@click.option("--rate", type=float, default=1e-3, show_default=True, help="The largest learning rate.")
+@click.option("--renew", type=click.IntRange(min=1), default=20, show_default=True, help="Steps a new mosaic.")
+@click.option("--check", type=float, default=150.0, show_default=True, help="Seconds between validations.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def main(
+    folders: tuple[Path, ...],
+    out: Path,
+    size: str,
+    minutes: float | None,
+    steps: int | None,
+    resume: bool,
+    rate: float,
+    renew: int,
+    check: float,
+    seed: int,
+    device: str,
+) -> None:
+    """Train a network on the clean clips and photographs under FOLDERS.
+
+    Several GPUs: torchrun --nproc-per-node N -m vnlsdenoise.training ...
+    """
+    try:
+        if (minutes is None) == (steps is None):
+            raise UsageError("give --minutes or --steps, and not both")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        length = Length(minutes * 60 if minutes is not None else None, steps)
+        settings = Settings(
+            folders, out, SIZES[size], length, resume=resume, seed=seed, rate=rate, renew=renew, check=check
+        )
+        Trainer(settings, Process.of_environment(device)).run()
+    except VnlsError as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(error.exit_code) from error
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""The training loop: one process a device, all in step."""
+
+import os
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as distributed
+from torch import Tensor
+
+from vnlsdenoise.learned.checkpoint import load_network
+from vnlsdenoise.learned.denoiser import on_device
+from vnlsdenoise.learned.network import Dimensions, Layout, Network
+from vnlsdenoise.training.footage import Footage, Source, find_sources, read_all
+from vnlsdenoise.training.objective import Objective, captured
+from vnlsdenoise.training.optimiser import Optimiser
+from vnlsdenoise.training.pool import Batch, PlateMaker, Pool
+from vnlsdenoise.training.scenery import Grid, Scenery
+from vnlsdenoise.training.schedule import Length, Schedule
+from vnlsdenoise.training.state import LOG, NETWORK, Log, Progress, busy_share, load_weights, save_run
+from vnlsdenoise.training.validation import Validation
+
+_GRID = Grid(rows=6, columns=10, height=180, width=192)  # large enough to fill a GPU; cells that most clips fill
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is made of.
+
+    folders: of footage. out: where the network, the state and the log go. resume: go on with what lies there.
+    crops: a step on one device, of each layout. frames, side: of a crop. rate: largest learning rate.
+    grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
+    renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the log, and between
+    validations, which save.
+    """
+
+    folders: tuple[Path, ...]
+    out: Path
+    dimensions: Dimensions
+    length: Length
+    resume: bool = False
+    seed: int = 0
+    crops: tuple[tuple[Layout, int], ...] = (("444", 16), ("420", 12), ("gray", 4))
+    frames: int = 12
+    side: int = 128
+    rate: float = 1e-3
+    grid: Grid = _GRID
+    plate_frames: int = 16
+    plates: tuple[tuple[Layout, int], ...] = (("444", 24), ("420", 20), ("gray", 10))
+    renew: int = 20
+    report: float = 10.0
+    check: float = 150.0
+    threads: int = 8
+    compiled: bool = True
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among those that train together, and its device."""
+
+    rank: int
+    all: int
+    device: torch.device
+
+    @classmethod
+    def of_environment(cls, device: str) -> "Process":
+        """As torchrun has set it up, or alone. device: "cpu" or "cuda"."""
+        rank, all = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+        chosen = torch.device(device)
+        if chosen.type == "cuda":
+            chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", chosen.index or 0)))
+            torch.cuda.set_device(chosen)
+        if all > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        return cls(rank, all, chosen)
+
+
+class Trainer:
+    """Everything that a run keeps in memory."""
+
+    def __init__(self, settings: Settings, process: Process) -> None:
+        self._settings = settings
+        self._process = process
+        device = process.device
+        settings.out.mkdir(parents=True, exist_ok=True)
+        self._log = Log(settings.out / LOG if process.rank == 0 else None)
+        sources = find_sources(settings.folders)
+        training = [source for source in sources if not source.held_back]
+        footage = Footage(read_all(training, settings.threads), device)
+        self._log(event="footage", clips=len(footage.clips), photos=len(footage.photos))
+        self._makers = {}
+        self._pools = []
+        scenery = Scenery(footage, settings.grid, settings.plate_frames)
+        for layout, plates in settings.plates:
+            self._makers[layout] = PlateMaker(scenery, layout, device)
+            self._pools.append(Pool(layout, plates, settings.plate_frames, settings.grid, device))
+        self._validation = self._held_back(sources, footage)
+        self._made = 0
+        for place in range(sum(plates for _, plates in settings.plates)):
+            self._renew(place)
+        self._log(event="mosaics", count=self._made)
+        torch.manual_seed(settings.seed)
+        network = on_device(Network(settings.dimensions), device)
+        self._optimiser = Optimiser(network, device)
+        if device.type == "cuda" and settings.compiled:
+            for part in ("encode", "step_back", "step_forth", "decode", "correct"):
+                setattr(network, part, torch.compile(getattr(network, part), dynamic=False))
+        self._objective = Objective(network, self._optimiser.gradients.zero_)
+        self._step_graph: torch.cuda.CUDAGraph | None = None
+        self._gain = torch.zeros((), device=device)
+
+    def run(self) -> dict[str, float]:
+        """Train until the time is up; returns the last validation. What is saved can be used at any time."""
+        settings, process = self._settings, self._process
+        self._objective(self._batches(0))
+        if process.device.type == "cuda":
+            self._step_graph = captured(self._optimiser.step)
+        self._optimiser.reset()
+        progress = self._resumed() if settings.resume else Progress(0, 0.0)
+        if process.all > 1:
+            distributed.barrier()  # the clock starts when all of them are ready
+        schedule = Schedule(settings.length, process.device, progress.seconds)
+        self._log(event="start", step=progress.step, parameters=sum(w.numel() for w in self._optimiser.weights))
+        reported, checked, since = schedule.seconds, schedule.seconds, progress.step
+        for step in count(progress.step):
+            done = schedule.done(step)
+            if done == 1:
+                break
+            self._step(step, settings.rate * schedule.rate(done))
+            now = schedule.seconds
+            if now - reported >= settings.report:
+                self._report(step + 1, now, (step + 1 - since) / (now - reported), done)
+                reported, since = schedule.seconds, step + 1
+            if now - checked >= settings.check:
+                self._check(step + 1, schedule)
+                checked = schedule.seconds
+        return self._check(step, schedule)
+
+    def _step(self, step: int, rate: float) -> None:
+        settings = self._settings
+        if step % settings.renew == settings.renew - 1:
+            self._renew(self._made)
+        self._objective(self._batches(step))
+        gradients = self._optimiser.gradients
+        if self._process.all > 1:
+            distributed.all_reduce(gradients)
+            gradients.div_(self._process.all)
+        self._optimiser.rate.fill_(rate)
+        if self._step_graph is None:
+            self._optimiser.step()
+        else:
+            self._step_graph.replay()
+        self._gain.lerp_(self._objective.gain, max(0.02, 1 / (step + 1)))
+
+    def _batches(self, step: int) -> list[Batch]:
+        settings = self._settings
+        random = np.random.default_rng([settings.seed, self._process.rank, 0, step])
+        crops = dict(settings.crops)
+        return [
+            pool.draw(random, crops[pool.layout], settings.frames, settings.side)
+            for pool in self._pools
+            if pool.layout in crops
+        ]
+
+    def _renew(self, place: int) -> None:
+        """Make the next mosaic, in place of the oldest of its layout: the pools take turns by their size."""
+        total = sum(pool.plates for pool in self._pools)
+        place %= total
+        for pool in self._pools:
+            if place < pool.plates:
+                break
+            place -= pool.plates
+        seed = [self._settings.seed, self._process.rank, 1, self._made]
+        pool.put(place, self._makers[pool.layout].make(np.random.default_rng(seed)))
+        self._made += 1
+
+    def _held_back(self, sources: list[Source], footage: Footage) -> Validation | None:
+        """Validation on the held-back scenes; on what is trained on where there are none; on the first process."""
+        settings = self._settings
+        if self._process.rank != 0:
+            return None
+        held_back = read_all([source for source in sources if source.held_back], settings.threads)
+        if held_back:
+            footage = Footage(held_back, self._process.device)
+        else:
+            self._log(event="warning", text="no scene is held back: validation is on those that are trained on")
+        return Validation(footage, settings.grid, settings.frames, settings.side, settings.dimensions)
+
+    def _resumed(self) -> Progress:
+        weights, progress = load_weights(self._settings.out)
+        network = load_network(str(self._settings.out / NETWORK))
+        self._optimiser.load(weights, dict(network.state_dict()), progress.step)
+        self._made += progress.step // self._settings.renew
+        return progress
+
+    def _named(self, tensors: list[Tensor]) -> dict[str, Tensor]:
+        return dict(zip(self._optimiser.names, tensors, strict=True))
+
+    def _report(self, step: int, seconds: float, speed: float, done: float) -> None:
+        settings = self._settings
+        pixels = sum(crops for _, crops in settings.crops) * settings.frames * settings.side**2 * self._process.all
+        self._log(
+            event="step",
+            step=step,
+            seconds=seconds,
+            done=done,
+            gain=float(self._gain),
+            steps_per_second=speed,
+            megapixels_per_second=speed * pixels / 1e6,
+            busy=busy_share(self._process.device),
+            mosaics=self._made,
+        )
+
+    def _check(self, step: int, schedule: Schedule) -> dict[str, float]:
+        if self._validation is None:
+            return {}
+        average = self._named(self._optimiser.average)
+        progress = Progress(step, schedule.seconds)
+        save_run(self._settings.out, self._settings.dimensions, average, self._named(self._optimiser.weights), progress)
+        found = self._validation(average)
+        self._log(event="validation", step=step, seconds=schedule.seconds, **found)
+        return found

@@ -1,0 +1,87 @@
+"""What a step minimises, and how it is computed: at once on the CPU, as a replayed graph on CUDA."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from vnlsdenoise.learned.network import Network
+from vnlsdenoise.training.pool import Batch
+
+_FLOOR = 1e-3  # of the mean square error, in units of the noise: no clip counts for being all but perfect
+_WEIGHT = 0.05
+_WARM_UPS = 3  # calls before a graph is captured
+
+
+def squared_error(corrections: list[Tensor], batch: Batch) -> Tensor:
+    """The mean square error of every clip after these corrections, [clips], in units of the noise."""
+    clips = batch.fields.shape[1]
+    total = sum(
+        (correction + error).square().view(-1, clips, *error.shape[1:]).sum((0, 2, 3, 4))
+        for correction, error in zip(corrections, batch.error, strict=True)
+    )
+    assert isinstance(total, Tensor)
+    return total / (sum(error.numel() for error in batch.error) / clips)
+
+
+def decibels(squared: Tensor) -> Tensor:
+    """Mean of the logarithm of mean square errors, in dB: what PSNR measures, sign and peak aside."""
+    return 10 * (squared + _FLOOR).log10()
+
+
+class Objective:
+    """The loss of a step and its gradients.
+
+    The loss is the mean PSNR of the clips: each counts the same, at whatever noise and however hard. Calling it leaves
+    the gradients where the parameters have them, and the mean gain over the classic result, in dB, in `gain`.
+    """
+
+    def __init__(self, network: Network, zero: Callable[[], object]) -> None:
+        self._network = network
+        self._zero = zero
+        self._inputs: list[Batch] = []
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self.gain = torch.zeros((), device=next(network.parameters()).device)
+
+    def __call__(self, batches: Sequence[Batch]) -> None:
+        """One forward and one backward pass."""
+        if not batches[0].fields.is_cuda:
+            self._inputs = list(batches)
+            self._compute()
+            return
+        if self._graph is None:
+            self._inputs = list(batches)
+            self._graph = captured(self._compute)
+        for mine, given in zip(self._inputs, batches, strict=True):
+            for to, source in zip(_tensors(mine), _tensors(given), strict=True):
+                to.copy_(source)
+        self._graph.replay()
+
+    def _compute(self) -> None:
+        self._zero()
+        batches = self._inputs
+        corrections = self._network([b.frames for b in batches], torch.cat([b.fields for b in batches], 1))
+        after = torch.cat([squared_error(c, b) for c, b in zip(corrections, batches, strict=True)])
+        loss = decibels(after).mean()
+        (loss * _WEIGHT).backward()  # type: ignore[no-untyped-call]
+        before = torch.cat([squared_error([torch.zeros_like(e) for e in b.error], b) for b in batches])
+        self.gain.copy_(decibels(before).mean() - loss.detach())
+
+
+def captured(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+    """A graph of what `work` launches, after a few calls in which everything is set up."""
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UPS):
+            work()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph
+
+
+def _tensors(batch: Batch) -> list[Tensor]:
+    frames = batch.frames
+    return [*frames.classic, *frames.removed, frames.scale, *batch.error, batch.fields]

@@ -1,0 +1,170 @@
+"""What the network is trained on: mosaics with their classic results, made ahead and kept on the device."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from vnlsdenoise.classic.denoiser import ClassicDenoiser
+from vnlsdenoise.classic.motion import CapturedFlow, Tvl1Motion
+from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.learned.network import PLANES, Frames, Layout
+from vnlsdenoise.training.degradation import Channels, Noise, degrade, draw_noise
+from vnlsdenoise.training.scenery import Grid, Scenery
+
+MARGIN = 8  # pixels along the borders of a cell that no crop takes: what lies beyond has come into their result
+_STEPS = 2.0**14  # of the range, in which classic results are kept
+
+
+@dataclass
+class Plate:
+    """One mosaic; every list has the planes of luma's size, then the halved ones.
+
+    classic, removed, error: [T, planes, h, w]: the classic result over the range of its channel, around 0; noisy minus
+    classic, and classic minus wanted, in units of the noise. fields: [T - 1, 4, h, w], flow of the classic result to
+    the next frame and back. scale: as in `Frames`.
+    """
+
+    classic: list[Tensor]
+    removed: list[Tensor]
+    error: list[Tensor]
+    fields: Tensor
+    scale: Tensor
+
+
+class PlateMaker:
+    """Draws plates of one layout."""
+
+    def __init__(self, scenery: Scenery, layout: Layout, device: torch.device) -> None:
+        self._scenery = scenery
+        self._layout: Layout = layout
+        self._device = device
+        self._captured = CapturedFlow()  # the flow of noisy frames and of results, one after the other
+
+    @torch.no_grad()
+    def make(self, random: np.random.Generator, noise: Noise | None = None) -> Plate:
+        """A new plate; noise: None to draw it too."""
+        noise = noise or draw_noise(random, self._layout, self._device)
+        channels = degrade(self._scenery.draw(random), self._layout, noise)
+        results = self._denoised(channels)
+        # Removed and error do not bear the precision that the range would leave them.
+        removed = [noisy - result for noisy, result in zip(channels.noisy, results, strict=True)]
+        error = [result - wanted for result, wanted in zip(results, channels.wanted, strict=True)]
+        first, classic = 0, []
+        for result in results:
+            of_size = slice(first, first + result.shape[1])
+            first = of_size.stop
+            view = (1, -1, 1, 1)
+            classic.append(result / channels.scale[of_size].view(view) - channels.centre[of_size].view(view))
+        return Plate(classic, removed, error, self._flow(results[0][:, 0], channels), channels.scale)
+
+    def _denoised(self, channels: Channels) -> list[Tensor]:
+        height, width = channels.noisy[0].shape[-2:]
+        denoiser = ClassicDenoiser(
+            PRESETS["fast"],
+            height,
+            width,
+            Tvl1Motion(255 / channels.peak, self._captured),
+            subsampled_chroma=self._layout == "420",
+        )
+        pages = []
+        for frame in zip(*channels.noisy, strict=True):
+            denoiser.add(*frame)
+            pages += list(denoiser.advance())
+        pages += list(denoiser.flush())
+        results = [[page.here for page in pair if page is not None] for pair in pages]
+        return [torch.stack([t for t in planes if t is not None]) for planes in zip(*results, strict=True)]
+
+    def _flow(self, luma: Tensor, channels: Channels) -> Tensor:
+        motion = Tvl1Motion(255 / channels.peak, self._captured)
+        fields = []
+        for frame in luma:
+            pair = motion.push(frame)
+            if pair is not None:
+                pair.wait()
+                fields.append(pair.fields.flatten(0, 1))
+        return torch.stack(fields)
+
+
+@dataclass
+class Batch:
+    """Crops of clips, times before clips. error: what is wrong with the classic result, as `Frames.removed`."""
+
+    frames: Frames
+    error: list[Tensor]
+    fields: Tensor  # [T - 1, clips, 2, 2, h, w]
+
+
+class Pool:
+    """Plates of one layout, and crops of them by batched indexing."""
+
+    def __init__(self, layout: Layout, plates: int, times: int, grid: Grid, device: torch.device) -> None:
+        self.layout: Layout = layout
+        self.grid = grid
+        self.plates = plates
+        self._times = times
+        self._device = device
+        height, width = grid.size
+        whole, half = PLANES[layout]
+        shapes = [(plates, times, whole, height, width)]
+        if half:
+            shapes.append((plates, times, half, height // 2, width // 2))
+
+        def room(dtype: torch.dtype) -> list[Tensor]:
+            return [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
+
+        # Half precision would not do for a result over a range of hundreds of deviations: fixed point.
+        self._classic, self._removed, self._error = room(torch.int16), room(torch.float16), room(torch.float16)
+        self._fields = torch.zeros((plates, times - 1, 4, height // 2, width // 2), dtype=torch.float16, device=device)
+        self._scale = torch.ones((plates, whole + half), device=device)
+
+    def put(self, place: int, plate: Plate) -> None:
+        """Keep a plate in place of another."""
+        for kept, classic in zip(self._classic, plate.classic, strict=True):
+            kept[place] = (classic * _STEPS).round().clamp(-(2**15), 2**15 - 1).short()
+        for kept, removed in zip(self._removed, plate.removed, strict=True):
+            kept[place] = removed.half()
+        for kept, error in zip(self._error, plate.error, strict=True):
+            kept[place] = error.half()
+        self._fields[place] = plate.fields.half()
+        self._scale[place] = plate.scale
+
+    def draw(self, random: np.random.Generator, count: int, times: int, side: int) -> Batch:
+        """Square crops of `times` frames at random places of random plates."""
+        grid = self.grid
+        free = np.array([grid.height, grid.width]) - side - 2 * MARGIN
+        corner = random.integers(0, [grid.rows, grid.columns], (count, 2)) * [grid.height, grid.width]
+        corner = corner + MARGIN + 2 * random.integers(0, free // 2 + 1, (count, 2))
+        place = random.integers(0, self.plates, count)
+        start = random.integers(0, self._times - times + 1, count)
+        return self.crops(np.column_stack((place, start, corner)), times, side)
+
+    def crops(self, places: npt.NDArray[np.int64], times: int, side: int) -> Batch:
+        """Crops at given places: rows of plate, first frame, top, left; the latter two even."""
+        count = len(places)
+        plate, start, top, left = torch.from_numpy(places.astype(np.int64)).to(self._device).unbind(1)
+
+        def cut(kept: Tensor, times: int, shrunk: int) -> Tensor:
+            span = torch.arange(side // shrunk, device=self._device)
+            planes = torch.arange(kept.shape[2], device=self._device).view(1, 1, -1, 1, 1)
+            time = start + torch.arange(times, device=self._device)[:, None]
+            row = (top // shrunk)[:, None] + span
+            column = (left // shrunk)[:, None] + span
+            return kept[
+                plate.view(1, count, 1, 1, 1),
+                time.view(times, count, 1, 1, 1),
+                planes,
+                row.view(1, count, 1, -1, 1),
+                column.view(1, count, 1, 1, -1),
+            ]
+
+        def planes(kept: list[Tensor]) -> list[Tensor]:
+            return [cut(of_size, times, 1 + index).flatten(0, 1).float() for index, of_size in enumerate(kept)]
+
+        classic = [plane / _STEPS for plane in planes(self._classic)]
+        scale = self._scale[plate].repeat(times, 1)
+        fields = cut(self._fields, times - 1, 2).float()
+        fields = fields.view(times - 1, count, 2, 2, *fields.shape[-2:])
+        return Batch(Frames(self.layout, classic, planes(self._removed), scale), planes(self._error), fields)
