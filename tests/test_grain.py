@@ -14,7 +14,6 @@ from vnlsdenoise.noise.grain import judge
 from vnlsdenoise.noise.temporal import find_news
 from vnlsdenoise.video.frame import PlaneFormat
 
-
 # Noise is told by where there is much of it, and motion that is not quite followed adds to it: too much costs less.
 _MOST_OVERSTATED = 1.5
 
