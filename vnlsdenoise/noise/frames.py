@@ -111,7 +111,8 @@ def _bounded(
         # What luma has of the noise of R, G and B is a half and more.
         span = code_range(layout, peak)
         said = clipped.noise.sigma * (span[1] - span[0]) / 2
-        if said > _MOST_TIMES * max(verdict.channels[0].most, verdict.channels[0].deviation):
+        most = _MOST_TIMES * max(verdict.channels[0].most, verdict.channels[0].deviation)
+        if said > most or bounded[0].sigma < _LEAST_GRAIN * peak:
             clipped = None
     opponent = noise.opponent
     if opponent:
