@@ -24,6 +24,7 @@ _LEAST_OPPONENT = 1 / 8
 _SEEN = 0.6  # of what is new in flat blocks, from which quiet areas have told it
 _SURE = 0.5  # trust in what is new, from which it is taken for the noise
 _LEAST_GRAIN = 1 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
+_FLOOR, _MOST_RAISED = 1.7 / 255, 3.0  # white noise of so much of the peak bounds what is said, so many times
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 
 F = TypeVar("F")
@@ -98,12 +99,16 @@ def _bounded(
     peak: float,
 ) -> NoiseModel:
     """No more noise than is new in every frame."""
+    # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
+    white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
     bounded = []
     for index, (plane, news) in enumerate(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)):
-        if plane.sigma > _MOST_TIMES * max(news.deviation, news.most):
+        # Noise that no codec has touched, in R, G and B, is as strong at low frequencies as at high ones.
+        raised = layout.family == "rgb" and news.top > _FLOOR * peak and plane.sigma > _MOST_RAISED * news.top
+        if raised or plane.sigma > _MOST_TIMES * max(news.deviation, news.most):
             stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
             plane = PlaneNoise(estimate_sigma(stack, peak=peak))
-        if verdict.white and not (plane.curve or plane.clipped or plane.spectrum):
+        if white and not (plane.curve or plane.clipped or plane.spectrum):
             plane = PlaneNoise(min(plane.sigma, news.top))
         bounded.append(plane)
     clipped = noise.clipped_rgb

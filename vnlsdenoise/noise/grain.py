@@ -43,12 +43,16 @@ class Grain(NamedTuple):
     low: float
     most: float
 
+    @property
+    def white(self) -> bool:
+        """Whether the noise is as strong at the highest frequencies as elsewhere."""
+        return self.low < _WHITE * self.top
+
 
 class Verdict(NamedTuple):
     """trust: 0 to 1, how sure it is that what is new in flat blocks is noise, and that it is anything but white.
 
-    white: whether any channel has noise at the highest frequencies that is as strong as elsewhere: no codec and no
-    camera has taken it away.
+    white: whether any channel has noise at the highest frequencies that is as strong as elsewhere.
     """
 
     trust: float
@@ -72,9 +76,10 @@ def judge(evidence: list[News]) -> Verdict | None:
     carried = _carried(guide, flat, odd, band)
     channels = tuple(_grain(news, flat, odd, band, carried) for news in evidence)
     least = _LEAST_SHARE * channels[0].low
-    ratios = [grain.low / grain.top for grain in channels[:3] if grain.low >= least and grain.top > 0]
+    telling = [grain for grain in channels[:3] if grain.low >= least and grain.top > 0]
+    ratios = [grain.low / grain.top for grain in telling]
     colour = _ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) if ratios else 0.0
-    return Verdict(_purity(guide, flat, odd) * colour, min(ratios, default=2 * _WHITE) < _WHITE, channels)
+    return Verdict(_purity(guide, flat, odd) * colour, any(grain.white for grain in telling), channels)
 
 
 def _lowest(values: Tensor, share: float) -> Tensor:
