@@ -87,9 +87,15 @@ def worth_measuring(blocks: Tensor, peak: float) -> Tensor:
     return torch.ones_like(noisy)
 
 
+def dct_matrix(side: int, like: Tensor) -> Tensor:
+    """[side, side]: orthonormal DCT-II, frequency u in row u."""
+    n = torch.arange(side, dtype=like.dtype, device=like.device)
+    cosines = torch.cos(math.pi / side * (n + 0.5) * n[:, None]) * math.sqrt(2 / side)
+    cosines[0] *= math.sqrt(0.5)
+    return cosines
+
+
 def _dct(like: Tensor) -> Tensor:
     """[64, 64]: orthonormal 2-D DCT-II of a flattened 8x8 block, frequency (u, v) at row 8 u + v."""
-    n = torch.arange(SIDE, dtype=like.dtype, device=like.device)
-    cosines = torch.cos(math.pi / SIDE * (n + 0.5) * n[:, None]) * math.sqrt(2 / SIDE)
-    cosines[0] *= math.sqrt(0.5)
+    cosines = dct_matrix(SIDE, like)
     return torch.kron(cosines, cosines)

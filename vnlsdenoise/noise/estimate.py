@@ -51,7 +51,7 @@ def measure_plane(
     if white:
         return PlaneNoise(sigma)
     noise = _over_intensities(planes, peak, sigma, whole)
-    by_luma = _ramp(luma.sigma / peak, *_PROOF) if luma else 0.0
+    by_luma = ramp(luma.sigma / peak, *_PROOF) if luma else 0.0
     if noise.sigma < least and not by_luma:
         return noise
     change = change_between_frames(planes, peak, pairs)
@@ -63,7 +63,7 @@ def measure_plane(
     share = changing / (noise.sigma * told.low) if changing and told.low else 1.0
     if told.spectrum and share > _LEAST_CHANGING[1] and noise.sigma * told.deviation >= _LEAST_CORRELATED * peak:
         return replace(noise.times(told.deviation), spectrum=told.spectrum)
-    coded = proven * (1 if luma else _ramp(told.fall, *_CODED_FALL) * _ramp(share, *_LEAST_CHANGING))
+    coded = proven * (1 if luma else ramp(told.fall, *_CODED_FALL) * ramp(share, *_LEAST_CHANGING))
     deviation = sigma + coded * (changing - sigma)
     # How the deviation depends on the intensity was measured on what the codec has taken away.
     return PlaneNoise(deviation) if coded and deviation > noise.sigma else noise
@@ -71,16 +71,17 @@ def measure_plane(
 
 def _proof(sigma: float, change: Change, peak: float) -> float:
     """How sure it is, 0 to 1, that a luma has noise; sigma: the deviation at high frequencies."""
-    by_sigma, less = _ramp(sigma / peak, *_PROOF), _ramp(sigma / peak, *_LESS_PROOF)
+    by_sigma, less = ramp(sigma / peak, *_PROOF), ramp(sigma / peak, *_LESS_PROOF)
     if not less:
         return by_sigma
-    times = 1 - _ramp(change.deviation / sigma, *_MOST_TIMES)
-    by_change = _ramp(change.deviation / peak, *_LEAST_CHANGE) * times * _ramp(change.share, *_LEAST_SHARE)
+    times = 1 - ramp(change.deviation / sigma, *_MOST_TIMES)
+    by_change = ramp(change.deviation / peak, *_LEAST_CHANGE) * times * ramp(change.share, *_LEAST_SHARE)
     return max(by_sigma, less * by_change)
 
 
-def _ramp(value: float, low: float, high: float) -> float:
-    return min(max((value - low) / (high - low), 0.0), 1.0)
+def ramp(value: float, none: float, all: float) -> float:
+    """How far `value` is on its way from `none` to `all`, which may be the smaller: 0 to 1."""
+    return min(max((value - none) / (all - none), 0.0), 1.0)
 
 
 def measure_intensities(planes: Tensor, *, peak: float) -> PlaneNoise:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vnlsdenoise.noise.estimate import ramp
 from vnlsdenoise.noise.model import Spectrum
 from vnlsdenoise.noise.temporal import News, frequency_sums
 
@@ -78,7 +79,7 @@ def judge(evidence: list[News]) -> Verdict | None:
     least = _LEAST_SHARE * channels[0].low
     telling = [grain for grain in channels[:3] if grain.low >= least and grain.top > 0]
     ratios = [grain.low / grain.top for grain in telling]
-    colour = _ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) if ratios else 0.0
+    colour = ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) if ratios else 0.0
     return Verdict(_purity(guide, flat, odd) * colour, any(grain.white for grain in telling), channels)
 
 
@@ -99,7 +100,7 @@ def _purity(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
     sums = frequency_sums(odd.device)
     middle = (sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])
     new, own = (float(_of_halves(part, flat, odd)[middle].mean()) for part in (guide.new, guide.own))
-    return _ramp(own / new, *_PURE) if new > 0 else 0.0
+    return ramp(own / new, *_PURE) if new > 0 else 0.0
 
 
 def _carried(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
@@ -136,7 +137,3 @@ def _smoothed(variance: Tensor) -> Tensor:
     variance = variance.clone()
     variance[0, 0] = (variance[0, 1] + variance[1, 0]) / 2
     return functional.avg_pool2d(variance[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
-
-
-def _ramp(value: float, none: float, all: float) -> float:
-    return min(max((value - none) / (all - none), 0.0), 1.0)

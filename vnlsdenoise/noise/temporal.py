@@ -6,7 +6,6 @@ the frequencies (u + v odd or even) and what is new is measured on the other: of
 happens to be alike would be taken otherwise. The two halves are uncorrelated in noise that looks the same in a mirror.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise import ops
+from vnlsdenoise.noise.blocks import dct_matrix
 
 SIDE = 16  # of a block: grain of up to twice as many pixels is resolved
 _STEP = 5  # between blocks, at every phase to a codec's grid
@@ -36,14 +36,6 @@ class News:
     new: Tensor
     apart: Tensor
     own: Tensor
-
-
-def dct_matrix(like: Tensor) -> Tensor:
-    """[16, 16]: orthonormal DCT-II, frequency u in row u."""
-    n = torch.arange(SIDE, dtype=like.dtype, device=like.device)
-    cosines = torch.cos(math.pi / SIDE * (n + 0.5) * n[:, None]) * math.sqrt(2 / SIDE)
-    cosines[0] *= math.sqrt(0.5)
-    return cosines
 
 
 def frequency_sums(device: torch.device) -> Tensor:
@@ -153,7 +145,7 @@ def _news(
     inside: Tensor,
     size: tuple[int, int],
 ) -> News:
-    transform = dct_matrix(planes[0])
+    transform = dct_matrix(SIDE, planes[0])
     is_odd = frequency_sums(y.device) % 2 == 1
     rows, columns = planes[0].shape
     halved = rows < size[0], columns < size[1]  # chroma
