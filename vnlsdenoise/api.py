@@ -69,14 +69,14 @@ def denoise(
         raise ValueError(f"batch must be at least 1, got {batch}")
     if not 0 <= keep_grain <= 1:
         raise ValueError(f"keep_grain must be from 0 to 1, got {keep_grain}")
+    work = torch.device(device) if device is not None else video.device
+    network = network_of(method, weights, work, max_memory)
     peak = peak if peak is not None else _guess_peak(video)
     channels = video.shape[1]
     noise = _model(sigma, channels)
     if keep_grain == 1 or (noise is not None and not any(noise.sigma)):
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
-    work = torch.device(device) if device is not None else video.device
-    network = network_of(method, weights, work, max_memory)
     preset = preset if network is None else LEARNED_PRESET
     memory = plan_memory(layout, PRESETS[preset], max_memory)
     denoiser = SceneDenoiser[Tensor](

@@ -192,3 +192,8 @@ def test_wrong_requests_are_named():
         vnlsdenoise.denoise(video, 9.0, method="learned", max_memory=2**30)
     auto = vnlsdenoise.denoise(video, 9.0, method="auto", preset="fast")
     assert torch.equal(auto, vnlsdenoise.denoise(video, 9.0, preset="fast"))
+
+
+def test_an_unknown_method_is_refused_even_where_nothing_is_to_be_done():
+    with pytest.raises(UsageError, match="no such method"):
+        vnlsdenoise.denoise(torch.zeros(1, 1, 8, 8), 0.0, method="magic")
