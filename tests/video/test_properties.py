@@ -1,9 +1,11 @@
 """What is told of a video besides its samples: crop, chroma location, captions, HDR10, stereo, transparency, range."""
 
+import math
 import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import av
 import numpy as np
@@ -228,3 +230,31 @@ def test_a_range_without_other_tags_is_no_reason_to_refuse(
     for name in ("o.mp4", "o.mov", "o.mkv"):
         assert passed(tmp_path / f"in.{source}", tmp_path / name).warnings == ()
         assert (probe(tmp_path / name).color.range == 2) == (color_range == 2)
+
+
+def turned(degrees: float, scale: float = 1.0, far: int = 1 << 30) -> tuple[int, ...]:
+    """A display matrix."""
+    a, b = (round(65536 * scale * f(math.radians(degrees))) for f in (math.cos, math.sin))
+    return (a, -b, 0, b, a, 0, 0, 0, far)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm"])
+@pytest.mark.parametrize(
+    ("matrix", "is_turn"),
+    [(turned(90), True), (turned(33), True), (turned(90, 2.0), False), (turned(180, far=1 << 29), False)],
+)
+def test_display_matrices_are_kept_or_told(matrix: tuple[int, ...], is_turn: bool, ending: str, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.mp4", tmp_path / f"out.{ending}"
+    with av.open(str(source), "w") as film:
+        stream = film.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.set_display_matrix(matrix)
+        for packet in encoded(stream, pictures(3)):
+            film.mux(packet)
+    options = {"preset": "ultrafast"} if ending != "webm" else {"cpu-used": "8", "deadline": "realtime"}
+    report = run(make_plan(Request(source, output, strength=0, encoding=Encoding(options=options))))
+    told = [text for text in report.warnings if "display matrix is left out" in text]
+    kept = is_turn or ending in ("mp4", "mov")
+    assert bool(told) != kept
+    assert probe(output).display_matrix == (matrix if ending in ("mp4", "mov") else ANY if kept else None)
+    assert probe(output).rotation == (probe(source).rotation if kept else 0)

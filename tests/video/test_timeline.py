@@ -8,13 +8,13 @@ from typing import Any
 
 import av
 import pytest
-from films import Order, decoded, write_film
+from films import Order, decoded, stream_bytes, write_film
 
 from vnlsdenoise.job.plan import Request, make_plan
 from vnlsdenoise.job.run import Report, run
 from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.probe import probe
-from vnlsdenoise.video.timeline import Clock, JumpFinder, TimeKeeper
+from vnlsdenoise.video.timeline import Clock, JumpFinder, TimeKeeper, Timeline
 
 COUNT = 20
 
@@ -142,10 +142,38 @@ def test_avi_with_reordered_frames_is_even(
 
 def test_missing_times_are_made_up_and_mad_ones_are_missing() -> None:
     warnings: list[str] = []
-    clock = Clock(10, warnings)
+    clock = Clock(10, Fraction(1, 1000), warnings)
     stamps = [clock.stamp(pts) for pts in (0, None, 20, 1 << 60, None, 20, 60)]
     assert stamps == [0, 10, 20, 30, 40, 50, 60]
     assert len(warnings) == 1 and "made up" in warnings[0]
-    backwards = Clock(10, warnings)
+    backwards = Clock(10, Fraction(1, 1000), warnings)
     assert [backwards.stamp(pts) for pts in (5, 5, 4, 30)] == [5, 6, 7, 30]
     assert "backwards" in warnings[1]
+
+
+def test_times_beyond_all_reason_are_missing() -> None:
+    clock = Clock(10, Fraction(1, 10), [])
+    assert [clock.stamp(pts) for pts in (0, 1 << 40, 20)] == [0, 10, 20]
+    keeper = TimeKeeper(Timeline({0: ((0, Fraction(1 << 62)),)}))
+    packet = av.Packet(b"0")
+    packet.pts = packet.dts = 5
+    packet.time_base = Fraction(1, 1000)
+    keeper.move(packet)
+    assert (packet.pts, packet.dts) == (None, None)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4"])
+def test_sound_that_runs_backwards_is_kept_in_order(ending: str, tmp_path: Path) -> None:
+    whole, source, output = tmp_path / "whole.flv", tmp_path / "in.flv", tmp_path / f"out.{ending}"
+    write_film(whole, "flv", "aac", count=COUNT)
+    data = bytearray(whole.read_bytes())
+    tags, at = [], 13  # Of every tag: type, size (3 bytes), time (3 bytes); then its data and 4 bytes more.
+    while at < len(data):
+        tags.append((data[at], at + 4, int.from_bytes(data[at + 4 : at + 7], "big")))
+        at += int.from_bytes(data[at + 1 : at + 4], "big") + 15
+    _, place, time = [tag for tag in tags if tag[0] == 8][6]
+    data[place : place + 3] = (time - 60).to_bytes(3, "big")
+    source.write_bytes(data)
+    report = passed(source, output)
+    assert any("run backwards in time" in text for text in report.warnings)
+    assert stream_bytes(output, "audio") == stream_bytes(source, "audio")

@@ -47,7 +47,7 @@ def verify_file(path: Path, final: Path, source: VideoInfo, choice: EncoderChoic
     usual = (_UNKNOWN, _LIMITED) if back.family == "yuv" else (_UNKNOWN,)
     if found.color.range not in usual or choice.color.range not in usual:
         _check(final, "colour range", choice.color.range, found.color.range, unknown=(_UNKNOWN,))
-    _check(final, "rotation", source.rotation, found.rotation)
+    _check(final, "rotation", source.rotation if choice.display_matrix else 0, found.rotation)
     # Elementary streams out of broadcast containers are legitimately repacked by the muxer.
     if "mpeg" not in source.container:
         for tally in written.copied.values():

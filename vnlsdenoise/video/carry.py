@@ -16,6 +16,7 @@ from av.stream import Stream
 
 from vnlsdenoise.video.container import codec_of, dumped, is_still, kind_of, main_video, name_of, open_input
 from vnlsdenoise.video.subtitles import TEXT, form_of
+from vnlsdenoise.video.timeline import PacketOrder
 
 How = Literal["kept", "converted", "left out"]
 # The muxer writes these itself from the tags it is given.
@@ -183,7 +184,7 @@ def try_copy(stream: Stream, container: str, samples: "Sequence[Packet[Stream]]"
     Found out by writing them to memory and reading them back.
     """
     memory = io.BytesIO()
-    sent = Tally(codec_of(stream))
+    sent, order = Tally(codec_of(stream)), PacketOrder(stream)
     try:
         with av.open(memory, "w", format=container) as trial:
             target = add_copy(trial, stream)
@@ -191,6 +192,7 @@ def try_copy(stream: Stream, container: str, samples: "Sequence[Packet[Stream]]"
             for packet in samples:
                 sent.add(packet)
                 copy = _copied(packet)
+                order.put(copy)
                 copy.stream = target
                 trial.mux_one(copy)
         if not samples:

@@ -11,6 +11,7 @@ from vnlsdenoise.errors import InputError, UsageError
 from vnlsdenoise.video.carry import Fate, How
 from vnlsdenoise.video.pixels import Layout, layout_of
 from vnlsdenoise.video.probe import ColorTags, VideoInfo
+from vnlsdenoise.video.side_data import is_turn
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _ENCODERS = {
@@ -67,7 +68,7 @@ class Encoding:
 class EncoderChoice:
     """The encoder in use. exact: decoding gives back the very samples that were written.
 
-    fates: what becomes of the properties of the video.
+    display_matrix: as the container keeps it. fates: what becomes of the properties of the video.
     """
 
     container: str
@@ -76,6 +77,7 @@ class EncoderChoice:
     options: dict[str, str]
     color: ColorTags
     exact: bool
+    display_matrix: tuple[int, ...] | None = None
     fates: tuple[Fate, ...] = ()
 
     @property
@@ -137,7 +139,12 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
     options = _options(encoder, layout, info, wish)
     exact = (wish.lossless or encoder == "ffv1") and not fates
     fates += _properties(encoder, container, layout, info)
-    return EncoderChoice(container, encoder, layout, options, _color(layout, info), exact, tuple(fates))
+    matrix = info.display_matrix if _keeps(container, info.display_matrix) else None
+    return EncoderChoice(container, encoder, layout, options, _color(layout, info), exact, matrix, tuple(fates))
+
+
+def _keeps(container: str, matrix: tuple[int, ...] | None) -> bool:
+    return container not in MATROSKA or matrix is None or is_turn(matrix)
 
 
 def _properties(encoder: str, container: str, layout: Layout, info: VideoInfo) -> list[Fate]:
@@ -150,6 +157,13 @@ def _properties(encoder: str, container: str, layout: Layout, info: VideoInfo) -
     matroska = container in MATROSKA
     if info.sample_aspect is not None and info.sample_aspect != 1:
         tell("pixel aspect ratio", True, "")
+    if info.display_matrix is not None:
+        tell(
+            "display matrix",
+            _keeps(container, info.display_matrix),
+            f"the display matrix is left out: {container} keeps what turns and mirrors the picture, and this one does "
+            "something else to it; .mp4 and .mov keep it",
+        )
     if info.interlaced:
         tell(
             "order of fields",

@@ -77,7 +77,7 @@ class VideoReader:
             )
 
     def __iter__(self) -> Iterator[Frame]:
-        clock = Clock(self._step, self.warnings)
+        clock = Clock(self._step, self.info.time_base, self.warnings)
         good: Frame | None = None
         with open_input(self.path, gpu=self.decoder == "gpu") as container:
             stream = main_video(container, self.path, self.info.index)

@@ -35,6 +35,7 @@ _STEREO_MODES = {
     6: ("row_interleaved_lr", "row_interleaved_rl"),
     7: ("col_interleaved_lr", "col_interleaved_rl"),
 }
+_TURN = 1e-3  # by which the sides of what is turned may be off
 _CHROMA_PLACES = {"left", "center", "topleft", "top", "bottomleft", "bottom"}
 
 
@@ -52,6 +53,15 @@ def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     """The 9 numbers of the display matrix, None for an upright picture."""
     data = bytes_of(frame, SideDataType.DISPLAYMATRIX)
     return struct.unpack("=9i", data[:36]) if len(data) >= 36 else None
+
+
+def is_turn(matrix: tuple[int, ...]) -> bool:
+    """Whether a display matrix turns and mirrors the picture, and does nothing else to it."""
+    a, b, u, c, d, v, _, _, w = matrix
+    one = 1 << 16
+    lengths = (math.hypot(a, c), math.hypot(b, d))
+    straight = abs(a * b + c * d) < _TURN * one * one and all(abs(length - one) < _TURN * one for length in lengths)
+    return straight and u == v == 0 and w == 1 << 30
 
 
 def hdr(frame: VideoFrame) -> tuple[tuple[str, str], ...]:

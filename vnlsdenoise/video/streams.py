@@ -13,7 +13,7 @@ from av.subtitles.stream import SubtitleStream
 from vnlsdenoise.video.carry import Carry, Tally, add_copy, container_tags, copy_tags, cover_name
 from vnlsdenoise.video.container import codec_of, main_video, open_input
 from vnlsdenoise.video.subtitles import TextConverter, form_of
-from vnlsdenoise.video.timeline import TimeKeeper, Timeline
+from vnlsdenoise.video.timeline import PacketOrder, TimeKeeper, Timeline
 
 
 class StreamCopier:
@@ -62,15 +62,22 @@ class StreamCopier:
                 self.copied[fate.index] = Tally(codec_of(target) or codec_of(stream), target.index)
         self._packets = self._demux()
         self._held: Packet[Stream] | None = None
+        self._orders = {index: PacketOrder(self._input.streams[index]) for index in self.copied}
 
     @property
     def warnings(self) -> list[str]:
         """What could not be carried after all."""
-        return [
+        lost = [
             f"{converter.lost} subtitle(s) of stream {index} could not be read and are left out"
             for index, converter in self._converters.items()
             if converter.lost
         ]
+        late = [
+            f"{order.late} packet(s) of stream {index} run backwards in time; each was put right after the one before"
+            for index, order in self._orders.items()
+            if order.late
+        ]
+        return lost + late
 
     def _demux(self) -> "Iterator[Packet[Stream]]":
         # Where the source cannot be read on it is damaged, which whoever reads its video reports.
@@ -103,6 +110,7 @@ class StreamCopier:
                 return
             packet = converted
         self.copied[source].add(packet)
+        self._orders[source].put(packet)
         packet.stream = self._targets[source]
         self._output.mux_one(packet)
 

@@ -1,6 +1,7 @@
 """Time that goes on: files whose time stamps start again in the middle, or lack an order, read as one film."""
 
 import heapq
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,7 +12,9 @@ from av.stream import Stream
 # Decoding times never fall. What falls by less is left to `Clock`; what rises by more in a broadcast stream, where
 # times run on without gaps, has started again as well (ffmpeg's own limit).
 _FALLS_BY, _RISES_BY = Fraction(1, 10), Fraction(10)
-_LATEST = 1 << 52  # ticks; a later time is none but damage
+# A later time is none but damage. Both: ticks beyond are not exact in the arithmetic of others, nor would sums fit.
+_LATEST_TICK, _LATEST_SECOND = 1 << 52, 1 << 33
+_COARSEST_TICK = Fraction(1, 1000)  # seconds, of the containers that are written
 _RUNS_ON = {"mpegts", "mpeg"}
 # Streams that start again at one place jump by about the same: each ends at a moment of its own.
 _TOGETHER = Fraction(3, 2)
@@ -53,8 +56,12 @@ class TimeKeeper:
         self._seen[index] += 1
         if added := self._added.get(index):
             ticks = round(added / packet.time_base)
-            packet.pts = None if packet.pts is None else packet.pts + ticks
-            packet.dts = None if packet.dts is None else packet.dts + ticks
+            packet.pts = _moved(packet.pts, ticks)
+            packet.dts = _moved(packet.dts, ticks)
+
+
+def _moved(stamp: int | None, ticks: int) -> int | None:
+    return None if stamp is None or max(abs(stamp), abs(stamp + ticks)) > _LATEST_TICK else stamp + ticks
 
 
 @dataclass
@@ -95,6 +102,8 @@ class JumpFinder:
         number, track.packets = track.packets, track.packets + 1
         # Times of display rise and fall; some demuxers do not know those of decoding of the first packets.
         if packet.dts is None or packet.stream.type not in ("video", "audio"):
+            return
+        if abs(packet.dts * packet.time_base) > _LATEST_SECOND:
             return
         now = packet.dts * packet.time_base
         if track.last is not None:
@@ -140,6 +149,29 @@ class JumpFinder:
         return Timeline({index: tuple(found) for index, found in turns.items()}, jumps)
 
 
+class PacketOrder:
+    """Puts packets of a stream that run backwards in time right after the one before: muxers take no others.
+
+    late: how many did.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.late = 0
+        self._together = stream.type not in ("audio", "video")  # Subtitles may be shown at one time.
+        self._last: int | None = None
+
+    def put(self, packet: "Packet[Stream]") -> None:
+        """Give the next packet a time that a muxer takes."""
+        if packet.dts is None:
+            return
+        last = self._last
+        if last is not None and (packet.dts < last or (packet.dts == last and not self._together)):
+            packet.dts = last + math.ceil(_COARSEST_TICK / packet.time_base)
+            packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+            self.late += 1
+        self._last = packet.dts
+
+
 class DisplayOrder:
     """Time stamps for frames in the order in which they are shown, where packets have only times of decoding.
 
@@ -163,10 +195,14 @@ class DisplayOrder:
 
 
 class Clock:
-    """Gives every frame a time stamp later than the one before. step: ticks between frames where none are known."""
+    """Gives every frame a time stamp later than the one before.
 
-    def __init__(self, step: int, warnings: list[str]) -> None:
+    step: ticks between frames where none are known. time_base: seconds of a tick.
+    """
+
+    def __init__(self, step: int, time_base: Fraction, warnings: list[str]) -> None:
         self._step = step
+        self._latest = min(_LATEST_TICK, int(_LATEST_SECOND / time_base))
         self._warnings = warnings
         self._last: int | None = None
         self._warned = self._made_up = False
@@ -174,7 +210,7 @@ class Clock:
     def stamp(self, pts: int | None) -> int:
         """The time stamp to use for a frame that has `pts`."""
         last = self._last
-        if pts is not None and abs(pts) > _LATEST:
+        if pts is not None and abs(pts) > self._latest:
             pts = None
         if pts is None or (self._made_up and last is not None and pts <= last):
             # Where some frames have no time that of another one may stand at the wrong frame.

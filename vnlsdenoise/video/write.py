@@ -132,8 +132,8 @@ class VideoWriter:
         context.colorspace, context.color_range = choice.color.matrix, choice.color.range
         if info.sample_aspect:
             context.sample_aspect_ratio = info.sample_aspect
-        if info.display_matrix is not None:
-            stream.set_display_matrix(info.display_matrix)
+        if choice.display_matrix is not None:
+            stream.set_display_matrix(choice.display_matrix)
         if info.stereo_mode and choice.container in ("matroska", "webm"):
             stream.metadata["stereo_mode"] = info.stereo_mode
         return stream
