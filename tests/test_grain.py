@@ -9,9 +9,11 @@ from torch.nn import functional
 
 import vnlsdenoise
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
+from vnlsdenoise.noise.blocks import dct_matrix
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.grain import judge
 from vnlsdenoise.noise.temporal import find_news
+from vnlsdenoise.planes import rgb_from_opponent
 from vnlsdenoise.video.frame import PlaneFormat
 
 # Noise is told by where there is much of it, and motion that is not quite followed adds to it: too much costs less.
@@ -136,3 +138,27 @@ def test_opponent_spectra_are_of_the_opponent_channels():
         NoiseModel((PlaneNoise(1.0),) * 3, opponent=(1.0, 1.0, 1.0), opponent_spectra=(spectrum,))
     with pytest.raises(ValueError, match="64 or 256"):
         NoiseModel((PlaneNoise(1.0),) * 3, opponent=(1.0,) * 3, opponent_spectra=((1.0,),) * 3)
+
+
+def test_a_single_picture_of_a_camera_is_told_by_the_shape_of_its_noise(device):
+    """Noise that falls over the frequencies as that of cameras, on a picture with flat areas; white noise is none."""
+    random = torch.Generator().manual_seed(3)
+    white = torch.randn(3, 256, 256, generator=random)
+    pairs = torch.arange(256, device="cpu")[:, None] + torch.arange(256)
+    transform = dct_matrix(256, white)
+    shaped = [transform.T @ (w * torch.exp(-pairs * (16 / 256) / 10)) @ transform for w in white]
+    noise = torch.stack(rgb_from_opponent([shaped[0], 0.2 * shaped[1], 0.2 * shaped[2]]))
+    noise *= 5 / noise.std()
+    clean = 60 + 60 * (torch.arange(256) // 64 % 2).expand(3, 256, 256).float()
+    layout = PlaneFormat("rgb", 256, 256, 8)
+
+    def model(picture: Tensor) -> NoiseModel:
+        return measure_noise([list(picture.to(device))], list, layout, PEAK)
+
+    found = model(clean + noise)
+    assert found.opponent_spectra and 0.7 < found.sigma[0] / 5 < 1.5
+    assert found.opponent[1] < 0.7 * found.opponent[0]
+    assert not model(clean + 5 * white).opponent_spectra
+    assert max(model(clean).sigma) < 0.5
+    out = vnlsdenoise.denoise((clean + noise)[None].to(device), None, preset="fast", peak=PEAK)[0].cpu()
+    assert float((out - clean).square().mean()) < 0.5 * float(noise.square().mean())

@@ -12,6 +12,7 @@ from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
 from vnlsdenoise.noise.estimate import estimate_sigma, measure_plane
 from vnlsdenoise.noise.grain import Verdict, judge
 from vnlsdenoise.noise.model import ClippedRgb, NoiseModel, PlaneNoise
+from vnlsdenoise.noise.picture import measure_picture
 from vnlsdenoise.noise.stabilise import stabilisers_of
 from vnlsdenoise.noise.temporal import find_news
 from vnlsdenoise.planes import code_range, opponent_from_rgb
@@ -22,9 +23,10 @@ from vnlsdenoise.video.frame import PlaneFormat
 _DEPENDENT, _LEAST_DEPENDENT = 1.3, 2.4 / 255
 _LEAST_OPPONENT = 1 / 8
 _SEEN = 0.6  # of what is new in flat blocks, from which quiet areas have told it
+_SEEN_RGB = 0.8  # the same, of every one of R, G and B
 _SURE = 0.5  # trust in what is new, from which it is taken for the noise
-_LEAST_GRAIN = 1 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
-_FLOOR, _MOST_RAISED = 1.7 / 255, 3.0  # white noise of so much of the peak bounds what is said, so many times
+_LEAST_GRAIN = 0.7 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
+_FLOOR, _MOST_RAISED = 1.2 / 255, 1.5  # white noise of so much of the peak bounds what is said, so many times
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 
 F = TypeVar("F")
@@ -50,17 +52,32 @@ def measure_noise(
     planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
     """
     noise = _in_quiet_areas(frames, planes, layout, peak, white, pairs)
-    if white or len(frames) == 1:
+    if white:
         return noise
+    if len(frames) == 1:
+        return _of_picture(planes(frames[0]), layout, peak) or noise
     verdict = _what_is_new(frames, planes, layout, peak, pairs)
     if verdict is None:
         return noise
     own = verdict.channels[: len(noise.planes)]
-    unseen = math.hypot(*noise.sigma) < _SEEN * math.hypot(*(channel.low for channel in own))
+    if layout.family == "rgb":
+        # Of a mosaic of sensors one colour may have kept high frequencies.
+        pairs_of = zip(noise.planes, verdict.channels[-3:], strict=True)
+        unseen = any(plane.sigma < _SEEN_RGB * channel.low for plane, channel in pairs_of)
+    else:
+        unseen = math.hypot(*noise.sigma) < _SEEN * math.hypot(*(channel.low for channel in own))
     least = _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1)
     if unseen and verdict.trust >= _SURE and own[0].low >= least:
         return _grainy(verdict, layout)
     return _bounded(noise, verdict, layout, frames, planes, peak)
+
+
+def _of_picture(planes: list[Tensor], layout: PlaneFormat, peak: float) -> NoiseModel | None:
+    """The noise of a picture that quiet areas have not told, None where there is none; not of YUV."""
+    if layout.family == "yuv":
+        return None
+    luma = opponent_from_rgb(planes)[0] if layout.family == "rgb" else planes[0]
+    return measure_picture(luma, peak, len(planes))
 
 
 def _what_is_new(
@@ -103,8 +120,9 @@ def _bounded(
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
     bounded = []
     for index, (plane, news) in enumerate(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)):
-        # Noise that no codec has touched, in R, G and B, is as strong at low frequencies as at high ones.
-        raised = layout.family == "rgb" and news.top > _FLOOR * peak and plane.sigma > _MOST_RAISED * news.top
+        # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
+        there = math.hypot(*map(plane.deviation_at, news.means)) / len(news.means) ** 0.5
+        raised = layout.family == "rgb" and news.top > _FLOOR * peak and there > _MOST_RAISED * news.top
         if raised or plane.sigma > _MOST_TIMES * max(news.deviation, news.most):
             stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
             plane = PlaneNoise(estimate_sigma(stack, peak=peak))
@@ -123,7 +141,7 @@ def _bounded(
     if opponent:
         # Texture in all three passes for noise that they share.
         shared, unit = verdict.channels[0], sum(noise.sigma) / len(noise.sigma)
-        if opponent[0] * unit > _MOST_TIMES * max(shared.deviation, shared.most):
+        if opponent[0] * unit > _MOST_TIMES * (shared.top if white else max(shared.deviation, shared.most)):
             opponent = ()
     return replace(noise, planes=tuple(bounded), opponent=opponent, clipped_rgb=clipped)
 
