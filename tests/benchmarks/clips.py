@@ -15,6 +15,12 @@ Video = npt.NDArray[np.float32]  # [T, H, W, 3], R, G, B
 _ENDINGS = (".mkv", ".mp4", ".mov", ".avi")
 
 
+def denoiser_of(name: str) -> dict[str, str]:
+    """A preset of the classic denoiser, or "learned:WEIGHTS"."""
+    method, _, weights = name.partition(":")
+    return {"method": "learned", "weights": weights or "small"} if method == "learned" else {"preset": name}
+
+
 def clip_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with what `chosen_clips` reads, and `--json`."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -17,7 +17,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from clips import Video, chosen_clips, clip_parser
+from clips import Video, chosen_clips, clip_parser, denoiser_of
 
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
@@ -78,13 +78,13 @@ def figures(clean: Video, name: str, sigma: int, crf: int, settings: DenoiseSett
 
 def main() -> None:
     parser = clip_parser(__doc__)
-    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--preset", default="fast", help="or learned:WEIGHTS")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sigma", default="10,20,30,50")
     parser.add_argument("--crf", default="0,18,22,26", help="0: not encoded")
     options = parser.parse_args()
     clips = dict(chosen_clips(options))
-    settings = DenoiseSettings(None, preset=options.preset, device=options.device, scene_cuts=False)
+    settings = DenoiseSettings(None, **denoiser_of(options.preset), device=options.device, scene_cuts=False)
     results: dict[str, dict[str, dict[str, list[float]]]] = {}
     for sigma in map(int, options.sigma.split(",")):
         for crf in map(int, options.crf.split(",")):

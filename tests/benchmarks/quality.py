@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import skimage.metrics
 import torch
-from clips import Video, chosen_clips, clip_parser
+from clips import Video, chosen_clips, clip_parser, denoiser_of
 
 import vnlsdenoise
 
@@ -67,12 +67,6 @@ def measure(clean: Video, noisy: Video, sigma: int, denoiser: dict[str, str], de
         "seconds_per_frame": wall / len(clean),
         "cpu_seconds_per_frame": cpu / len(clean),
     }
-
-
-def denoiser_of(name: str) -> dict[str, str]:
-    """A preset of the classic denoiser, or "learned:WEIGHTS"."""
-    method, _, weights = name.partition(":")
-    return {"method": "learned", "weights": weights or "small"} if method == "learned" else {"preset": name}
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ import zlib
 import numpy as np
 import torch
 from camera_noise import NoisyClip, photographed, simulated
-from clips import Video, chosen_clips, clip_parser
+from clips import Video, chosen_clips, clip_parser, denoiser_of
 from coded_noise import through_h264
 from quality import psnr
 from torch import Tensor
@@ -82,7 +82,7 @@ def coded(video: Tensor, crf: int) -> Tensor:
 
 
 def denoised(noisy: Tensor, noise: NoiseModel, preset: str, device: str) -> Video:
-    out = vnlsdenoise.denoise(noisy, noise, preset=preset, device=device, peak=PEAK, scene_cuts=False)
+    out = vnlsdenoise.denoise(noisy, noise, **denoiser_of(preset), device=device, peak=PEAK, scene_cuts=False)
     return out.cpu().numpy().transpose(0, 2, 3, 1)
 
 
@@ -119,7 +119,7 @@ def of_cameras(options: argparse.Namespace) -> dict[str, dict[str, dict[str, flo
 def main() -> None:
     parser = clip_parser(__doc__)
     parser.add_argument("--real", type=pathlib.Path, help="folder of NAME_real.png and NAME_mean.png: cameras' noise")
-    parser.add_argument("--preset", default="fast")
+    parser.add_argument("--preset", default="fast", help="or learned:WEIGHTS")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--kinds", help="kinds of noise to use, separated by semicolons")
     options = parser.parse_args()

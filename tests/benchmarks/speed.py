@@ -8,7 +8,8 @@ on the device. Operators are timed on one frame of the finest level of preset `f
     python tests/benchmarks/speed.py --device cuda --sizes 1080p,4k --skip-operators --max-memory none,4,1.5
 
 runs the denoiser under each of these ceilings (GiB; one that is too low is said to be) and prints a hash of its output,
-which must be the same for all, with the peak that was predicted beside the one that was measured (CUDA).
+which must be the same for all, with the peak that was predicted beside the one that was measured (CUDA). Of presets,
+`learned:WEIGHTS` is the learned denoiser.
 `--kernels 3` names the kernels that take most of a frame's time on the device, from more frames that are profiled.
 """
 
@@ -33,6 +34,8 @@ from vnlsdenoise.classic.motion import Tvl1Motion
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import MemoryLimitError
+from vnlsdenoise.learned.denoiser import CHUNK, memory_bytes
+from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 
@@ -151,9 +154,15 @@ def denoiser(
 ) -> dict[str, Any]:
     """Milliseconds a frame (wall and CPU) in the steady state, peaks of device memory in MiB, hash of the output."""
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
-    plan = plan_memory(layout, PRESETS[preset], ceiling)
+    method, _, weights = preset.partition(":")
+    network = network_of("learned", weights, torch.device(device), ceiling) if method == "learned" else None
+    settings = PRESETS[LEARNED_PRESET if network else preset]
+    plan = plan_memory(layout, settings, ceiling)
+    predicted = plan.peak
+    if network is not None:
+        predicted += memory_bytes(network.dimensions, layout.plane_shapes, 2 if device.startswith("cuda") else 4)
     noise = NoiseModel.of_sigma((SIGMA,) * 3)
-    work = PlanarDenoiser(layout, noise, PRESETS[preset], peak=255, batch=plan.batch, pages=plan.pages)
+    work = PlanarDenoiser(layout, noise, settings, peak=255, batch=plan.batch, pages=plan.pages, network=network)
     source = footage(height, width, device)
     recorded = [next(source) for _ in range(8)]
     before = 0
@@ -164,6 +173,8 @@ def denoiser(
     pushed = 0
     while next(iter(list(work.push(recorded[pushed % 8]))), None) is None:  # fill the pipeline
         pushed += 1
+    if network is not None:  # whose frames leave by whole chunks
+        frames = -(-frames // CHUNK) * CHUNK
     synchronise(device)
     start, start_cpu = time.perf_counter(), time.process_time()
     for index in range(frames):
@@ -175,7 +186,7 @@ def denoiser(
         "ms_per_frame": 1e3 * wall / frames,
         "frames_per_second": frames / wall,
         "cpu_ms_per_frame": 1e3 * cpu / frames,
-        "predicted_MiB": plan.peak / 2**20,
+        "predicted_MiB": predicted / 2**20,
     }
     if device.startswith("cuda"):
         figures["peak_MiB"] = (torch.cuda.max_memory_allocated() - before) / 2**20

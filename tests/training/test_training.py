@@ -12,7 +12,7 @@ import torch
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.network import Dimensions
-from vnlsdenoise.training.degradation import Noise, degrade, mean_of_clipped
+from vnlsdenoise.training.degradation import Mixture, Noise, degrade, mean_of_clipped
 from vnlsdenoise.training.footage import Footage, Source, find_sources
 from vnlsdenoise.training.loop import Process, Settings, Trainer
 from vnlsdenoise.training.optimiser import orthogonalised
@@ -45,11 +45,12 @@ def settings(folder, out, steps, **changes):
             side=48,
             grid=Grid(1, 3, 64, 64),
             plate_frames=4,
-            plates=(("444", 4), ("420", 2), ("gray", 2)),
-            renew=2,
+            plates=(("444", 8), ("420", 2), ("gray", 2)),
+            renew=1,
             report=3.0,
             check=1e9,
             threads=2,
+            mixture=Mixture(0.1, 0, 0, 0, 0, 0, 0, 0, 0),  # what the least of networks learns in a hundred steps
         ),
         **changes,
     )
@@ -128,10 +129,22 @@ def test_channels_are_in_units_of_their_noise():
             assert abs(float((noisy - wanted).std()) - 1) < 0.05
 
 
+def test_unsteady_noise_is_that_of_its_place():
+    clean = torch.full((8, 3, 192, 192), 0.5)
+    generator = torch.Generator().manual_seed(1)
+    channels = degrade(clean, "420", Noise((0.1, 0.1, 0.1), True, unsteady=0.8, generator=generator))
+    strengths = []
+    for size, noisy, wanted in zip((48, 24), channels.noisy, channels.wanted, strict=True):
+        patches = (noisy - wanted).unfold(-2, size, size).unfold(-2, size, size)
+        strengths.append(patches.square().mean((0, 1, 4, 5)).sqrt().flatten())
+    assert strengths[0].min() < 0.6 < 0.7 < strengths[0].max() < 1.05
+    assert torch.corrcoef(torch.stack(strengths))[0, 1] > 0.9
+
+
 def test_the_mean_of_clipped_noise():
     values = torch.tensor([0.0, 1.0, 9.5])
     samples = (values + 1.3 * torch.randn(400_000, 1)).clamp(0, 10).mean(0)
-    torch.testing.assert_close(mean_of_clipped(values, 1.3, 10.0), samples, atol=0.01, rtol=0)
+    torch.testing.assert_close(mean_of_clipped(values, torch.tensor(1.3), 10.0), samples, atol=0.01, rtol=0)
 
 
 def test_crops_are_cut_from_the_plate():

@@ -10,17 +10,31 @@ from torch.nn import functional
 from vnlsdenoise.learned.network import Layout
 from vnlsdenoise.planes import opponent_from_rgb
 
-_LEAST, _MOST, _LITTLE = 0.7, 75.0, 10.0  # deviation of the noise, of 255
-_LITTLE_SHARE = 0.25  # of the mosaics have noise below `_LITTLE`
-# Shares of the mosaics. What stabilisation, whitening and clipping make of a real video, and where they fall short:
-_TONED = 0.15  # the picture through a curve, as stabilised noise leaves it
-_FILTERED = 0.15  # the picture sharper or softer than the noise, as whitening leaves it
-_TINTED = 0.15  # noise that is still a little correlated
-_MISJUDGED = 0.1  # the deviation is a little wrong
-_CLIPPED = 0.15  # the samples were clipped to black and white
-_UNEVEN = 0.25  # R, G and B have noise of different strength
-_YUV = 0.25  # of the mosaics with three planes of one size are luma and chroma instead of R, G and B
+_LEAST, _MOST, _LITTLE = 0.7, 75.0, 15.0  # deviation of the noise, of 255
+_PATCH = 48  # pixels, over which it changes
 _BT709 = ((0.2126, 0.7152, 0.0722), (-0.1146, -0.3854, 0.5), (0.5, -0.4542, -0.0458))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares of the mosaics, of what stabilisation, whitening and clipping make of a real video, or fall short in.
+
+    little: noise of a deviation below 15 of 255. toned: the picture through a curve, as stabilised noise leaves it.
+    filtered: the picture sharper or softer than the noise, as whitening leaves it. tinted: noise that is still a little
+    correlated. misjudged: the deviation is a little wrong. clipped: to black and white. unsteady: noise of a camera, in
+    most of the picture less than is known of it. uneven: R, G and B have noise of different strength. yuv: of mosaics
+    with three planes of one size, luma and chroma instead of R, G and B.
+    """
+
+    little: float = 0.35
+    toned: float = 0.15
+    filtered: float = 0.15
+    tinted: float = 0.15
+    misjudged: float = 0.1
+    clipped: float = 0.15
+    unsteady: float = 0.2
+    uneven: float = 0.25
+    yuv: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -41,7 +55,7 @@ class Channels:
 
 @dataclass(frozen=True)
 class Noise:
-    """What is done to one mosaic. sigma: of every plane, of 1. The rest as the shares above, by default nothing."""
+    """What is done to one mosaic. sigma: of every plane, of 1. The rest as in `Mixture`, by default nothing."""
 
     sigma: tuple[float, float, float]
     yuv: bool = False
@@ -50,36 +64,38 @@ class Noise:
     tint: float = 0.0
     strength: float = 1.0
     clipped: bool = False
+    unsteady: float = 0.0
     generator: torch.Generator = field(default_factory=torch.Generator)
 
 
-def draw_noise(random: np.random.Generator, layout: Layout, device: torch.device) -> Noise:
+def draw_noise(random: np.random.Generator, layout: Layout, mixture: Mixture, device: torch.device) -> Noise:
     """Settings of the noise of one mosaic."""
 
     def happens(share: float) -> bool:
         return bool(random.random() < share)
 
-    if happens(_LITTLE_SHARE):
+    if happens(mixture.little):
         sigma = float(np.exp(random.uniform(np.log(_LEAST), np.log(_LITTLE))))
     else:
         sigma = float(random.uniform(_LEAST, _MOST))
-    yuv = layout != "444" or happens(_YUV)
+    yuv = layout != "444" or happens(mixture.yuv)
     if yuv:
         shares = (1.0, float(random.uniform(0.4, 1.2)), float(random.uniform(0.4, 1.2)))
     else:
         shares = (1.0, 1.0, 1.0)
-        if happens(_UNEVEN):
+        if happens(mixture.uneven):
             a, b, c = random.uniform(0.6, 1.5, 3)
             shares = (float(a), float(b), float(c))
-    filtered = happens(_FILTERED)
+    filtered = happens(mixture.filtered)
     return Noise(
         sigma=(sigma * shares[0] / 255, sigma * shares[1] / 255, sigma * shares[2] / 255),
         yuv=yuv,
-        gamma=float(random.uniform(0.5, 1)) if happens(_TONED) else 1.0,
-        sharper=float(random.uniform(-0.4, 1.5)) if filtered else 0.0,
-        tint=float(random.uniform(0, 0.12)) if happens(_TINTED) else 0.0,
-        strength=float(random.uniform(0.87, 1.15)) if happens(_MISJUDGED) else 1.0,
-        clipped=happens(_CLIPPED) and not filtered,
+        gamma=float(random.uniform(0.5, 1)) if happens(mixture.toned) else 1.0,
+        sharper=float(random.choice([random.uniform(-0.4, 1.5), random.uniform(1.5, 5)])) if filtered else 0.0,
+        tint=float(random.uniform(0, 0.25)) if happens(mixture.tinted) else 0.0,
+        strength=float(random.uniform(0.87, 1.15)) if happens(mixture.misjudged) else 1.0,
+        clipped=happens(mixture.clipped) and not filtered,
+        unsteady=float(random.uniform(0.2, 0.8)) if happens(mixture.unsteady) else 0.0,
         generator=torch.Generator(device).manual_seed(int(random.integers(2**62))),
     )
 
@@ -87,6 +103,7 @@ def draw_noise(random: np.random.Generator, layout: Layout, device: torch.device
 def degrade(clean: Tensor, layout: Layout, noise: Noise) -> Channels:
     """Clean R, G, B [T, 3, H, W], 0..1, to what a denoiser is given; H and W are even."""
     noisy, wanted = [], []
+    strength: Tensor | None = None
     for plane, sigma in zip(_planes(clean, layout, noise.yuv), noise.sigma, strict=False):
         units = plane.clamp(0, 1) ** noise.gamma / sigma
         if noise.sharper:
@@ -95,10 +112,14 @@ def degrade(clean: Tensor, layout: Layout, noise: Noise) -> Channels:
         if noise.tint:
             share = noise.tint / (1 + 2 * noise.tint)
             drawn = _blurred(drawn, share) / ((1 - 2 * share) ** 2 + 2 * share**2)
-        observed = units + noise.strength * drawn
+        if strength is None:
+            strength = _strength(units, noise)
+        # Planes of half the size see the same parts of the picture.
+        here = functional.interpolate(strength[None, None], units.shape[-2:], mode="area")[0, 0]
+        observed = units + here * drawn
         if noise.clipped:
             observed = observed.clamp(0, 1 / sigma)
-            units = mean_of_clipped(units, noise.strength, 1 / sigma)
+            units = mean_of_clipped(units, here, 1 / sigma)
         noisy.append(observed)
         wanted.append(units)
     ranges = [1 / sigma for sigma in noise.sigma[: len(noisy)]]
@@ -128,7 +149,7 @@ def opponent_ranges(mean: float) -> list[float]:
     return [3**0.5 * mean, mean, mean]
 
 
-def mean_of_clipped(units: Tensor, sigma: float, peak: float) -> Tensor:
+def mean_of_clipped(units: Tensor, sigma: Tensor, peak: float) -> Tensor:
     """The mean of `units` plus Gaussian noise of deviation `sigma`, clipped to 0 .. `peak`."""
     low, high = -units / sigma, (peak - units) / sigma
     below, above = torch.special.ndtr(low), torch.special.ndtr(-high)
@@ -152,6 +173,18 @@ def _planes(clean: Tensor, layout: Layout, yuv: bool) -> list[Tensor]:
     if layout == "gray":
         return planes[:1]
     return [planes[0], *(functional.avg_pool2d(c, 2) for c in planes[1:])] if layout == "420" else planes
+
+
+def _strength(like: Tensor, noise: Noise) -> Tensor:
+    """[H, W]: deviation of the noise in units of what is known of it; where it is unsteady, from patch to patch."""
+    height, width = like.shape[-2:]
+    strength = torch.full((height, width), noise.strength, device=like.device)
+    if noise.unsteady:
+        knots = torch.rand(
+            (1, 1, height // _PATCH + 2, width // _PATCH + 2), generator=noise.generator, device=like.device
+        )
+        strength *= 1 - noise.unsteady * functional.interpolate(knots, (height, width), mode="bilinear")[0, 0]
+    return strength
 
 
 def _blurred(planes: Tensor, share: float) -> Tensor:

@@ -1,7 +1,7 @@
 """The training loop: one process a device, all in step."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
+from vnlsdenoise.training.degradation import Mixture
 from vnlsdenoise.training.footage import Footage, Source, find_sources, read_all
 from vnlsdenoise.training.objective import Objective, captured
 from vnlsdenoise.training.optimiser import Optimiser
@@ -32,8 +33,8 @@ class Settings:
     folders: of footage. out: where the network, the state and the log go. resume: go on with what lies there.
     crops: a step on one device, of each layout. frames, side: of a crop. rate: largest learning rate.
     grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
-    renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the log, and between
-    validations, which save.
+    mixture: of the noise. renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the
+    log, and between validations, which save.
     """
 
     folders: tuple[Path, ...]
@@ -54,6 +55,7 @@ class Settings:
     check: float = 150.0
     threads: int = 8
     compiled: bool = True
+    mixture: Mixture = field(default_factory=Mixture)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Trainer:
         self._pools = []
         scenery = Scenery(footage, settings.grid, settings.plate_frames)
         for layout, plates in settings.plates:
-            self._makers[layout] = PlateMaker(scenery, layout, device)
+            self._makers[layout] = PlateMaker(scenery, layout, device, settings.mixture)
             self._pools.append(Pool(layout, plates, settings.plate_frames, settings.grid, device))
         self._validation = self._held_back(sources, footage)
         self._made = 0

@@ -11,10 +11,11 @@ from vnlsdenoise.classic.denoiser import ClassicDenoiser
 from vnlsdenoise.classic.motion import CapturedFlow, Tvl1Motion
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.learned.network import PLANES, Frames, Layout
-from vnlsdenoise.training.degradation import Channels, Noise, degrade, draw_noise
+from vnlsdenoise.training.degradation import Channels, Mixture, Noise, degrade, draw_noise
 from vnlsdenoise.training.scenery import Grid, Scenery
 
 MARGIN = 8  # pixels along the borders of a cell that no crop takes: what lies beyond has come into their result
+_MIXTURE = Mixture()
 _STEPS = 2.0**14  # of the range, in which classic results are kept
 
 
@@ -35,18 +36,19 @@ class Plate:
 
 
 class PlateMaker:
-    """Draws plates of one layout."""
+    """Draws plates of one layout, with the noise of a mixture."""
 
-    def __init__(self, scenery: Scenery, layout: Layout, device: torch.device) -> None:
+    def __init__(self, scenery: Scenery, layout: Layout, device: torch.device, mixture: Mixture = _MIXTURE) -> None:
         self._scenery = scenery
         self._layout: Layout = layout
         self._device = device
+        self._mixture = mixture
         self._captured = CapturedFlow()  # the flow of noisy frames and of results, one after the other
 
     @torch.no_grad()
     def make(self, random: np.random.Generator, noise: Noise | None = None) -> Plate:
         """A new plate; noise: None to draw it too."""
-        noise = noise or draw_noise(random, self._layout, self._device)
+        noise = noise or draw_noise(random, self._layout, self._mixture, self._device)
         channels = degrade(self._scenery.draw(random), self._layout, noise)
         results = self._denoised(channels)
         # Removed and error do not bear the precision that the range would leave them.
