@@ -1,58 +1,15 @@
 """`vnlsdenoise denoise`: the default command."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 import click
+from vnlsdenoise.cli.options import Sigma, Size, key_values, pipe_options, raw_video
 from vnlsdenoise.cli.progress import Progress, Style
 from vnlsdenoise.cli.talk import talk
 
 from vnlsdenoise.errors import DamagedInputError, UsageError
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
-
-
-class _Sigma(click.ParamType[Any]):
-    name = "auto|F|Y,U,V"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...] | None:
-        if value is None or isinstance(value, tuple) or value == "auto":
-            return None if value == "auto" else value
-        try:
-            sigma = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            sigma = ()
-        if len(sigma) not in (1, 3) or not all(0 <= part < 256 for part in sigma):
-            self.fail(
-                f"expected auto, a number from 0 to 255, or three separated by commas; got {value!r}.", param, ctx
-            )
-        return sigma
-
-
-class _Size(click.ParamType[Any]):
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value is None or isinstance(value, int):
-            return value
-        match = _SIZE.fullmatch(str(value).strip())
-        if match is None or float(match[1]) == 0:
-            self.fail(f"expected a size such as 4GiB or 512MiB; got {value!r}.", param, ctx)
-        power = " kmgt".index(match[2].lower() or " ")
-        base = 1000 if (match[3] or "").lower() == "b" and match[2] else 1024
-        return int(float(match[1]) * base**power)
-
-
-def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
-    parsed = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"expected KEY=VALUE, got {pair!r}.", param=param)
-        parsed[key] = value
-    return parsed
 
 
 # The default command's options are set by VNLSDENOISE_PRESET and so on, without its name in between.
@@ -62,10 +19,10 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="File, folder or pattern out_%06d.png. Required unless --dry-run.",
+    help="File, folder, pattern out_%06d.png, or - for y4m on stdout. Required unless --dry-run.",
 )
 @click.option(
-    "-s", "--sigma", type=_Sigma(), default="auto", show_default=True, help="Noise deviation, on the scale 0 to 255."
+    "-s", "--sigma", type=Sigma(), default="auto", show_default=True, help="Noise deviation, on the scale 0 to 255."
 )
 @click.option(
     "--strength",
@@ -123,11 +80,11 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     help="Speed or quality.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--max-memory", type=_Size(), help="Ceiling of device memory, such as 4GiB; never changes the result.")
+@click.option("--max-memory", type=Size(), help="Ceiling of device memory, such as 4GiB; never changes the result.")
 @click.option("--codec", help="h264, hevc, vp9, av1, prores, ffv1 or an FFmpeg encoder.  [default: keeps the depth]")
 @click.option("--crf", type=click.FloatRange(0, 63), help="Quality of the encoder, smaller is better.")
 @click.option(
-    "--encoder-opt", multiple=True, metavar="K=V", callback=_options, help="An option of the encoder; repeatable."
+    "--encoder-opt", multiple=True, metavar="K=V", callback=key_values, help="An option of the encoder; repeatable."
 )
 @click.option("--pix-fmt", help="FFmpeg's pixel format of the output.")
 @click.option("--lossless", is_flag=True, help="Keep every sample: FFV1 in .mkv.")
@@ -193,6 +150,7 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     show_default=True,
     help="On stderr.",
 )
+@pipe_options
 @click.option("--dry-run", is_flag=True, help="Show the plan; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan or the summary as JSON on stdout.")
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite an existing output.")
@@ -217,19 +175,25 @@ def denoise(
     quiet: bool,
     **request: Any,
 ) -> None:
-    """Denoise INPUT, a video file or a sequence of images (folder, pattern in_%06d.png or glob), into OUTPUT."""
+    """Denoise INPUT into OUTPUT.
+
+    INPUT is a video file, a sequence of images (folder, pattern in_%06d.png or glob), or - for video through stdin.
+    """
     talk.verbosity = -1 if quiet else verbose
     if output is None and not dry_run:
         raise UsageError("no output was given; nothing can be written; add -o OUTPUT, or --dry-run to see the plan")
     if overwrite and keep:
         raise UsageError("-y and -n exclude each other; choose one")
+    if str(output) == "-" and as_json:
+        raise UsageError("--json and output - both write to stdout; give another output, or leave --json out")
     if output is not None and _skips(input, output, overwrite, keep, dry_run):
         return
     from vnlsdenoise.job.plan import Request, make_plan
     from vnlsdenoise.video.encoders import Encoding
 
     encoding = Encoding(codec, crf, encoder_opt, pix_fmt, lossless)
-    plan = make_plan(Request(input, output, sigma, encoding=encoding, **request), estimate=dry_run)
+    raw = raw_video(request)
+    plan = make_plan(Request(input, output, sigma, encoding=encoding, raw=raw, **request), estimate=dry_run)
     if dry_run:
         lines = [*plan.lines(), *(f"warning:  {text}" for text in plan.warnings)]
         click.echo(json.dumps(plan.as_dict()) if as_json else "\n".join(lines))

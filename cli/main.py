@@ -17,7 +17,7 @@ from vnlsdenoise.cli.estimate import estimate
 from vnlsdenoise.cli.info import info
 from vnlsdenoise.cli.talk import talk
 
-from vnlsdenoise.errors import VnlsError
+from vnlsdenoise.errors import ReaderGoneError, VnlsError
 
 PREFIX = "VNLSDENOISE"
 _INTERRUPTED, _TERMINATED, _INTERNAL, _OUT_OF_MEMORY = 130, 143, 1, 6
@@ -76,6 +76,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         result: Any = commands.main(
             arguments, prog_name="vnlsdenoise", standalone_mode=False, auto_envvar_prefix=PREFIX
         )
+    except ReaderGoneError as error:
+        talk.note(str(error), least=1)
+        return error.exit_code
     except VnlsError as error:
         return _fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -91,7 +94,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         # Nobody reads stdout any more; Python would complain once more when flushing it at exit.
         sys.stdout = None
-        return _INTERNAL
+        return ReaderGoneError.exit_code
     except MemoryError:
         return _fail("out of memory; the frames do not fit; close other programs or lower --max-memory", _OUT_OF_MEMORY)
     except Exception as error:

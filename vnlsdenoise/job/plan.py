@@ -11,6 +11,7 @@ from vnlsdenoise.video.carry import Carry, Fate, decide
 from vnlsdenoise.video.encoders import EncoderChoice, Encoding, choose
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.open import Reader, open_reader
+from vnlsdenoise.video.pipes import PIPE, PipeFormat, PipeReader, RawVideo, choose_for_pipe, refuse_terminal
 from vnlsdenoise.video.probe import VideoInfo
 from vnlsdenoise.video.read import Decoder, Interlaced, VideoReader
 from vnlsdenoise.video.sequences import Gaps, image_names, list_images, names_images, output_folder
@@ -29,7 +30,7 @@ class Request:
     strength multiplies it; luma and chroma multiply further (RGB: luma all planes). noise_model: "auto", or "white" to
     take the noise for one deviation a plane. keep_grain: share of what was removed that is put back. output None: only
     plan. video_stream: index of the stream to denoise, None for the film. gaps: whether images may lack numbers.
-    strict: refuse where anything would not be kept.
+    strict: refuse where anything would not be kept. raw: of raw video through stdin; pipe_format: of stdout.
     """
 
     input: Path
@@ -55,6 +56,8 @@ class Request:
     video_stream: int | None = None
     gaps: Gaps = "error"
     strict: bool = False
+    raw: RawVideo | None = None
+    pipe_format: PipeFormat = "y4m"
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,11 @@ class Plan:
 
     estimate: the noise of a few frames of the whole file, before any strength, in native code values; None unless it
     was asked for.
-    identity: (bytes, modification time in ns) of the input file, the folder's where the input is a sequence.
+    identity: (bytes, modification time in ns) of the input file, the folder's where the input is a sequence; zeros of a
+    pipe.
     memory: predicted peak of device memory in bytes, None where nothing is denoised.
     encoder is None for an image sequence as output, and where there is no output. carry: what becomes of everything
-    beside the video, None where that is nothing.
+    beside the video, None where that is nothing. pipe: the input where that can be read only once, opened.
     """
 
     request: Request
@@ -79,11 +83,17 @@ class Plan:
     warnings: tuple[str, ...] = ()
     estimate: "NoiseModel | None" = None
     carry: Carry | None = None
+    pipe: PipeReader | None = None
 
     @property
     def taken_along(self) -> Carry | None:
         """What the writer takes along beside the video, None for nothing."""
-        return self.carry if self.request.streams == "copy" else None
+        return self.carry if self.request.streams == "copy" and self.request.output != PIPE else None
+
+    @property
+    def goes_through_a_pipe(self) -> bool:
+        """Whether the input comes through stdin or the output goes through stdout."""
+        return self.pipe is not None or self.request.output == PIPE
 
     @property
     def fates(self) -> tuple[Fate, ...]:
@@ -147,6 +157,8 @@ class Plan:
             )
         elif self.request.output is not None:
             lines.append(f"output:   {self.request.output} (images)")
+        if self.goes_through_a_pipe:
+            lines.append("resume:   not possible: what goes through a pipe cannot be read or written again")
         lines += [f"{fate.how + ':':9} {fate.what}" for fate in self.fates]
         return lines + [f"special:  {text}" for text in info.notes()]
 
@@ -159,20 +171,18 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
     """
     if request.output is not None:
         check_output(request.input, request.output)
-    reader = open_reader(
-        request.input,
-        request.interlaced,
-        request.on_damage,
-        request.decoder,
-        stream=request.video_stream,
-        gaps=request.gaps,
-    )
+    reader = _open(request)
+    pipe = reader if isinstance(reader, PipeReader) else None
     if isinstance(reader, VideoReader):
         reader.refuse_change()
     encoder = carry = None
-    if request.output is not None and not writes_images(request.output):
+    if request.output == PIPE:
+        encoder = choose_for_pipe(reader.info, request.encoding, request.pipe_format)
+        if isinstance(reader, VideoReader) and pipe is None:
+            carry = decide(request.input, reader.info.index, encoder.container, "a pipe holds nothing but the pictures")
+    elif request.output is not None and not writes_images(request.output):
         encoder = choose(request.output, reader.info, request.encoding)
-        if isinstance(reader, VideoReader):
+        if isinstance(reader, VideoReader) and pipe is None:
             leave_out = "" if request.streams == "copy" else "--streams video leaves it out"
             carry = decide(request.input, reader.info.index, encoder.container, leave_out)
     elif request.output is not None and reader.info.format.family == "yuv":
@@ -180,15 +190,14 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
             f"output {request.output} is images, which hold gray or RGB, and the input is YUV; "
             "a conversion would change it; write a video, .mkv with --lossless for exact samples"
         )
-    elif request.output is not None and isinstance(reader, VideoReader):
+    elif request.output is not None and isinstance(reader, VideoReader) and pipe is None:
         carry = decide(request.input, reader.info.index, "images", "images hold nothing beside the pictures")
     settings = _settings(request, reader)
     memory = _memory(reader, settings)
     noise = _estimate(reader, settings) if estimate else None
-    status = _image_or_file(request.input).stat()
     warnings = (*reader.info.warnings(), *reader.warnings)
-    identity = (status.st_size, status.st_mtime_ns)
-    plan = Plan(request, reader.info, identity, settings, memory, encoder, warnings, noise, carry)
+    identity = (0, 0) if pipe is not None else _identity(request.input)
+    plan = Plan(request, reader.info, identity, settings, memory, encoder, warnings, noise, carry, pipe)
     changed = [fate.why for fate in plan.fates if fate.how != "kept"]
     if request.strict and changed:
         raise UsageError(f"--strict: not everything would be kept: {'; '.join(changed)}; leave --strict out to go on")
@@ -197,13 +206,31 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
     return replace(plan, warnings=tuple(dict.fromkeys((*told, *warnings))))
 
 
+def _open(request: Request) -> Reader:
+    if request.input == PIPE:
+        return PipeReader(PIPE, request.interlaced, request.on_damage, raw=request.raw)
+    if request.raw is not None:
+        raise UsageError(f"--raw-size is for raw video through stdin, and the input is {request.input}; leave it out")
+    return open_reader(
+        request.input,
+        request.interlaced,
+        request.on_damage,
+        request.decoder,
+        stream=request.video_stream,
+        gaps=request.gaps,
+    )
+
+
 def writes_images(output: Path) -> bool:
     """Whether an output name means an image sequence: PNG or TIFF, a folder, or a name without an ending."""
-    return names_images(output) or not output.suffix
+    return output != PIPE and (names_images(output) or not output.suffix)
 
 
 def check_output(source: Path, output: Path) -> None:
-    """Raise UsageError where `output` is the input itself, OutputError where its folder cannot hold it."""
+    """Raise UsageError where `output` is the input or a terminal, OutputError where its folder cannot hold it."""
+    if output == PIPE:
+        refuse_terminal()
+        return
     if output.exists() and source.exists() and os.path.samefile(source, output):
         raise UsageError(f"output {output} is the input itself; it would be lost; give another output name")
     folder = output_folder(output) if writes_images(output) else output.parent
@@ -218,6 +245,8 @@ def check_output(source: Path, output: Path) -> None:
 
 def existing_output(output: Path) -> Path | None:
     """What already stands where `output` would go: the file, or the first image; None for nothing."""
+    if output == PIPE:
+        return None
     if not writes_images(output):
         return output if output.exists() or output.is_symlink() else None
     pattern = output_folder(output) / image_names(output)
@@ -227,8 +256,9 @@ def existing_output(output: Path) -> Path | None:
         return None
 
 
-def _image_or_file(path: Path) -> Path:
-    return path if path.exists() else path.parent
+def _identity(source: Path) -> tuple[int, int]:
+    status = (source if source.exists() else source.parent).stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _settings(request: Request, reader: Reader) -> DenoiseSettings | None:
@@ -265,6 +295,8 @@ def _estimate(reader: Reader, settings: DenoiseSettings | None) -> "NoiseModel |
     from vnlsdenoise.engine import local
 
     pairs = reader.sample(SAMPLED_PLACES)
+    if not pairs:
+        return None
     white = settings.noise_model == "white"
     return local.estimate_noise(pairs, reader.info.format, settings.device, white=white, fields=settings.fields)
 

@@ -17,6 +17,7 @@ from vnlsdenoise.job.verify import verify_file
 from vnlsdenoise.video.damage import Damage
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.open import open_reader
+from vnlsdenoise.video.pipes import PIPE, PipeSink
 from vnlsdenoise.video.sequences import SequenceWriter, image_names, list_images, output_folder
 from vnlsdenoise.video.write import VideoWriter
 
@@ -56,6 +57,8 @@ def run(
     output = plan.request.output
     if output is None:
         raise ValueError("a plan without an output cannot be run")
+    if output == PIPE:
+        return _run_into_pipe(plan, progress, opened)
     check_space(output, _least_bytes(plan))
     if writes_images(output):
         return _run_images(plan, output, progress, opened)
@@ -84,6 +87,18 @@ def _run_images(
                 f"{found} images of {output} were written, expected {report.frames}; nothing was published"
             )
     return report
+
+
+def _run_into_pipe(
+    plan: Plan,
+    progress: Callable[[int], None] | None,
+    opened: Callable[["Scene"], None] | None,
+) -> Report:
+    assert plan.encoder is not None
+    stop = threading.Event() if plan.pipe is None else plan.pipe.stop
+    aspect = plan.info.sample_aspect if plan.encoder.container != "rawvideo" else None
+    open_writer = partial(VideoWriter, PIPE, plan.info, plan.encoder, sink=PipeSink(stop, aspect))
+    return _pump(plan, PIPE, open_writer, progress, opened, stop)[0]
 
 
 def _least_bytes(plan: Plan) -> int:
@@ -130,13 +145,15 @@ def _pump(
     open_writer: Callable[[], Writer],
     progress: Callable[[int], None] | None,
     opened: Callable[["Scene"], None] | None,
+    stop: threading.Event | None = None,
 ) -> tuple[Report, Writer]:
     """Decode in one thread, denoise in this one, encode in a third; the first error of any stops all and is raised."""
     request = plan.request
-    reader = open_reader(
+    reader = plan.pipe or open_reader(
         request.input, request.interlaced, request.on_damage, request.decoder, plan.info, gaps=request.gaps
     )
-    stop = threading.Event()
+    if stop is None:
+        stop = threading.Event() if plan.pipe is None else plan.pipe.stop
     decoded, finished = _Belt(stop), _Belt(stop)
     errors: list[BaseException] = []
     counts = {"read": 0, "written": 0}

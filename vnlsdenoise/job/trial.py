@@ -17,6 +17,8 @@ _WORTH = 4  # A film that passes through unchanged is tried if it is so many tim
 
 def worth_trying(plan: Plan) -> bool:
     """Whether the work takes so much longer than the trial that it should not fail at its end."""
+    if plan.pipe is not None:
+        return False  # what was read is gone
     return plan.encoder is not None and (
         plan.settings is not None or (plan.info.frames or _MOST_FRAMES) > _WORTH * _frames(plan)
     )

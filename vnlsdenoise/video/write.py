@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import av
 from av.codec.context import Flags
@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vnlsdenoise.errors import OutputError, UsageError
+from vnlsdenoise.errors import OutputError, ReaderGoneError, UsageError
 from vnlsdenoise.video.carry import Carry, Tally
 from vnlsdenoise.video.encoders import CARRIES_ASPECT, CARRIES_HDR, MATROSKA, EncoderChoice, hdr_numbers
 from vnlsdenoise.video.fields import says_fields_itself, with_fields
@@ -28,10 +28,14 @@ from vnlsdenoise.video.pixels import to_video_frame
 from vnlsdenoise.video.probe import VideoInfo
 from vnlsdenoise.video.streams import StreamCopier
 
+if TYPE_CHECKING:
+    from vnlsdenoise.video.pipes import PipeSink
+
 _TIMESCALE_LIMIT = 1 << 31
 _TOP_FIRST, _BOTTOM_FIRST = 2, 3  # of FFmpeg's AVFieldOrder
 # These know only a few frame rates, and times in frames.
 _COUNT_FRAMES = ("mpeg1video", "mpeg2video")
+_WITHOUT_TIMES = ("yuv4mpegpipe", "rawvideo")
 # Errors that another place or more space can cure.
 _PLACE_ERRORS = {
     errno.ENOSPC,
@@ -62,8 +66,9 @@ class VideoWriter:
     """Write frames of `info.format` to `path` as `choice` says; use it in a `with` block.
 
     carry: what becomes of everything beside the video of `info.path`; None takes nothing along. until: seconds after
-    which nothing beside the video is taken along, None for none. Nothing is complete before `close`. Raises
-    OutputError where the file cannot be written, UsageError where the encoder refuses.
+    which nothing beside the video is taken along, None for none. sink: what takes the bytes in place of a file, as they
+    come. Nothing is complete before `close`. Raises OutputError where the file cannot be written, UsageError where the
+    encoder refuses.
     """
 
     def __init__(
@@ -73,10 +78,12 @@ class VideoWriter:
         choice: EncoderChoice,
         carry: Carry | None = None,
         until: float | None = None,
+        sink: "PipeSink | None" = None,
     ) -> None:
         self.path, self.info, self.choice = path, info, choice
         self.warnings: list[str] = []
         self.written = Written(info.time_base)
+        self._sink = sink
         self._copier: StreamCopier | None = None
         self._closed = False
         self._elements = _elements_of(info, choice)
@@ -90,11 +97,12 @@ class VideoWriter:
             and info.time_base.denominator < _TIMESCALE_LIMIT
         ):
             options["video_track_timescale"] = str(info.time_base.denominator)
+        if choice.container == "yuv4mpegpipe":
+            options["strict"] = "-1"  # which more than 8 bits need
+        # "file:" keeps names with ":" from being read as addresses.
+        target: Any = f"file:{path.absolute()}" if sink is None else sink
         try:
-            # "file:" keeps names with ":" from being read as addresses.
-            self._output: OutputContainer = av.open(
-                f"file:{path.absolute()}", "w", format=choice.container, container_options=options
-            )
+            self._output: OutputContainer = av.open(target, "w", format=choice.container, container_options=options)
             self._stream = self._add_video()
             if carry is not None:
                 self._copier = StreamCopier(
@@ -224,6 +232,8 @@ class VideoWriter:
         """Flush the encoder, copy the rest of the other streams and finish the file."""
         if self._closed:
             return
+        if self._sink is not None:
+            self._sink.finish()
         try:
             self._mux(self._stream.encode(None))
             if self._copier is not None:
@@ -235,9 +245,21 @@ class VideoWriter:
             self.abort()
             raise self._failure(error) from error
         self._closed = True
+        if self._sink is not None:
+            self._sink.raise_interruption()
+        if self.choice.container in _WITHOUT_TIMES and not self._even():
+            self.warnings.append(
+                f"the frames do not come at even times, which {self.choice.container} cannot say: it has one rate "
+                f"({self.info.rate or 25} a second)"
+            )
         if self._copier is not None:
             self.warnings += self._copier.warnings
             self._copier.close()
+
+    def _even(self) -> bool:
+        """Whether all frames stand within one frame of where their rate puts them."""
+        pts, step = self.written.pts, float(1 / ((self.info.rate or 25) * self.info.time_base))
+        return all(abs(stamp - pts[0] - index * step) < step for index, stamp in enumerate(pts))
 
     def abort(self) -> None:
         """Let go of the file without finishing it; the caller removes it."""
@@ -251,6 +273,8 @@ class VideoWriter:
 
     def _failure(self, error: Exception) -> OutputError:
         reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, BrokenPipeError):
+            return ReaderGoneError(f"nobody reads {self.path} any more; the rest was not written; run it again")
         if getattr(error, "errno", None) in _PLACE_ERRORS:
             return OutputError(f"cannot write {self.path}; {reason}; free space or choose another place for the output")
         return OutputError(

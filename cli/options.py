@@ -1,0 +1,132 @@
+"""The values that options take, and the groups of options that belong together."""
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vnlsdenoise.errors import UsageError
+
+if TYPE_CHECKING:
+    from vnlsdenoise.video.pipes import RawVideo
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
+
+
+class Sigma(click.ParamType[Any]):
+    """A deviation of noise, one a plane, or None for "auto"."""
+
+    name = "auto|F|Y,U,V"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...] | None:
+        if value is None or isinstance(value, tuple) or value == "auto":
+            return None if value == "auto" else value
+        try:
+            sigma = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            sigma = ()
+        if len(sigma) not in (1, 3) or not all(0 <= part < 256 for part in sigma):
+            self.fail(
+                f"expected auto, a number from 0 to 255, or three separated by commas; got {value!r}.", param, ctx
+            )
+        return sigma
+
+
+class Size(click.ParamType[Any]):
+    """A number of bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        if match is None or float(match[1]) == 0:
+            self.fail(f"expected a size such as 4GiB or 512MiB; got {value!r}.", param, ctx)
+        power = " kmgt".index(match[2].lower() or " ")
+        base = 1000 if (match[3] or "").lower() == "b" and match[2] else 1024
+        return int(float(match[1]) * base**power)
+
+
+def key_values(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    """What "KEY=VALUE" says, of every one of several."""
+    parsed = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"expected KEY=VALUE, got {pair!r}.", param=param)
+        parsed[key] = value
+    return parsed
+
+
+class _Extent(click.ParamType[Any]):
+    name = "WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d+)[xX](\d+)", str(value).strip())
+        if match is None or not int(match[1]) or not int(match[2]):
+            self.fail(f"expected WIDTHxHEIGHT such as 1920x1080; got {value!r}.", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+class _Rate(click.ParamType[Any]):
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        try:
+            rate = Fraction(value)
+        except (ValueError, ZeroDivisionError):
+            rate = Fraction(0)
+        if not 0 < rate <= 1000:
+            self.fail(f"expected frames a second such as 25 or 30000/1001; got {value!r}.", param, ctx)
+        return rate
+
+
+def pipe_options(command: Command) -> Command:
+    """Options of video through stdin and stdout."""
+    for option in (
+        click.option(
+            "--pipe-format",
+            type=click.Choice(["y4m", "rawvideo"]),
+            default="y4m",
+            show_default=True,
+            help="What output - writes.",
+        ),
+        click.option(
+            "--raw-rate",
+            type=_Rate(),
+            default="25",
+            show_default=True,
+            help="Frames a second of raw video through stdin.",
+        ),
+        click.option(
+            "--raw-format",
+            default="yuv420p",
+            show_default=True,
+            help="FFmpeg's pixel format of raw video through stdin.",
+        ),
+        click.option(
+            "--raw-size", type=_Extent(), help="WIDTHxHEIGHT of raw video through stdin; without it y4m is expected."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def raw_video(request: dict[str, Any]) -> "RawVideo | None":
+    """What `pipe_options` say of raw video, taken out of `request`; None where there is none."""
+    size, format, rate = (request.pop(f"raw_{name}") for name in ("size", "format", "rate"))
+    if size is None:
+        if (format, rate) != ("yuv420p", 25):
+            raise UsageError(
+                "--raw-format and --raw-rate are of raw video, whose size is missing; give --raw-size WxH too"
+            )
+        return None
+    from vnlsdenoise.video.pipes import RawVideo
+
+    return RawVideo(size[0], size[1], format, rate)
