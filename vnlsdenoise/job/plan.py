@@ -1,6 +1,7 @@
 """Decide everything about a run before it starts: what is read, what is written, with which settings."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +15,14 @@ from vnlsdenoise.video.open import Reader, open_reader
 from vnlsdenoise.video.pipes import PIPE, PipeFormat, PipeReader, RawVideo, choose_for_pipe, refuse_terminal
 from vnlsdenoise.video.probe import VideoInfo
 from vnlsdenoise.video.read import Decoder, Interlaced, VideoReader
-from vnlsdenoise.video.sequences import Gaps, image_names, list_images, names_images, output_folder
+from vnlsdenoise.video.sequences import (
+    Gaps,
+    image_names,
+    list_images,
+    names_images,
+    output_folder,
+    refuse_conversion,
+)
 
 if TYPE_CHECKING:
     from vnlsdenoise.noise import NoiseModel
@@ -176,6 +184,9 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
     if isinstance(reader, VideoReader):
         reader.refuse_change()
     encoder = carry = None
+    if request.output is not None:
+        images = writes_images(request.output)
+        refuse_conversion(reader.info, image_names(request.output, reader.info.codec) if images else None)
     if request.output == PIPE:
         encoder = choose_for_pipe(reader.info, request.encoding, request.pipe_format)
         if isinstance(reader, VideoReader) and pipe is None:
@@ -185,11 +196,6 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
         if isinstance(reader, VideoReader) and pipe is None:
             leave_out = "" if request.streams == "copy" else "--streams video leaves it out"
             carry = decide(request.input, reader.info.index, encoder.container, leave_out)
-    elif request.output is not None and reader.info.format.family == "yuv":
-        raise UsageError(
-            f"output {request.output} is images, which hold gray or RGB, and the input is YUV; "
-            "a conversion would change it; write a video, .mkv with --lossless for exact samples"
-        )
     elif request.output is not None and isinstance(reader, VideoReader) and pipe is None:
         carry = decide(request.input, reader.info.index, "images", "images hold nothing beside the pictures")
     settings = _settings(request, reader)
@@ -249,11 +255,10 @@ def existing_output(output: Path) -> Path | None:
         return None
     if not writes_images(output):
         return output if output.exists() or output.is_symlink() else None
-    pattern = output_folder(output) / image_names(output)
-    try:
-        return list_images(pattern, "ignore")[0]
-    except InputError:
-        return None
+    for codec in ("png", "dpx", "exr"):
+        with suppress(InputError):
+            return list_images(output_folder(output) / image_names(output, codec), "ignore")[0]
+    return None
 
 
 def _identity(source: Path) -> tuple[int, int]:

@@ -79,7 +79,7 @@ def _run_images(
     opened: Callable[["Scene"], None] | None,
 ) -> Report:
     with publish_folder(output_folder(output)) as temporary:
-        open_writer = partial(SequenceWriter, temporary, image_names(output), plan.info)
+        open_writer = partial(SequenceWriter, temporary, image_names(output, plan.info.codec), plan.info)
         report, _ = _pump(plan, output, open_writer, progress, opened)
         found = len(list_images(temporary, "ignore")) if report.frames else 0
         if found != report.frames:
