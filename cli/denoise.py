@@ -1,12 +1,17 @@
 """`vnlsdenoise denoise`: the default command."""
 
 import json
+import shlex
+import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
-from vnlsdenoise.cli.options import Sigma, Size, key_values, pipe_options, raw_video
-from vnlsdenoise.cli.progress import Progress, Style
+from vnlsdenoise.cli.batch import run_all
+from vnlsdenoise.cli.carry_out import Choices, Outcome, carry_out
+from vnlsdenoise.cli.config import dumped
+from vnlsdenoise.cli.options import Sigma, Size, batch_options, config_options, key_values, pipe_options, raw_video
+from vnlsdenoise.cli.progress import Overall, Place, Style
 from vnlsdenoise.cli.talk import talk
 
 from vnlsdenoise.errors import DamagedInputError, UsageError
@@ -14,11 +19,10 @@ from vnlsdenoise.errors import DamagedInputError, UsageError
 
 # The default command's options are set by VNLSDENOISE_PRESET and so on, without its name in between.
 @click.command(context_settings={"auto_envvar_prefix": "VNLSDENOISE"})
-@click.argument("input", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
     help="File, folder, pattern out_%06d.png, or - for y4m on stdout. Required unless --dry-run.",
 )
 @click.option(
@@ -150,16 +154,21 @@ from vnlsdenoise.errors import DamagedInputError, UsageError
     show_default=True,
     help="On stderr.",
 )
+@batch_options
 @pipe_options
+@config_options
 @click.option("--dry-run", is_flag=True, help="Show the plan; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan or the summary as JSON on stdout.")
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite an existing output.")
 @click.option("-n", "keep", is_flag=True, help="Keep an existing output and end well.")
 @click.option("-v", "--verbose", count=True, help="Say more; twice for tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only errors.")
+@click.pass_context
 def denoise(
-    input: Path,
-    output: Path | None,
+    context: click.Context,
+    /,
+    inputs: tuple[Path, ...],
+    output: str | None,
     sigma: tuple[float, ...] | None,
     encoder_opt: dict[str, str],
     codec: str | None,
@@ -173,88 +182,67 @@ def denoise(
     keep: bool,
     verbose: int,
     quiet: bool,
+    config: Path | None,
+    print_config: bool,
+    log_file: Path | None,
+    recursive: bool,
+    glob: str | None,
+    container: str | None,
+    keep_going: bool,
     **request: Any,
 ) -> None:
-    """Denoise INPUT into OUTPUT.
+    """Denoise INPUT into OUTPUT, or every INPUT into a folder OUTPUT.
 
-    INPUT is a video file, a sequence of images (folder, pattern in_%06d.png or glob), or - for video through stdin.
+    INPUT is a video file, a sequence of images (folder, pattern in_%06d.png or glob), or - for video through stdin;
+    several of them, and folders of films, go one after another into the folder OUTPUT under their own names.
     """
     talk.verbosity = -1 if quiet else verbose
+    if print_config:
+        click.echo(dumped(context))
+        return
+    if log_file is not None:
+        talk.log_to(log_file)
+        talk.note(f"vnlsdenoise {shlex.join(sys.argv[1:])}", least=3)
+    if config is not None:
+        talk.note(f"options: {config}", least=1)
+    if not inputs:
+        raise click.UsageError("Missing argument 'INPUT...'.", ctx=context)
     if output is None and not dry_run:
         raise UsageError("no output was given; nothing can be written; add -o OUTPUT, or --dry-run to see the plan")
     if overwrite and keep:
         raise UsageError("-y and -n exclude each other; choose one")
-    if str(output) == "-" and as_json:
+    if output == "-" and as_json:
         raise UsageError("--json and output - both write to stdout; give another output, or leave --json out")
-    if output is not None and _skips(input, output, overwrite, keep, dry_run):
-        return
-    from vnlsdenoise.job.plan import Request, make_plan
+    from vnlsdenoise.job.inputs import Task, tasks_of
+    from vnlsdenoise.job.plan import Request
     from vnlsdenoise.video.encoders import Encoding
 
     encoding = Encoding(codec, crf, encoder_opt, pix_fmt, lossless)
     raw = raw_video(request)
-    plan = make_plan(Request(input, output, sigma, encoding=encoding, raw=raw, **request), estimate=dry_run)
-    if dry_run:
-        lines = [*plan.lines(), *(f"warning:  {text}" for text in plan.warnings)]
-        click.echo(json.dumps(plan.as_dict()) if as_json else "\n".join(lines))
+    tasks = tasks_of(inputs, output, recursive, glob, ".mkv" if lossless else container)
+
+    def requested(source: Path, wanted: Path | None) -> Request:
+        many = tasks is not None
+        return Request(source, wanted, sigma, encoding=encoding, raw=raw, new_folders=many, **request)
+
+    choices = Choices("none" if quiet and progress == "auto" else progress, overwrite, keep, dry_run)
+    if tasks is None:
+        outcome = carry_out(requested(inputs[0], None if output is None else Path(output)), choices)
+        if outcome is not None:
+            if as_json:
+                click.echo(json.dumps(outcome.summary))
+            elif dry_run:
+                click.echo("\n".join(outcome.lines))
+            if outcome.damage:
+                raise DamagedInputError(outcome.damage)
         return
-    for line in plan.lines():
-        talk.note(line, least=1)
-    for text in plan.warnings:
-        talk.warn(text)
-    _carry_out(plan, "none" if quiet and progress == "auto" else progress, as_json)
+    with Overall(choices.progress, len(tasks)) as overall:
 
+        def work(task: Task) -> Outcome | None:
+            place = Place(tasks.index(task) + 1, len(tasks), task.source.name)
+            try:
+                return carry_out(requested(task.source, task.output), choices, place)
+            finally:
+                overall.step()
 
-def _skips(input: Path, output: Path, overwrite: bool, keep: bool, dry_run: bool) -> bool:
-    """Whether an existing output ends the run well; raises UsageError where it must not be touched."""
-    from vnlsdenoise.job.plan import check_output, existing_output
-
-    check_output(input, output)
-    found = existing_output(output)
-    if found is None or overwrite or dry_run:
-        return False
-    if keep:
-        talk.note(f"output {found} exists; kept, as -n asks")
-        return True
-    raise UsageError(
-        f"output {found} exists; it would be overwritten; give -y to overwrite, -n to keep it, or another name"
-    )
-
-
-def _carry_out(plan: Any, style: Literal["auto", "bar", "lines", "json", "none"], as_json: bool) -> None:
-    from vnlsdenoise.job.run import run
-
-    with Progress(style, plan.info.frames) as progress:
-        report = run(plan, progress, lambda scene: _announce(scene, progress))
-        for text in report.warnings:
-            progress.event("warning", text=text)
-    for text in report.warnings:
-        if text not in plan.warnings:
-            talk.warn(text)
-    for scene in report.scenes:
-        talk.note(f"scene at frame {scene.first}: {scene.frames} frames, {scene.noise.describe()}", least=1)
-    if as_json:
-        scenes = [{"first": s.first, "frames": s.frames, "noise": s.noise.as_dict()} for s in report.scenes]
-        damage = vars(report.damage)
-        click.echo(
-            json.dumps(
-                {
-                    **plan.as_dict(),
-                    "frames": report.frames,
-                    "scenes": scenes,
-                    "damage": damage,
-                    "warnings": list(report.warnings),
-                }
-            )
-        )
-    talk.note(f"{report.frames} frames written to {report.output}", least=1)
-    if report.damage:
-        raise DamagedInputError(
-            f"{report.output} is complete for what the input held, but the input is damaged: {report.damage}; "
-            "check the input"
-        )
-
-
-def _announce(scene: Any, progress: Progress) -> None:
-    sigma = [round(value, 3) for value in scene.noise.sigma]
-    progress.event("scene", first=scene.first, sigma=sigma, signal_dependent=scene.noise.signal_dependent)
+        run_all(tasks, work, fail_fast=not keep_going, as_json=as_json)

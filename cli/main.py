@@ -14,13 +14,14 @@ from click_default_group import DefaultGroup
 from vnlsdenoise.cli.completion import completion
 from vnlsdenoise.cli.denoise import denoise
 from vnlsdenoise.cli.estimate import estimate
+from vnlsdenoise.cli.faults import explain
 from vnlsdenoise.cli.info import info
 from vnlsdenoise.cli.talk import talk
 
-from vnlsdenoise.errors import ReaderGoneError, VnlsError
+from vnlsdenoise.errors import ReaderGoneError
 
 PREFIX = "VNLSDENOISE"
-_INTERRUPTED, _TERMINATED, _INTERNAL, _OUT_OF_MEMORY = 130, 143, 1, 6
+_INTERRUPTED, _TERMINATED = 130, 143
 
 
 class _Terminated(BaseException):
@@ -50,7 +51,7 @@ def commands() -> None:
 
     Exit codes: 0 done, 1 internal error, 2 usage, 3 input missing or unreadable, 4 output not writable or disk full,
     5 no usable device, 6 out of memory, 7 finished but the input was damaged or short, 8 verification failed,
-    130 interrupted, 143 terminated.
+    9 some of several inputs failed, 130 interrupted, 143 terminated.
     """
 
 
@@ -79,8 +80,6 @@ def _run(arguments: Sequence[str] | None) -> int:
     except ReaderGoneError as error:
         talk.note(str(error), least=1)
         return error.exit_code
-    except VnlsError as error:
-        return _fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return error.exit_code
@@ -95,13 +94,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         # Nobody reads stdout any more; Python would complain once more when flushing it at exit.
         sys.stdout = None
         return ReaderGoneError.exit_code
-    except MemoryError:
-        return _fail("out of memory; the frames do not fit; close other programs or lower --max-memory", _OUT_OF_MEMORY)
     except Exception as error:
-        return _fail(
-            f"internal error: {type(error).__name__}: {error}; a fault of vnlsdenoise; run with -vv and report it",
-            _INTERNAL,
-        )
+        return _fail(*explain(error))
     return result if isinstance(result, int) else 0
 
 

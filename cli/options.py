@@ -3,9 +3,11 @@
 import re
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from vnlsdenoise.cli.config import load
 
 from vnlsdenoise.errors import UsageError
 
@@ -85,6 +87,49 @@ class _Rate(click.ParamType[Any]):
         if not 0 < rate <= 1000:
             self.fail(f"expected frames a second such as 25 or 30000/1001; got {value!r}.", param, ctx)
         return rate
+
+
+def batch_options(command: Command) -> Command:
+    """Options of many inputs."""
+    for option in (
+        click.option(
+            "--keep-going/--fail-fast",
+            default=True,
+            show_default=True,
+            help="Of several inputs: go on after one that fails, or stop.",
+        ),
+        click.option("--container", metavar="ENDING", help="Ending of the films in an output folder, such as .mkv."),
+        click.option(
+            "--glob", metavar="PATTERN", help="Of folders, only files whose names match, such as '*_raw.mov'."
+        ),
+        click.option("--recursive", is_flag=True, help="Of folders, also the folders in them; OUTPUT mirrors them."),
+    ):
+        command = option(command)
+    return command
+
+
+def config_options(command: Command) -> Command:
+    """Options that come from a file, and what is said besides."""
+    for option in (
+        click.option(
+            "--log-file",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="Append everything that is said, with the time.",
+        ),
+        click.option(
+            "--print-config", is_flag=True, help="Print the options in force as TOML for --config; do nothing."
+        ),
+        click.option(
+            "--config",
+            type=click.Path(path_type=Path),
+            is_eager=True,
+            callback=load,
+            help="Take options from a TOML file; the environment and flags win.  "
+            "[default: ~/.config/vnlsdenoise/config.toml, if there]",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def pipe_options(command: Command) -> Command:

@@ -38,7 +38,8 @@ class Request:
     strength multiplies it; luma and chroma multiply further (RGB: luma all planes). noise_model: "auto", or "white" to
     take the noise for one deviation a plane. keep_grain: share of what was removed that is put back. output None: only
     plan. video_stream: index of the stream to denoise, None for the film. gaps: whether images may lack numbers.
-    strict: refuse where anything would not be kept. raw: of raw video through stdin; pipe_format: of stdout.
+    strict: refuse where anything would not be kept. new_folders: those on the way to the output are made. raw: of raw
+    video through stdin; pipe_format: of stdout.
     """
 
     input: Path
@@ -64,6 +65,7 @@ class Request:
     video_stream: int | None = None
     gaps: Gaps = "error"
     strict: bool = False
+    new_folders: bool = False
     raw: RawVideo | None = None
     pipe_format: PipeFormat = "y4m"
 
@@ -118,6 +120,7 @@ class Plan:
             "settings": vars(settings) if settings else None,
             "estimate": self.estimate.as_dict() if self.estimate else None,
             "memory": self.memory,
+            "predicted_seconds": self.predicted_seconds,
             "encoder": encoder
             and {
                 "name": encoder.encoder,
@@ -144,6 +147,42 @@ class Plan:
         network = f", corrected by the network {settings.weights}" if settings.method == "learned" else ""
         return f"{settings.method}, {settings.preset}{network}"
 
+    @property
+    def predicted_seconds(self) -> float | None:
+        """How long it will take, roughly; None where nothing is denoised, or it is not known how much there is."""
+        if self.settings is None or not self.info.frames:
+            return None
+        from vnlsdenoise.job.speed import predict_seconds
+
+        return round(predict_seconds(self.info.format, self.settings, self.info.frames), 1)
+
+    def start_facts(self) -> dict[str, Any]:
+        """What is worth knowing before the work, as plain values."""
+        settings = self.settings
+        facts = {"input": str(self.info.path), "width": self.info.format.width, "height": self.info.format.height}
+        if settings is None:
+            return facts
+        noise = {"sigma": settings.sigma or "measured", "method": settings.method, "preset": settings.preset}
+        return {**facts, **noise, "device": settings.device, "memory": self.memory}
+
+    def in_one_line(self) -> str:
+        """The same for a reader."""
+        info, settings = self.info, self.settings
+        frames = f"{info.frames} frames" if info.frames else "frames without end"
+        parts = [f"{info.path}: {info.format.width}x{info.format.height} {info.pix_fmt}, {frames}"]
+        if settings is None:
+            parts.append("passed through unchanged")
+        else:
+            from vnlsdenoise.job.speed import device_name
+
+            parts += [f"noise {self._noise(settings)}", self._method(settings)]
+            parts += [f"on {device_name(settings.device)}", f"about {(self.memory or 0) / 2**20:.0f} MiB"]
+        if (seconds := self.predicted_seconds) is not None:
+            parts.append(f"about {seconds:.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min")
+        if self.goes_through_a_pipe:
+            parts.append("a pipe, which cannot be resumed")
+        return "; ".join(parts)
+
     def lines(self) -> list[str]:
         """The plan for a reader, one fact a line; `warnings` apart."""
         info, shape = self.info, self.info.format
@@ -158,6 +197,8 @@ class Plan:
             lines.append(f"denoise:  {self._method(self.settings)}, on {self.settings.device}")
             lines.append(f"memory:   about {(self.memory or 0) / 2**20:.0f} MiB")
             lines.append(f"noise:    {self._noise(self.settings)}")
+            if (seconds := self.predicted_seconds) is not None:
+                lines.append(f"time:     about {seconds:.0f} s, if decoding and encoding keep up")
         if self.encoder is not None:
             options = " ".join(f"{key}={value}" for key, value in self.encoder.options.items())
             lines.append(
@@ -178,7 +219,7 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
     MemoryLimitError (more than max_memory would be needed).
     """
     if request.output is not None:
-        check_output(request.input, request.output)
+        check_output(request.input, request.output, request.new_folders)
     reader = _open(request)
     pipe = reader if isinstance(reader, PipeReader) else None
     if isinstance(reader, VideoReader):
@@ -232,7 +273,7 @@ def writes_images(output: Path) -> bool:
     return output != PIPE and (names_images(output) or not output.suffix)
 
 
-def check_output(source: Path, output: Path) -> None:
+def check_output(source: Path, output: Path, new_folders: bool = False) -> None:
     """Raise UsageError where `output` is the input or a terminal, OutputError where its folder cannot hold it."""
     if output == PIPE:
         refuse_terminal()
@@ -240,8 +281,7 @@ def check_output(source: Path, output: Path) -> None:
     if output.exists() and source.exists() and os.path.samefile(source, output):
         raise UsageError(f"output {output} is the input itself; it would be lost; give another output name")
     folder = output_folder(output) if writes_images(output) else output.parent
-    if writes_images(output):
-        # Folders for images are made.
+    if writes_images(output) or new_folders:  # Folders for images are made.
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
     if not folder.is_dir():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vnlsdenoise.errors import VerificationError
+from vnlsdenoise.job.pace import Stage
 from vnlsdenoise.job.plan import Plan, writes_images
 from vnlsdenoise.job.publish import check_space, publish_file, publish_folder
 from vnlsdenoise.job.trial import try_first_second, worth_trying
@@ -44,10 +45,10 @@ class Report:
 
 def run(
     plan: Plan,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[Stage, int], None] | None = None,
     opened: Callable[["Scene"], None] | None = None,
 ) -> Report:
-    """Denoise as planned; calls `progress(frames written)` from the encoding thread.
+    """Denoise as planned; calls `progress(stage, frames)` from several threads as frames come through the stages.
 
     opened: told of every scene once its noise is known, before its length is.
 
@@ -75,7 +76,7 @@ def run(
 def _run_images(
     plan: Plan,
     output: Path,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[Stage, int], None] | None,
     opened: Callable[["Scene"], None] | None,
 ) -> Report:
     with publish_folder(output_folder(output)) as temporary:
@@ -91,7 +92,7 @@ def _run_images(
 
 def _run_into_pipe(
     plan: Plan,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[Stage, int], None] | None,
     opened: Callable[["Scene"], None] | None,
 ) -> Report:
     assert plan.encoder is not None
@@ -143,7 +144,7 @@ def _pump(
     plan: Plan,
     output: Path,
     open_writer: Callable[[], Writer],
-    progress: Callable[[int], None] | None,
+    progress: Callable[[Stage, int], None] | None,
     opened: Callable[["Scene"], None] | None,
     stop: threading.Event | None = None,
 ) -> tuple[Report, Writer]:
@@ -156,7 +157,8 @@ def _pump(
         stop = threading.Event() if plan.pipe is None else plan.pipe.stop
     decoded, finished = _Belt(stop), _Belt(stop)
     errors: list[BaseException] = []
-    counts = {"read": 0, "written": 0}
+    counts = {"read": 0, "denoised": 0, "written": 0}
+    told = progress or (lambda stage, frames: None)
     scenes: list[Scene] = []
 
     def guard(work: Callable[[], None]) -> Callable[[], None]:
@@ -177,12 +179,16 @@ def _pump(
                 return
         decoded.end()
 
+    def analysed() -> Iterator[Frame]:
+        for index, frame in enumerate(decoded):
+            told("analysed", index + 1)
+            yield frame
+
     def encode() -> None:
         for frame in finished:
             writer.write(frame)
             counts["written"] += 1
-            if progress is not None:
-                progress(counts["written"])
+            told("encoded", counts["written"])
 
     decoding, encoding = (
         threading.Thread(target=guard(work), name=work.__name__, daemon=True) for work in (decode, encode)
@@ -191,7 +197,9 @@ def _pump(
         writer = open_writer()
         # The writer is left last: it must not be closed under a thread that still writes.
         with writer, _stopping(stop, encoding):
-            for frame in _denoised(decoded, plan, opened, scenes):
+            for frame in _denoised(analysed(), plan, opened, scenes):
+                counts["denoised"] += 1
+                told("denoised", counts["denoised"])
                 finished.put(frame)
                 if stop.is_set():
                     break
