@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Style = Literal["auto", "bar", "lines", "json", "none"]
 _SECONDS_BETWEEN = {"bar": 0.2, "lines": 10.0, "json": 1.0}
 _FIRST_LINE = 2.0  # seconds after which the first line comes
-_BAR = "{desc}{percentage:3.0f}%|{bar}| {postfix}"
+_BAR, _WORDS = "{desc}{percentage:3.0f}%|{bar}| {unit}", "{desc}{unit}"
 _STAGES: dict["Stage", str] = {"analysed": "analyse", "denoised": "denoise", "encoded": "encode"}
 
 
@@ -69,7 +69,8 @@ class Progress:
             self._bar = tqdm(
                 total=self._pace.frames,
                 desc=str(place) if place else "",
-                bar_format=_BAR if self._pace.frames else "{desc}{postfix}",
+                unit="",
+                bar_format=_BAR if self._pace.frames else _WORDS,
                 position=1 if place else 0,
                 leave=place is None,
                 file=sys.stderr,
@@ -96,7 +97,8 @@ class Progress:
         pace, counts = self._pace, self._pace.counts
         if self._style == "bar":
             self._bar.n = min(pace.work, pace.frames or pace.work)
-            self._bar.set_postfix_str(self._words(now), refresh=True)
+            self._bar.unit = self._words(now)
+            self._bar.refresh()
         elif self._style == "lines":
             share = "" if pace.share is None else f"{100 * pace.share:.0f} %, "
             click.echo(f"{self._place or ''}{share}{self._words(now)}", err=True)

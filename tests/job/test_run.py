@@ -29,9 +29,10 @@ def test_strength_zero_changes_no_sample(pix_fmt: str, tmp_path: Path) -> None:
     frames = write_clip(tmp_path / "in.mkv", pix_fmt, size=(21, 13), count=30, sound=Sound("flac"))
     plan = make_plan(Request(tmp_path / "in.mkv", tmp_path / "out.mkv", strength=0, encoding=LOSSLESS))
     assert plan.settings is None
-    seen: list[int] = []
-    report = run(plan, seen.append)
-    assert report.frames == 30 and seen == list(range(1, 31)) and not report.damage
+    seen: dict[str, list[int]] = {"analysed": [], "denoised": [], "encoded": []}
+    report = run(plan, lambda stage, frames: seen[stage].append(frames))
+    assert report.frames == 30 and not report.damage
+    assert all(counts == list(range(1, 31)) for counts in seen.values())
     back = list(VideoReader(tmp_path / "out.mkv"))
     for got, want in zip(back, frames, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(got.planes, want.planes, strict=True))
