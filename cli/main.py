@@ -13,6 +13,7 @@ import click
 from click_default_group import DefaultGroup
 from vnlsdenoise.cli.completion import completion
 from vnlsdenoise.cli.denoise import denoise
+from vnlsdenoise.cli.doctor import doctor
 from vnlsdenoise.cli.estimate import estimate
 from vnlsdenoise.cli.faults import explain
 from vnlsdenoise.cli.info import info
@@ -55,7 +56,7 @@ def commands() -> None:
     """
 
 
-for command in (denoise, info, estimate, completion):
+for command in (denoise, info, estimate, doctor, completion):
     commands.add_command(command)
 
 

@@ -52,7 +52,7 @@ def test_progress_as_json_knows_its_stages(clip: Path) -> None:
 
 def test_the_bar_moves_while_frames_are_in_flight(tmp_path: Path) -> None:
     """A run on a terminal: the bar counts what is analysed before the first frame comes out, and ends at 100 %."""
-    write_clip(tmp_path / "in.mkv", count=60, size=(160, 128))
+    write_clip(tmp_path / "in.mkv", count=60, size=(96, 64))
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (40, 140))
     arguments = [*COMMAND, str(tmp_path / "in.mkv"), "-o", str(tmp_path / "out.mkv"), *map(str, FAST)]
