@@ -65,8 +65,10 @@ def test_a_library_that_is_missing_is_told(tmp_path: Path) -> None:
         shutil.copytree(
             ROOT / name, tmp_path / "vnlsdenoise" / room, ignore=shutil.ignore_patterns("*.so"), dirs_exist_ok=True
         )
-    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom vnlsdenoise.cli.main import main\nmain(['doctor', '--json'])"
-    done = subprocess.run([COMMAND[0], "-c", program], capture_output=True, text=True, timeout=120)
+    program = (
+        "import sys\nsys.path.insert(0, sys.argv[1])\nfrom vnlsdenoise.cli.main import main\nmain(['doctor', '--json'])"
+    )
+    done = subprocess.run([COMMAND[0], "-c", program, tmp_path], capture_output=True, text=True, timeout=120)
     assert done.returncode == 5, done.stderr
     last = json.loads(done.stdout)["checks"][-1]
     assert last["name"] == "kernels, CPU" and "_C.abi3.so is missing" in last["text"] and "rebuild" in last["advice"]
