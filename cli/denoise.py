@@ -3,7 +3,7 @@
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from vnlsdenoise.cli.progress import Progress, Style
@@ -187,6 +187,31 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     help="Decode on the CPU, or on the GPU, which leaves the CPU to the encoder but does not notice damage in frames.",
 )
 @click.option(
+    "--resume",
+    type=click.Choice(["auto", "require", "off"]),
+    default="auto",
+    show_default=True,
+    help="Finished pieces of an interrupted run of the same job: go on from them, refuse without, or begin anew.",
+)
+@click.option(
+    "--workdir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the work folder.  [default: the output's, hidden]",
+)
+@click.option("--keep-workdir", is_flag=True, help="Leave the work folder there at the end.")
+@click.option(
+    "--piece",
+    type=click.IntRange(1),
+    default=250,
+    show_default=True,
+    help="Frames of a piece, which is never done twice; encoders start anew with each.",
+)
+@click.option(
+    "--report",
+    metavar="PATH|-|none",
+    help="JSON report of what was done; - for stdout.  [default: OUTPUT.json]",
+)
+@click.option(
     "--progress",
     type=click.Choice(["auto", "bar", "lines", "json", "none"]),
     default="auto",
@@ -203,6 +228,7 @@ def denoise(
     input: Path,
     output: Path | None,
     sigma: tuple[float, ...] | None,
+    report: str | None,
     encoder_opt: dict[str, str],
     codec: str | None,
     crf: float | None,
@@ -225,11 +251,13 @@ def denoise(
         raise UsageError("-y and -n exclude each other; choose one")
     if output is not None and _skips(input, output, overwrite, keep, dry_run):
         return
-    from vnlsdenoise.job.plan import Request, make_plan
+    from vnlsdenoise.job.plan import make_plan
+    from vnlsdenoise.job.request import Request
     from vnlsdenoise.video.encoders import Encoding
 
     encoding = Encoding(codec, crf, encoder_opt, pix_fmt, lossless)
-    plan = make_plan(Request(input, output, sigma, encoding=encoding, **request), estimate=dry_run)
+    place = _report_place(report, output)
+    plan = make_plan(Request(input, output, sigma, encoding=encoding, report=place, **request), estimate=dry_run)
     if dry_run:
         lines = [*plan.lines(), *(f"warning:  {text}" for text in plan.warnings)]
         click.echo(json.dumps(plan.as_dict()) if as_json else "\n".join(lines))
@@ -238,7 +266,7 @@ def denoise(
         talk.note(line, least=1)
     for text in plan.warnings:
         talk.warn(text)
-    _carry_out(plan, "none" if quiet and progress == "auto" else progress, as_json)
+    carry_out(plan, "none" if quiet and progress == "auto" else progress, as_json, report == "-")
 
 
 def _skips(input: Path, output: Path, overwrite: bool, keep: bool, dry_run: bool) -> bool:
@@ -257,11 +285,28 @@ def _skips(input: Path, output: Path, overwrite: bool, keep: bool, dry_run: bool
     )
 
 
-def _carry_out(plan: Any, style: Literal["auto", "bar", "lines", "json", "none"], as_json: bool) -> None:
+def _report_place(report: str | None, output: Path | None) -> Path | None:
+    """The file for the report, None for none."""
+    if output is None or report in ("-", "none"):
+        return None
+    from vnlsdenoise.job.report import usual_report
+
+    return usual_report(output) if report is None else Path(report)
+
+
+def carry_out(plan: Any, style: Style, as_json: bool, tell_report: bool = False) -> None:
+    """Run a plan and tell of it; raises the errors of `run`, and DamagedInputError at the end.
+
+    as_json: print a summary on stdout. tell_report: print the report there.
+    """
     from vnlsdenoise.job.run import run
 
+    def say(text: str) -> None:
+        talk.warn(text)
+        progress.event("warning", text=text)
+
     with Progress(style, plan.info.frames) as progress:
-        report = run(plan, progress, lambda scene: _announce(scene, progress))
+        report = run(plan, progress, lambda scene: _announce(scene, progress), say)
         for text in report.warnings:
             progress.event("warning", text=text)
     for text in report.warnings:
@@ -280,9 +325,13 @@ def _carry_out(plan: Any, style: Literal["auto", "bar", "lines", "json", "none"]
                     "scenes": scenes,
                     "damage": damage,
                     "warnings": list(report.warnings),
+                    "kept": report.kept,
+                    "seconds": report.seconds,
                 }
             )
         )
+    if tell_report:
+        click.echo(json.dumps(report.facts))
     talk.note(f"{report.frames} frames written to {report.output}", least=1)
     if report.damage:
         raise DamagedInputError(

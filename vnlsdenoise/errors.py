@@ -5,10 +5,12 @@
     ├── InputError                3  input missing, unreadable, unsupported
     ├── OutputError               4  output not writable, disk full
     ├── DeviceError               5  no usable device
+    │   ├── DeviceFaultError      5  the device failed during the work
     │   └── ExtensionError        5  compiled library missing or unloadable
     ├── MemoryLimitError          6  out of memory even at the smallest batch
     ├── DamagedInputError         7  finished, but the input was damaged or short
-    └── VerificationError         8  the finished file does not hold what it should
+    ├── VerificationError         8  the finished file does not hold what it should
+    └── ContinuableError         75  interrupted, and can be continued where it was
 
 A message says what happened, why, and what to do next, in one line.
 """
@@ -44,6 +46,10 @@ class DeviceError(VnlsError):
     exit_code = 5
 
 
+class DeviceFaultError(DeviceError):
+    """The device failed during the work; another process may go on with it."""
+
+
 class ExtensionError(DeviceError, ImportError):
     """A compiled library is missing or does not load."""
 
@@ -64,3 +70,9 @@ class VerificationError(VnlsError):
     """The finished file does not hold what it should."""
 
     exit_code = 8
+
+
+class ContinuableError(VnlsError):
+    """The run was interrupted; what is finished was kept, and the same call goes on from there."""
+
+    exit_code = 75

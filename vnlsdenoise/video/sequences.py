@@ -252,17 +252,17 @@ class SequenceWriter:
     """Write frames as numbered images into an existing `folder`; same face as `VideoWriter`.
 
     names: a pattern such as "out_%06d.tif". Frames keep the number of the image that they come from; others are counted
-    from 1. Depths between 8 and 16 are stored in 16 bits, scaled by a power of two.
+    from `first`. Depths between 8 and 16 are stored in 16 bits, scaled by a power of two.
     """
 
-    def __init__(self, folder: Path, names: str, info: VideoInfo) -> None:
+    def __init__(self, folder: Path, names: str, info: VideoInfo, first: int = 1) -> None:
         if info.format.family == "yuv":
             raise UsageError(
                 "images hold gray or RGB, the input is YUV; a conversion would change it; write .mkv --lossless instead"
             )
         self.path, self.info = folder, info
         self.warnings: list[str] = []
-        self._next = 1
+        self._next = first
         self._shift = 0 if info.format.depth in (8, 16) else 16 - info.format.depth
         counter = _COUNTER.search(names)
         assert counter is not None
