@@ -302,8 +302,8 @@ def carry_out(plan: Any, style: Style, as_json: bool, tell_report: bool = False)
     from vnlsdenoise.job.run import run
 
     def say(text: str) -> None:
-        talk.warn(text)
-        progress.event("warning", text=text)
+        talk.note(text)
+        progress.event("note", text=text)
 
     with Progress(style, plan.info.frames) as progress:
         report = run(plan, progress, lambda scene: _announce(scene, progress), say)

@@ -30,7 +30,7 @@ def check_finished(output: Path, report: Path | None = None, decode: bool = True
     """
     images = writes_images(output)
     target = output_folder(output) if images else output
-    told = read_report(usual_report(target) if report is None else report)
+    told = read_report(usual_report(output) if report is None else report)
     facts = []
     files = [target / name for name in told["output"]["images"]] if "images" in told["output"] else [target]
     try:

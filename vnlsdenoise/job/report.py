@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import re
 import sys
 from array import array
 from dataclasses import asdict, dataclass, field
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from vnlsdenoise.errors import InputError, OutputError, UsageError
-from vnlsdenoise.job.plan import Plan
+from vnlsdenoise.job.plan import Plan, writes_images
 from vnlsdenoise.job.workdir import write_json
 from vnlsdenoise.video.damage import Damage
+from vnlsdenoise.video.sequences import output_folder
 from vnlsdenoise.video.write import Written
 
 if TYPE_CHECKING:
@@ -131,8 +133,11 @@ def read_report(path: Path) -> dict[str, Any]:
 
 
 def usual_report(output: Path) -> Path:
-    """Where the report of an output stands unless it is told otherwise: beside it."""
-    return output.with_name(f"{output.name}.json")
+    """Where the report of an output stands unless it is told otherwise: beside it, or among numbered images."""
+    if writes_images(output) and output_folder(output) != output:
+        name = re.sub(r"%0?\d*d", "", output.stem).strip("_-. ") or "images"
+        return output.with_name(f"{name}.json")
+    return output.absolute().with_name(f"{output.absolute().name}.json")
 
 
 def hashed(files: list[Path]) -> dict[str, Any]:

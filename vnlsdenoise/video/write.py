@@ -76,6 +76,8 @@ class VideoWriter:
         self._elements = _elements_of(info, choice)
         self._encoded = False
         options = dict(carry.options) if carry is not None else {}
+        if choice.container in MATROSKA:
+            options["fflags"] = "+bitexact"  # without numbers that are drawn anew for every file
         if (
             choice.container in ("mp4", "mov")
             and info.time_base.numerator == 1
