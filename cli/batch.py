@@ -16,7 +16,7 @@ from vnlsdenoise.cli.carry_out import Outcome
 from vnlsdenoise.cli.faults import explain
 from vnlsdenoise.cli.talk import one_line, talk
 
-from vnlsdenoise.errors import BatchError, DamagedInputError
+from vnlsdenoise.errors import BatchError, ContinuableError, DamagedInputError
 
 if TYPE_CHECKING:
     from vnlsdenoise.job.inputs import Task
@@ -89,6 +89,8 @@ def _result(task: "Task", work: Work) -> Result:
             code = DamagedInputError.exit_code
             return Result(source, output, "damaged", code, outcome.damage, seconds, outcome.summary)
         return Result(source, output, "done", seconds=seconds, summary=outcome.summary)
+    except ContinuableError:
+        raise  # interrupted, not failed
     except Exception as error:
         text, code = explain(error)
         if talk.verbosity >= 2:

@@ -1,7 +1,6 @@
 """One input from its plan to its summary, as the command line shows it."""
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,10 @@ from vnlsdenoise.cli.talk import talk
 from vnlsdenoise.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from vnlsdenoise.job.plan import Plan, Request
+    from vnlsdenoise.job.plan import Plan
+    from vnlsdenoise.job.request import Request
+
+_LONG_ENOUGH = 10.0  # seconds of a run that tells how fast this machine is
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,15 @@ class Choices:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was done, or with a dry run would be. summary: for JSON; lines: for a reader. damage: of the input, told."""
+    """What was done, or with a dry run would be.
+
+    summary: for JSON; lines: for a reader. damage: of the input, told. report: that of the finished output.
+    """
 
     summary: dict[str, Any]
     lines: tuple[str, ...] = ()
     damage: str = ""
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 def carry_out(request: "Request", choices: Choices, place: Place | None = None) -> Outcome | None:
@@ -52,7 +58,7 @@ def carry_out(request: "Request", choices: Choices, place: Place | None = None) 
         talk.warn(f"{place or ''}{text}")
     if request.new_folders and request.output is not None:
         make_folder(request.output.parent)
-    return _run(plan, choices, place)
+    return carry_out_plan(plan, choices.progress, place)
 
 
 def make_folder(folder: Path) -> None:
@@ -87,41 +93,55 @@ def _is_there(request: "Request", choices: Choices, many: bool) -> bool:
     )
 
 
-def _run(plan: "Plan", choices: Choices, place: Place | None) -> Outcome:
+def report_place(report: str | None, output: Path | None) -> Path | None:
+    """The file for the report of an output, None for none. report: as the user gave it."""
+    if output is None or str(output) == "-" or report in ("-", "none"):
+        return None
+    from vnlsdenoise.job.report import usual_report
+
+    return usual_report(output) if report is None else Path(report)
+
+
+def carry_out_plan(plan: "Plan", style: Style, place: Place | None = None) -> Outcome:
+    """Run a plan and tell of it."""
     from vnlsdenoise.job import run
     from vnlsdenoise.job.pace import Pace, steps_of
     from vnlsdenoise.job.speed import remember
 
-    _say_start(plan, choices.progress, place)
+    if chosen_style(style) not in ("json", "none"):
+        talk.note(f"{place or ''}{plan.in_one_line()}")
+    pace = Pace(plan.info.frames, steps_of(plan.info.format, plan.settings))
     facts = {**plan.start_facts(), "seconds": plan.predicted_seconds}
-    begin = time.monotonic()
-    with Progress(
-        choices.progress, Pace(plan.info.frames, steps_of(plan.info.format, plan.settings)), facts, place
-    ) as progress:
+    with Progress(style, pace, facts, place) as progress:
 
         def opened(scene: Any) -> None:
             sigma = [round(value, 3) for value in scene.noise.sigma]
             progress.opened(scene.first, sigma=sigma, signal_dependent=scene.noise.signal_dependent)
 
-        report = run.run(plan, progress, opened)
+        def say(text: str) -> None:
+            talk.note(f"{place or ''}{text}")
+            progress.event("note", text=text)
+
+        report = run.run(plan, progress, opened, say)
         for text in report.warnings:
             progress.event("warning", text=text)
-    seconds = time.monotonic() - begin
-    if plan.settings is not None and seconds > _LONG_ENOUGH:
+    seconds = report.seconds.get("denoise", 0.0)
+    if plan.settings is not None and seconds > _LONG_ENOUGH and not report.kept:
         remember(plan.info.format, plan.settings, report.frames, seconds)
     for text in report.warnings:
         if text not in plan.warnings:
             talk.warn(f"{place or ''}{text}")
     for scene in report.scenes:
         talk.note(f"scene at frame {scene.first}: {scene.frames} frames, {scene.noise.describe()}", least=1)
-    talk.note(f"{report.frames} frames written to {report.output} in {duration(seconds)}", least=1)
+    talk.note(f"{report.frames} frames written to {report.output} in {duration(report.seconds['all'])}", least=1)
     summary = {
         **plan.as_dict(),
         "frames": report.frames,
         "scenes": [{"first": s.first, "frames": s.frames, "noise": s.noise.as_dict()} for s in report.scenes],
         "damage": vars(report.damage),
         "warnings": list(report.warnings),
-        "seconds": round(seconds, 3),
+        "kept": report.kept,
+        "seconds": report.seconds,
     }
     damage = (
         f"{report.output} is complete for what the input held, but the input is damaged: {report.damage}; "
@@ -129,14 +149,4 @@ def _run(plan: "Plan", choices: Choices, place: Place | None) -> Outcome:
         if report.damage
         else ""
     )
-    return Outcome(summary, (), damage)
-
-
-_LONG_ENOUGH = 10.0  # seconds of a run that tells how fast this machine is
-
-
-def _say_start(plan: "Plan", style: Style, place: Place | None) -> None:
-    """One line before the work: what goes in, what is done to it, where, and how long that will take."""
-    if chosen_style(style) in ("json", "none"):
-        return
-    talk.note(f"{place or ''}{plan.in_one_line()}")
+    return Outcome(summary, (), damage, report.facts)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 from vnlsdenoise.cli.batch import run_all
-from vnlsdenoise.cli.carry_out import Choices, Outcome, carry_out
+from vnlsdenoise.cli.carry_out import Choices, Outcome, carry_out, report_place
 from vnlsdenoise.cli.config import dumped
 from vnlsdenoise.cli.options import Sigma, Size, batch_options, config_options, key_values, pipe_options, raw_video
 from vnlsdenoise.cli.progress import Overall, Place, Style
@@ -148,6 +148,31 @@ from vnlsdenoise.errors import DamagedInputError, UsageError
     help="Decode on the CPU, or on the GPU, which leaves the CPU to the encoder but does not notice damage in frames.",
 )
 @click.option(
+    "--resume",
+    type=click.Choice(["auto", "require", "off"]),
+    default="auto",
+    show_default=True,
+    help="Finished pieces of an interrupted run of the same job: go on from them, refuse without, or begin anew.",
+)
+@click.option(
+    "--workdir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the work folder.  [default: the output's, hidden]",
+)
+@click.option("--keep-workdir", is_flag=True, help="Leave the work folder there at the end.")
+@click.option(
+    "--piece",
+    type=click.IntRange(1),
+    default=250,
+    show_default=True,
+    help="Frames of a piece, which is never done twice; encoders start anew with each.",
+)
+@click.option(
+    "--report",
+    metavar="PATH|-|none",
+    help="JSON report of what was done; - for stdout.  [default: OUTPUT.json]",
+)
+@click.option(
     "--progress",
     type=click.Choice(["auto", "bar", "lines", "json", "none"]),
     default="auto",
@@ -170,6 +195,7 @@ def denoise(
     inputs: tuple[Path, ...],
     output: str | None,
     sigma: tuple[float, ...] | None,
+    report: str | None,
     encoder_opt: dict[str, str],
     codec: str | None,
     crf: float | None,
@@ -211,10 +237,10 @@ def denoise(
         raise UsageError("no output was given; nothing can be written; add -o OUTPUT, or --dry-run to see the plan")
     if overwrite and keep:
         raise UsageError("-y and -n exclude each other; choose one")
-    if output == "-" and as_json:
-        raise UsageError("--json and output - both write to stdout; give another output, or leave --json out")
+    if output == "-" and (as_json or report == "-"):
+        raise UsageError("--json or --report - and output - both write to stdout; give another output, or leave it out")
     from vnlsdenoise.job.inputs import Task, tasks_of
-    from vnlsdenoise.job.plan import Request
+    from vnlsdenoise.job.request import Request
     from vnlsdenoise.video.encoders import Encoding
 
     encoding = Encoding(codec, crf, encoder_opt, pix_fmt, lossless)
@@ -223,9 +249,11 @@ def denoise(
 
     def requested(source: Path, wanted: Path | None) -> Request:
         many = tasks is not None
-        return Request(source, wanted, sigma, encoding=encoding, raw=raw, new_folders=many, **request)
+        place = report_place(report, wanted)
+        return Request(source, wanted, sigma, encoding=encoding, raw=raw, new_folders=many, report=place, **request)
 
-    choices = Choices("none" if quiet and progress == "auto" else progress, overwrite, keep, dry_run)
+    style: Style = "none" if quiet and progress == "auto" else progress
+    choices = Choices(style, overwrite, keep, dry_run)
     if tasks is None:
         outcome = carry_out(requested(inputs[0], None if output is None else Path(output)), choices)
         if outcome is not None:
@@ -233,9 +261,13 @@ def denoise(
                 click.echo(json.dumps(outcome.summary))
             elif dry_run:
                 click.echo("\n".join(outcome.lines))
+            if report == "-" and not dry_run:
+                click.echo(json.dumps(outcome.report))
             if outcome.damage:
                 raise DamagedInputError(outcome.damage)
         return
+    if report not in (None, "none"):
+        raise UsageError("--report of several inputs stands beside each output; leave it out, or give none")
     with Overall(choices.progress, len(tasks)) as overall:
 
         def work(task: Task) -> Outcome | None:

@@ -194,6 +194,7 @@ def test_short_input_ends_with_7_and_a_complete_output(tmp_path: Path) -> None:
     assert_error(call(tmp_path / "in.mkv", "-o", output, "--strength", 0, "--progress", "none"), 7, "missing")
     assert len(list(VideoReader(output))) == len(list(VideoReader(tmp_path / "in.mkv")))
     output.unlink()
+    output.with_name("out.mkv.json").unlink()
     result = call(tmp_path / "in.mkv", "-o", output, "--strength", 0, "--on-damage", "fail", "--progress", "none")
     assert_error(result, 3, "damaged")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]

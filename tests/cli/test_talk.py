@@ -47,7 +47,7 @@ def test_progress_as_json_knows_its_stages(clip: Path) -> None:
     assert first["stage"] == "analyse" and 0 < first["done"] < 1 and first["analysed"] >= 1
     assert {"frame", "frames", "fps", "eta_s", "denoised", "encoded"} <= set(first)
     summary = json.loads(out)
-    assert summary["frames"] == 10 and summary["seconds"] > 0 and "predicted_seconds" in summary
+    assert summary["frames"] == 10 and summary["seconds"]["all"] > 0 and "predicted_seconds" in summary
 
 
 def test_the_bar_moves_while_frames_are_in_flight(tmp_path: Path) -> None:

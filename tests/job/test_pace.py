@@ -66,3 +66,21 @@ def test_scenes_begin_anew_and_unknown_lengths_have_no_share() -> None:
     pace.saw("analysed", 60, 90.0)
     assert 30 < pace.work < 60
     assert pace.share is None and pace.left(90.0) is None and pace.speed(90.0) > 0
+
+
+def test_frames_of_an_earlier_run_count_but_say_nothing_of_the_speed() -> None:
+    pace = Pace(200, steps_of(PlaneFormat("gray", 64, 64, 8), DenoiseSettings((1.0,), preset="fast")))
+    pace.saw("encoded", 100, 0.0)
+    assert pace.share == 0.5
+    for count in range(1, 101):  # decoded once more, quickly
+        pace.saw("analysed", count, count / 1000)
+    assert pace.share == 0.5
+    pace.opened(60, 0.2)
+    for count in range(101, 201):
+        pace.saw("analysed", count, 0.2 + (count - 100) / 10)
+        if count > 140:
+            pace.saw("denoised", count - 40, 0.2 + (count - 100) / 10)
+            pace.saw("encoded", count - 40, 0.2 + (count - 100) / 10)
+    assert pace.share is not None and 0.7 < pace.share < 1
+    left = pace.left(10.2)
+    assert left is not None and left == pytest.approx((200 - pace.work) / 10, rel=0.25)

@@ -11,9 +11,11 @@ from clips import Sound, packets, write_clip
 
 from vnlsdenoise.engine import local
 from vnlsdenoise.errors import DeviceError, OutputError, UsageError, VerificationError
-from vnlsdenoise.job.plan import Request, make_plan, native_sigma
+from vnlsdenoise.job.plan import make_plan, native_sigma
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
 from vnlsdenoise.job.verify import verify_file
+from vnlsdenoise.video.chunk import ChunkWriter
 from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 from vnlsdenoise.video.read import VideoReader
@@ -96,14 +98,14 @@ def test_an_engine_that_loses_frames_is_caught(tmp_path: Path, monkeypatch: pyte
 
 def test_a_failing_writer_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(tmp_path / "in.mkv", count=60)
-    real = VideoWriter.write
+    real = ChunkWriter.write
 
-    def full(writer: VideoWriter, frame: Frame) -> None:
-        if len(writer.written.pts) == 10:
+    def full(writer: ChunkWriter, frame: Frame) -> None:
+        if frame.number == 10:
             raise OutputError("full")
         real(writer, frame)
 
-    monkeypatch.setattr(VideoWriter, "write", full)
+    monkeypatch.setattr(ChunkWriter, "write", full)
     with pytest.raises(OutputError, match="full"):
         run(make_plan(Request(tmp_path / "in.mkv", tmp_path / "out.mkv", strength=0)))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]

@@ -10,7 +10,8 @@ import OpenEXR
 import pytest
 
 from vnlsdenoise.errors import InputError, UsageError
-from vnlsdenoise.job.plan import Request, make_plan
+from vnlsdenoise.job.plan import make_plan
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
 from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.exr import read_light

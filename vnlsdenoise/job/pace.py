@@ -68,14 +68,15 @@ class Pace:
 
     Frames that wait for the noise of their scene to be measured are no work yet.
 
-    frames: how many there are, None if that is not known. done_before: of those, such that an earlier run did.
+    frames: how many there are, None if that is not known. Frames that are encoded before any is analysed are those of
+    an earlier run.
     """
 
-    def __init__(self, frames: int | None, steps: Steps, done_before: int = 0) -> None:
+    def __init__(self, frames: int | None, steps: Steps) -> None:
         self.frames = frames
         self.counts: dict[Stage, int] = {"analysed": 0, "denoised": 0, "encoded": 0}
         self._steps = steps
-        self._before = done_before
+        self._before = 0  # frames of an earlier run
         self._scene = 0  # frames before the scene that is at work
         self._moments: list[tuple[float, float]] = []  # time and frames' worth of work that was done
         self._opened = False
@@ -83,6 +84,9 @@ class Pace:
 
     def saw(self, stage: Stage, count: int, now: float) -> None:
         """Stage `stage` has come to `count` frames, at `now` seconds."""
+        if stage == "encoded" and not self.counts["analysed"]:
+            self._before = self._scene = self.counts["denoised"] = count
+            self.work = float(count)
         self.counts[stage] = count
         self.work = max(self.work, self._worth())
         if not self._moments or self.work > self._moments[-1][1]:
@@ -92,7 +96,7 @@ class Pace:
 
     def opened(self, first: int, now: float) -> None:
         """The noise of the scene that begins with frame `first` is known: all before it have left the denoiser."""
-        self._scene = first
+        self._scene = max(self._scene, first)
         if not self._opened:
             # What was set up until now says nothing of the speed.
             self._opened, self._moments = True, [(now, self.work)]
@@ -103,7 +107,7 @@ class Pace:
         if not self._steps.steps:
             return float(encoded)
         scene = min(self._scene, denoised)
-        inside, out = analysed - scene, denoised - scene
+        inside, out = max(0, analysed - scene), denoised - scene
         front = max(inside, out + self._steps.lag if out else 0)  # runs on when no more frames come in
         worth = sum(step.share * min(inside, max(0.0, front - step.lag)) for step in self._steps.steps)
         return scene + min(worth, float(inside))
@@ -127,7 +131,7 @@ class Pace:
             return None
         if self.counts["encoded"] >= self.frames:
             return 1.0
-        return min((self._before + self.work) / (self._before + self.frames), 0.999)
+        return min(self.work / self.frames, 0.999)
 
     def left(self, now: float) -> float | None:
         """Seconds to the end, None while nothing can be said."""
@@ -140,6 +144,7 @@ class Pace:
         """Frames a second, without the first quarter of what is done: there all is set up."""
         if not self._moments:
             return 0.0
-        index = bisect.bisect_left([work for _, work in self._moments], self.work / 4)
+        begin = self._before + (self.work - self._before) / 4
+        index = bisect.bisect_left([work for _, work in self._moments], begin)
         then, worth = self._moments[min(index, len(self._moments) - 1)]
         return (self.work - worth) / (now - then) if now > then and self.work > worth else 0.0

@@ -2,72 +2,26 @@
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import InputError, OutputError, UsageError
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.video.carry import Carry, Fate, decide
-from vnlsdenoise.video.encoders import EncoderChoice, Encoding, choose
+from vnlsdenoise.video.encoders import EncoderChoice, choose
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.open import Reader, open_reader
-from vnlsdenoise.video.pipes import PIPE, PipeFormat, PipeReader, RawVideo, choose_for_pipe, refuse_terminal
+from vnlsdenoise.video.pipes import PIPE, PipeReader, choose_for_pipe, refuse_terminal
 from vnlsdenoise.video.probe import VideoInfo
-from vnlsdenoise.video.read import Decoder, Interlaced, VideoReader
-from vnlsdenoise.video.sequences import (
-    Gaps,
-    image_names,
-    list_images,
-    names_images,
-    output_folder,
-    refuse_conversion,
-)
+from vnlsdenoise.video.read import VideoReader
+from vnlsdenoise.video.sequences import image_names, list_images, names_images, output_folder, refuse_conversion
 
 if TYPE_CHECKING:
     from vnlsdenoise.noise import NoiseModel
 
 SAMPLED_PLACES = 8  # of a file, where its noise is looked at
-
-
-@dataclass(frozen=True)
-class Request:
-    """One input and what to do with it.
-
-    sigma: noise deviation in 8-bit code values, one number or one a plane, white noise; None to measure every scene.
-    strength multiplies it; luma and chroma multiply further (RGB: luma all planes). noise_model: "auto", or "white" to
-    take the noise for one deviation a plane. keep_grain: share of what was removed that is put back. output None: only
-    plan. video_stream: index of the stream to denoise, None for the film. gaps: whether images may lack numbers.
-    strict: refuse where anything would not be kept. new_folders: those on the way to the output are made. raw: of raw
-    video through stdin; pipe_format: of stdout.
-    """
-
-    input: Path
-    output: Path | None
-    sigma: tuple[float, ...] | None = None
-    strength: float = 1.0
-    luma: float = 1.0
-    chroma: float = 1.0
-    noise_model: Literal["auto", "white"] = "auto"
-    keep_grain: float = 0.0
-    method: str = "classic"
-    weights: str = "small"
-    preset: str = "balanced"
-    device: str = "auto"
-    max_memory: int | None = None
-    encoding: Encoding = field(default_factory=Encoding)
-    streams: Literal["copy", "video"] = "copy"
-    scene_cuts: Literal["auto", "off"] = "auto"
-    duplicates: Literal["auto", "off"] = "auto"
-    interlaced: Interlaced = "error"
-    on_damage: Literal["conceal", "fail"] = "conceal"
-    decoder: Decoder = "cpu"
-    video_stream: int | None = None
-    gaps: Gaps = "error"
-    strict: bool = False
-    new_folders: bool = False
-    raw: RawVideo | None = None
-    pipe_format: PipeFormat = "y4m"
 
 
 @dataclass(frozen=True)
@@ -168,7 +122,7 @@ class Plan:
     def in_one_line(self) -> str:
         """The same for a reader."""
         info, settings = self.info, self.settings
-        frames = f"{info.frames} frames" if info.frames else "frames without end"
+        frames = f"{info.frames} frames" if info.frames else "nobody knows how many frames"
         parts = [f"{info.path}: {info.format.width}x{info.format.height} {info.pix_fmt}, {frames}"]
         if settings is None:
             parts.append("passed through unchanged")

@@ -23,11 +23,11 @@ def publish_file(final: Path) -> Iterator[Path]:
     try:
         _claim(temporary, final)
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, final)
-        _sync(final.parent)
+        sync(final.parent)
     except OSError as error:
-        raise _failure(final, error) from error
+        raise failure(final, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -41,7 +41,7 @@ def scratch_file(final: Path) -> Iterator[Path]:
         _claim(temporary, final)
         yield temporary
     except OSError as error:
-        raise _failure(final, error) from error
+        raise failure(final, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -59,15 +59,15 @@ def publish_folder(final: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         for image in temporary.iterdir():
-            _sync(image)
+            sync(image)
         if final.exists():
             for image in sorted(temporary.iterdir()):
                 os.replace(image, final / image.name)
         else:
             os.replace(temporary, final)
-        _sync(final.parent)
+        sync(final.parent)
     except OSError as error:
-        raise _failure(final, error) from error
+        raise failure(final, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -98,7 +98,8 @@ def _claim(temporary: Path, final: Path) -> None:
     temporary.touch(exist_ok=False)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file or folder written to the disk; raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -110,7 +111,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _failure(final: Path, error: OSError) -> OutputError:
+def failure(final: Path, error: OSError) -> OutputError:
+    """What an error of the system while `final` is made means for the user."""
     reason = error.strerror or str(error)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     what = "free space or choose another place" if full else "check that the folder exists and is writable"

@@ -37,29 +37,16 @@ _MOST_AT_ONCE = select.PIPE_BUF  # bytes that a pipe takes without waiting once 
 _DEPTHS = (9, 10, 12, 14, 16)
 _RAW = (
     *(f"yuv{a}{chroma}p" for chroma in (420, 422, 444) for a in ("", "a")),
-    *(
-        "yuv411p",
-        "yuv440p",
-        "yuv410p",
-        "gray",
-        "ya8",
-        "rgb24",
-        "rgba",
-        "gbrp",
-        "gbrap",
-        "rgb48le",
-        "rgba64le",
-        "ya16le",
-    ),
-    *(f"yuv{chroma}p{depth}le" for chroma in (420, 422, 444) for depth in (9, 10, 12, 14, 16)),
+    *["yuv411p", "yuv440p", "yuv410p", "gray", "ya8", "rgb24", "rgba", "gbrp", "gbrap", "rgb48le", "rgba64le", "ya16le"],
+    *(f"yuv{chroma}p{depth}le" for chroma in (420, 422, 444) for depth in _DEPTHS),
     *(f"yuva{chroma}p{depth}le" for chroma in (420, 422, 444) for depth in (9, 10, 16)),
-    *(f"gbrp{depth}le" for depth in (9, 10, 12, 14, 16)),
-    *(f"gray{depth}le" for depth in (9, 10, 12, 14, 16)),
+    *(f"gbrp{depth}le" for depth in _DEPTHS),
+    *(f"gray{depth}le" for depth in _DEPTHS),
 )
 _Y4M = (
     *("yuv420p", "yuv422p", "yuv444p", "yuv411p", "yuva444p", "gray"),
     *(f"yuv{chroma}p{depth}le" for chroma in (420, 422, 444) for depth in _DEPTHS),
-    *(f"gray{depth}le" for depth in _DEPTHS),
+    *("gray9le", "gray10le", "gray12le", "gray16le"),
 )
 
 

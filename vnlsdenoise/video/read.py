@@ -79,6 +79,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         clock = Clock(self._step, self.warnings)
         good: Frame | None = None
+        number = 0
         with self._open() as container:
             stream = main_video(container, self.path, self.info.index)
             for decoded, pts in self._decode(container, stream):
@@ -88,10 +89,14 @@ class VideoReader:
                 if decoded is None or (decoded.is_corrupt and good is not None):
                     if good is None:
                         continue
-                    frame = Frame(good.planes, None, good.duration, dict(good.extra))
+                    frame = Frame(good.planes, None, good.duration, dict(good.extra), damage="concealed")
                 else:
                     frame = good = self._frame(decoded)
+                    frame.damage = "kept" if decoded.is_corrupt else ""
+                if frame.damage:
+                    self.damage.note(number)
                 frame.pts = clock.stamp(pts)
+                number += 1
                 yield frame
             if good is None:
                 raise InputError(

@@ -295,14 +295,14 @@ class SequenceWriter:
     """Write frames as numbered images into an existing `folder`; same face as `VideoWriter`.
 
     names: a pattern such as "out_%06d.tif". Frames keep the number of the image that they come from; others are counted
-    from 1. Depths that images lack are stored in 16 bits, scaled by a power of two.
+    from `first`. Depths that images lack are stored in 16 bits, scaled by a power of two.
     """
 
-    def __init__(self, folder: Path, names: str, info: VideoInfo) -> None:
+    def __init__(self, folder: Path, names: str, info: VideoInfo, first: int = 1) -> None:
         refuse_conversion(info, names)
         self.path, self.info = folder, info
         self.warnings: list[str] = []
-        self._next = 1
+        self._next = first
         whole = _DPX_DEPTHS[info.format.family] if names.lower().endswith(".dpx") else (8, 16)
         self._shift = 0 if info.format.depth in whole else 16 - info.format.depth
         counter = _COUNTER.search(names)
