@@ -45,10 +45,12 @@ def carry_out(request: "Request", choices: Choices, place: Place | None = None) 
     Raises what `make_plan` and `run` raise, and UsageError for an output that must not be touched.
     """
     from vnlsdenoise.job.plan import make_plan
+    from vnlsdenoise.job.residual import check_residual
 
     if _is_there(request, choices, many=place is not None):
         return None
     plan = make_plan(request, estimate=choices.dry_run)
+    check_residual(plan, choices.overwrite)
     if choices.dry_run:
         lines = (*plan.lines(), *(f"warning:  {text}" for text in plan.warnings))
         return Outcome(plan.as_dict(), (*lines, "") if place else lines)
@@ -106,11 +108,12 @@ def carry_out_plan(plan: "Plan", style: Style, place: Place | None = None) -> Ou
     """Run a plan and tell of it."""
     from vnlsdenoise.job import run
     from vnlsdenoise.job.pace import Pace, steps_of
+    from vnlsdenoise.job.residual import write_residual
     from vnlsdenoise.job.speed import remember
 
     if chosen_style(style) not in ("json", "none"):
         talk.note(f"{place or ''}{plan.in_one_line()}")
-    pace = Pace(plan.info.frames, steps_of(plan.info.format, plan.settings))
+    pace = Pace(plan.info.frames, steps_of(plan.work_format, plan.settings))
     facts = {**plan.start_facts(), "seconds": plan.predicted_seconds}
     with Progress(style, pace, facts, place) as progress:
 
@@ -127,10 +130,12 @@ def carry_out_plan(plan: "Plan", style: Style, place: Place | None = None) -> Ou
             progress.event("warning", text=text)
     seconds = report.seconds.get("denoise", 0.0)
     if plan.settings is not None and seconds > _LONG_ENOUGH and not report.kept:
-        remember(plan.info.format, plan.settings, report.frames, seconds)
+        remember(plan.work_format, plan.settings, report.frames, seconds)
     for text in report.warnings:
         if text not in plan.warnings:
             talk.warn(f"{place or ''}{text}")
+    if plan.request.residual is not None and (clipped := write_residual(plan)):
+        talk.warn(f"{clipped} sample(s) of {plan.request.residual} had no room on mid grey and are clipped")
     for scene in report.scenes:
         talk.note(f"scene at frame {scene.first}: {scene.frames} frames, {scene.noise.describe()}", least=1)
     talk.note(f"{report.frames} frames written to {report.output} in {duration(report.seconds['all'])}", least=1)

@@ -12,7 +12,7 @@ import click
 from vnlsdenoise.errors import UsageError
 
 # What is of one run alone.
-_NOT_KEPT = {"config", "print-config", "dry-run", "help", "output"}
+_NOT_KEPT = {"config", "print-config", "dry-run", "help", "output", "residual", "start", "end", "frames"}
 
 
 def _names(command: click.Command) -> dict[str, click.Option]:

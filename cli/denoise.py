@@ -10,7 +10,17 @@ import click
 from vnlsdenoise.cli.batch import run_all
 from vnlsdenoise.cli.carry_out import Choices, Outcome, carry_out, report_place
 from vnlsdenoise.cli.config import dumped
-from vnlsdenoise.cli.options import Sigma, Size, batch_options, config_options, key_values, pipe_options, raw_video
+from vnlsdenoise.cli.options import (
+    Sigma,
+    Size,
+    batch_options,
+    config_options,
+    key_values,
+    part_of,
+    part_options,
+    pipe_options,
+    raw_video,
+)
 from vnlsdenoise.cli.progress import Overall, Place, Style
 from vnlsdenoise.cli.talk import talk
 
@@ -179,6 +189,7 @@ from vnlsdenoise.errors import DamagedInputError, UsageError
     show_default=True,
     help="On stderr.",
 )
+@part_options
 @batch_options
 @pipe_options
 @config_options
@@ -245,6 +256,7 @@ def denoise(
 
     encoding = Encoding(codec, crf, encoder_opt, pix_fmt, lossless)
     raw = raw_video(request)
+    request |= part_of(request)
     tasks = tasks_of(inputs, output, recursive, glob, ".mkv" if lossless else container)
 
     def requested(source: Path, wanted: Path | None) -> Request:
@@ -266,6 +278,8 @@ def denoise(
             if outcome.damage:
                 raise DamagedInputError(outcome.damage)
         return
+    if request["residual"] is not None:
+        raise UsageError("--residual is of one input; run them one by one")
     if report not in (None, "none"):
         raise UsageError("--report of several inputs stands beside each output; leave it out, or give none")
     with Overall(choices.progress, len(tasks)) as overall:

@@ -89,6 +89,70 @@ class _Rate(click.ParamType[Any]):
         return rate
 
 
+class _Time(click.ParamType[Any]):
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?|\.\d+)s?", str(value).strip())
+        if match is None:
+            self.fail(f"expected seconds or [HH:]MM:SS.mmm; got {value!r}.", param, ctx)
+        return int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + Fraction(match[3])
+
+
+class _Frames(click.ParamType[Any]):
+    name = "A:B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int | None]:
+        match = re.fullmatch(r"(\d*):(\d*)", str(value).strip())
+        first, end = (int(match[1] or 0), int(match[2]) if match[2] else None) if match else (0, 0)
+        if end is not None and end <= first:
+            self.fail(f"expected A:B, from frame A (0 is the first) up to B and without it; got {value!r}.", param, ctx)
+        return first, end
+
+
+class _Rectangle(click.ParamType[Any]):
+    name = "X,Y,W,H"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int, int, int]:
+        match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", str(value).replace(" ", ""))
+        if match is None or not int(match[3]) or not int(match[4]):
+            self.fail(f"expected X,Y,WIDTH,HEIGHT such as 100,50,640,480; got {value!r}.", param, ctx)
+        return int(match[1]), int(match[2]), int(match[3]), int(match[4])
+
+
+def part_options(command: Command) -> Command:
+    """Options of parts of a film and places in its frames."""
+    for option in (
+        click.option(
+            "--residual",
+            type=click.Path(path_type=Path),
+            help="Also write what was removed, on mid grey: a film (.mkv: lossless) or images.",
+        ),
+        click.option(
+            "--roi", type=_Rectangle(), help="Denoise only this rectangle, in stored pixels; the rest stays as it is."
+        ),
+        click.option("--frames", type=_Frames(), help="Only frames A to B, counted from 0, without B."),
+        click.option("--end", type=_Time(), help="Only up to this time: seconds, or [HH:]MM:SS.mmm."),
+        click.option(
+            "--start", type=_Time(), help="Only from this time on; sound, subtitles and chapters are cut alike."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def part_of(request: dict[str, Any]) -> dict[str, Any]:
+    """What `part_options` say, taken out of `request`, as fields of the request of a job."""
+    from vnlsdenoise.video.part import Part
+    from vnlsdenoise.video.region import Region
+
+    part = Part(request.pop("start"), request.pop("end"), request.pop("frames"))
+    roi = request.pop("roi")
+    return {"part": part, "roi": None if roi is None else Region(*roi)}
+
+
 def batch_options(command: Command) -> Command:
     """Options of many inputs."""
     for option in (

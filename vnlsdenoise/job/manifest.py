@@ -51,4 +51,6 @@ def _decides(plan: Plan) -> dict[str, Any]:
         "--on-damage": request.on_damage,
         "--video-stream": plan.info.index,
         "--gaps": request.gaps,
+        "--start, --end or --frames": plan.info.cut and vars(plan.info.cut),
+        "--roi": request.roi and vars(request.roi),
     }

@@ -12,11 +12,11 @@ from vnlsdenoise.errors import VerificationError
 from vnlsdenoise.job.pace import Stage
 from vnlsdenoise.job.pieces import PieceWriter, Writer
 from vnlsdenoise.job.plan import Plan, writes_images
+from vnlsdenoise.job.reading import Source, reader_of, stop_of
 from vnlsdenoise.job.workdir import Piece, WorkFolder, missing
 from vnlsdenoise.video.chunk import ChunkWriter
 from vnlsdenoise.video.frame import Frame
-from vnlsdenoise.video.open import Reader, open_reader
-from vnlsdenoise.video.pipes import PipeReader
+from vnlsdenoise.video.region import within
 from vnlsdenoise.video.sequences import SequenceWriter, image_names
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def make_pieces(
         return PieceWriter(folder, request.piece, output, _maker(plan), _noted(work, kept))
 
     done = sum(piece.frames for piece in kept)
-    read, writer = pump(reader, lambda frames: _denoised(frames, plan, work, spans), open_writer, progress, done)
+    read, writer = pump(
+        reader, lambda frames: _denoised(frames, plan, work, spans), open_writer, stop_of(plan), progress, done
+    )
     warnings = dict.fromkeys((*plan.warnings, *reader.warnings, *writer.warnings))
     scenes = work.scenes if work is not None else []
     folder.finish_reading(
@@ -58,14 +60,6 @@ def make_pieces(
             "warnings": list(warnings),
             "scenes": [{"first": s.first, "frames": s.frames, "noise": s.noise.to_json()} for s in scenes],
         }
-    )
-
-
-def reader_of(plan: Plan) -> Reader:
-    """A reader of the input of a plan; where that comes through a pipe the one that has begun with it."""
-    request = plan.request
-    return plan.pipe or open_reader(
-        request.input, request.interlaced, request.on_damage, request.decoder, plan.info, gaps=request.gaps
     )
 
 
@@ -80,20 +74,18 @@ W = TypeVar("W", bound=FrameWriter)
 
 
 def pump(
-    reader: Reader,
+    reader: Source,
     denoise: Callable[[Iterable[Frame]], Iterable[Frame]],
     open_writer: Callable[[], W],
+    stop: threading.Event,
     progress: Progress | None = None,
     done: int = 0,
-    stop: threading.Event | None = None,
 ) -> tuple[int, W]:
     """Decode in one thread, denoise in this one, write in a third; the first error of any stops all and is raised.
 
-    done: frames that were written before. stop: set where it ends early. Returns how many were read, and the writer,
+    stop: set where it ends early. done: frames that were written before. Returns how many were read, and the writer,
     closed. Raises VerificationError where as many were not written.
     """
-    if stop is None:
-        stop = reader.stop if isinstance(reader, PipeReader) else threading.Event()
     decoded, finished = _Belt(stop), _Belt(stop)
     errors: list[BaseException] = []
     read, written, told = 0, done, progress or (lambda stage, frames: None)
@@ -255,4 +247,5 @@ def _denoised(frames: Iterable[Frame], plan: Plan, work: "Work | None", spans: S
         )
     from vnlsdenoise.engine import local
 
-    return local.denoise_frames(frames, plan.info.format, plan.settings, work)
+    settings, window = plan.settings, plan.window
+    return within(window, frames, lambda shown: local.denoise_frames(shown, plan.work_format, settings, work))

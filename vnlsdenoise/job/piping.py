@@ -1,14 +1,15 @@
 """Frames into stdout as they come: one pass, that nothing can be gone on with."""
 
-import threading
 import time
 from collections.abc import Iterable
 
-from vnlsdenoise.job.passing import Opened, Progress, pump, reader_of
+from vnlsdenoise.job.passing import Opened, Progress, pump
 from vnlsdenoise.job.plan import Plan
+from vnlsdenoise.job.reading import reader_of, stop_of
 from vnlsdenoise.job.report import Report
 from vnlsdenoise.video.frame import Frame
-from vnlsdenoise.video.pipes import PIPE, PipeReader, PipeSink
+from vnlsdenoise.video.pipes import PIPE, PipeSink
+from vnlsdenoise.video.region import within
 from vnlsdenoise.video.write import VideoWriter
 
 
@@ -18,7 +19,7 @@ def run_into_pipe(plan: Plan, progress: Progress | None = None, opened: Opened |
     assert choice is not None
     reader = reader_of(plan)
     aspect = plan.info.sample_aspect if choice.container != "rawvideo" else None
-    stop = reader.stop if isinstance(reader, PipeReader) else threading.Event()
+    stop = stop_of(plan)
     sink = PipeSink(stop, aspect)
     work = None
     if plan.settings is not None:
@@ -28,16 +29,17 @@ def run_into_pipe(plan: Plan, progress: Progress | None = None, opened: Opened |
         work = Work(opened=opened)
 
     def denoise(frames: Iterable[Frame]) -> Iterable[Frame]:
-        if plan.settings is None:
+        settings = plan.settings
+        if settings is None:
             return frames
         from vnlsdenoise.engine import local
 
-        return local.denoise_frames(frames, plan.info.format, plan.settings, work)
+        return within(plan.window, frames, lambda shown: local.denoise_frames(shown, plan.work_format, settings, work))
 
     def open_writer() -> VideoWriter:
         return VideoWriter(PIPE, plan.info, choice, sink=sink)
 
-    read, writer = pump(reader, denoise, open_writer, progress, stop=stop)
+    read, writer = pump(reader, denoise, open_writer, stop, progress)
     warnings = tuple(dict.fromkeys((*plan.warnings, *reader.warnings, *writer.warnings)))
     scenes = tuple(work.scenes) if work is not None else ()
     seconds = {"all": round(time.monotonic() - started, 3)}

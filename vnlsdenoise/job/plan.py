@@ -13,9 +13,11 @@ from vnlsdenoise.video.carry import Carry, Fate, decide
 from vnlsdenoise.video.encoders import EncoderChoice, choose
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.open import Reader, open_reader
+from vnlsdenoise.video.part import cut_out
 from vnlsdenoise.video.pipes import PIPE, PipeReader, choose_for_pipe, refuse_terminal
 from vnlsdenoise.video.probe import VideoInfo
 from vnlsdenoise.video.read import VideoReader
+from vnlsdenoise.video.region import Window
 from vnlsdenoise.video.sequences import image_names, list_images, names_images, output_folder, refuse_conversion
 
 if TYPE_CHECKING:
@@ -48,6 +50,16 @@ class Plan:
     estimate: "NoiseModel | None" = None
     carry: Carry | None = None
     pipe: PipeReader | None = None
+
+    @property
+    def window(self) -> Window | None:
+        """What is shown to the denoiser, None for everything."""
+        return _window(self.request, self.info)
+
+    @property
+    def work_format(self) -> PlaneFormat:
+        """The format of the frames that the denoiser is given."""
+        return self.info.format if self.window is None else self.window.format
 
     @property
     def taken_along(self) -> Carry | None:
@@ -108,7 +120,7 @@ class Plan:
             return None
         from vnlsdenoise.job.speed import predict_seconds
 
-        return round(predict_seconds(self.info.format, self.settings, self.info.frames), 1)
+        return round(predict_seconds(self.work_format, self.settings, self.info.frames), 1)
 
     def start_facts(self) -> dict[str, Any]:
         """What is worth knowing before the work, as plain values."""
@@ -149,6 +161,8 @@ class Plan:
             lines.append("denoise:  nothing (strength 0 or all grain kept): frames pass through unchanged")
         else:
             lines.append(f"denoise:  {self._method(self.settings)}, on {self.settings.device}")
+            if self.request.roi is not None:
+                lines.append(f"region:   {self.request.roi}; the rest stays as it is")
             lines.append(f"memory:   about {(self.memory or 0) / 2**20:.0f} MiB")
             lines.append(f"noise:    {self._noise(self.settings)}")
             if (seconds := self.predicted_seconds) is not None:
@@ -193,12 +207,14 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
             carry = decide(request.input, reader.info.index, encoder.container, leave_out)
     elif request.output is not None and isinstance(reader, VideoReader) and pipe is None:
         carry = decide(request.input, reader.info.index, "images", "images hold nothing beside the pictures")
+    info = cut_out(reader, request.part) if request.part else reader.info
     settings = _settings(request, reader)
-    memory = _memory(reader, settings)
+    window = _window(request, info)
+    memory = _memory(info.format if window is None else window.format, settings)
     noise = _estimate(reader, settings) if estimate else None
     warnings = (*reader.info.warnings(), *reader.warnings)
     identity = (0, 0) if pipe is not None else _identity(request.input)
-    plan = Plan(request, reader.info, identity, settings, memory, encoder, warnings, noise, carry, pipe)
+    plan = Plan(request, info, identity, settings, memory, encoder, warnings, noise, carry, pipe)
     changed = [fate.why for fate in plan.fates if fate.how != "kept"]
     if request.strict and changed:
         raise UsageError(f"--strict: not everything would be kept: {'; '.join(changed)}; leave --strict out to go on")
@@ -300,12 +316,16 @@ def _estimate(reader: Reader, settings: DenoiseSettings | None) -> "NoiseModel |
     return local.estimate_noise(pairs, reader.info.format, settings.device, white=white, fields=settings.fields)
 
 
-def _memory(reader: Reader, settings: DenoiseSettings | None) -> int | None:
+def _window(request: Request, info: VideoInfo) -> Window | None:
+    return None if request.roi is None else Window(request.roi, info.format, request.interlaced == "fields")
+
+
+def _memory(format: PlaneFormat, settings: DenoiseSettings | None) -> int | None:
     if settings is None:
         return None
     from vnlsdenoise.engine import local
 
-    return local.predict_memory(reader.info.format, settings)
+    return local.predict_memory(format, settings)
 
 
 def native_sigma(sigma: tuple[float, ...] | None, format: PlaneFormat) -> tuple[float, ...] | None:

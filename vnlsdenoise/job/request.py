@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vnlsdenoise.video.encoders import Encoding
+from vnlsdenoise.video.part import Part
 from vnlsdenoise.video.pipes import PipeFormat, RawVideo
 from vnlsdenoise.video.read import Decoder, Interlaced
+from vnlsdenoise.video.region import Region
 from vnlsdenoise.video.sequences import Gaps
 
 USUAL_PIECE = 250  # frames: as often as encoders put a key frame without being asked
@@ -21,8 +23,9 @@ class Request:
     strength multiplies it; luma and chroma multiply further (RGB: luma all planes). noise_model: "auto", or "white" to
     take the noise for one deviation a plane. keep_grain: share of what was removed that is put back. output None: only
     plan. video_stream: index of the stream to denoise, None for the film. gaps: whether images may lack numbers.
-    strict: refuse where anything would not be kept. new_folders: those on the way to the output are made. raw: of raw
-    video through stdin; pipe_format: of stdout.
+    part: of the film that is meant. roi: the rectangle that is denoised, None for everything. residual: where what was
+    removed is written, None for nowhere. strict: refuse where anything would not be kept. new_folders: those on the way
+    to the output are made. raw: of raw video through stdin; pipe_format: of stdout.
     workdir: folder for the work folder, None for the output's own; keep_workdir: leave it there at the end. piece:
     frames of a piece, the unit of what is never done again. resume: go on from pieces of the same job ("auto"), refuse
     where there are none ("require"), or begin anew ("off"). report: file for the report, None for none.
@@ -51,6 +54,9 @@ class Request:
     video_stream: int | None = None
     gaps: Gaps = "error"
     strict: bool = False
+    part: Part = field(default_factory=Part)
+    roi: Region | None = None
+    residual: Path | None = None
     new_folders: bool = False
     raw: RawVideo | None = None
     pipe_format: PipeFormat = "y4m"
@@ -64,16 +70,26 @@ class Request:
         """Everything as plain values for JSON, files by their whole names; `from_json` is the inverse."""
         found = {name: _plain(value) for name, value in vars(self).items()}
         raw = self.raw and {**vars(self.raw), "rate": str(self.raw.rate)}
-        return {**found, "raw": raw, "encoding": {**vars(self.encoding), "options": dict(self.encoding.options)}}
+        part = {name: _plain(value) for name, value in vars(self.part).items()}
+        own = {"raw": raw, "part": part, "roi": self.roi and vars(self.roi)}
+        return {**found, **own, "encoding": {**vars(self.encoding), "options": dict(self.encoding.options)}}
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> "Request":
         """What `to_json` gave; raises KeyError, TypeError."""
-        paths = {name: found[name] and Path(found[name]) for name in ("input", "output", "workdir", "report")}
+        paths = {
+            name: found[name] and Path(found[name]) for name in ("input", "output", "workdir", "report", "residual")
+        }
         sigma = found["sigma"] and tuple(found["sigma"])
         raw = found["raw"] and RawVideo(**{**found["raw"], "rate": Fraction(found["raw"]["rate"])})
-        return cls(**{**found, **paths, "sigma": sigma, "raw": raw, "encoding": Encoding(**found["encoding"])})
+        told = found["part"]
+        start, end = (told[name] and Fraction(told[name]) for name in ("start", "end"))
+        part = Part(start, end, told["frames"] and tuple(told["frames"]))
+        own = {"raw": raw, "part": part, "roi": found["roi"] and Region(**found["roi"])}
+        return cls(**{**found, **paths, **own, "sigma": sigma, "encoding": Encoding(**found["encoding"])})
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return str(value)
     return str(value.absolute()) if isinstance(value, Path) else value

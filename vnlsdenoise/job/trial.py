@@ -1,12 +1,13 @@
 """The first second before the work: encoded, written with every stream beside it and verified, as all will be."""
 
+from dataclasses import replace
 from itertools import islice
 
 from vnlsdenoise.errors import OutputError, UsageError, VerificationError
 from vnlsdenoise.job.plan import Plan
 from vnlsdenoise.job.publish import scratch_file
+from vnlsdenoise.job.reading import reader_of
 from vnlsdenoise.job.verify import verify_file
-from vnlsdenoise.video.open import open_reader
 from vnlsdenoise.video.write import VideoWriter
 
 _SECONDS = 1.0
@@ -32,7 +33,7 @@ def try_first_second(plan: Plan) -> None:
     """
     request, encoder = plan.request, plan.encoder
     assert request.output is not None and encoder is not None
-    reader = open_reader(request.input, request.interlaced, "conceal", request.decoder, plan.info)
+    reader = reader_of(replace(plan, request=replace(request, on_damage="conceal")))
     frames = list(islice(reader, _frames(plan)))
     until = float((frames[-1].pts or 0) * plan.info.time_base) if frames else 0.0
     with scratch_file(request.output) as scratch:

@@ -37,7 +37,20 @@ _MOST_AT_ONCE = select.PIPE_BUF  # bytes that a pipe takes without waiting once 
 _DEPTHS = (9, 10, 12, 14, 16)
 _RAW = (
     *(f"yuv{a}{chroma}p" for chroma in (420, 422, 444) for a in ("", "a")),
-    *["yuv411p", "yuv440p", "yuv410p", "gray", "ya8", "rgb24", "rgba", "gbrp", "gbrap", "rgb48le", "rgba64le", "ya16le"],
+    *[
+        "yuv411p",
+        "yuv440p",
+        "yuv410p",
+        "gray",
+        "ya8",
+        "rgb24",
+        "rgba",
+        "gbrp",
+        "gbrap",
+        "rgb48le",
+        "rgba64le",
+        "ya16le",
+    ],
     *(f"yuv{chroma}p{depth}le" for chroma in (420, 422, 444) for depth in _DEPTHS),
     *(f"yuva{chroma}p{depth}le" for chroma in (420, 422, 444) for depth in (9, 10, 16)),
     *(f"gbrp{depth}le" for depth in _DEPTHS),

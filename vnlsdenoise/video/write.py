@@ -22,6 +22,7 @@ from vnlsdenoise.video.encode import VideoEncoder
 from vnlsdenoise.video.encoders import CARRIES_ASPECT, CARRIES_HDR, MATROSKA, EncoderChoice, hdr_numbers
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.matroska import VideoElements, put_elements, with_room
+from vnlsdenoise.video.part import StreamCut
 from vnlsdenoise.video.probe import VideoInfo
 from vnlsdenoise.video.streams import StreamCopier
 
@@ -100,8 +101,9 @@ class VideoWriter:
             self._encoder = VideoEncoder(self._output, info, choice)
             stream = self._encoder.stream
             if carry is not None:
+                cut = None if info.cut is None else StreamCut(info.cut, info.time_base)
                 self._copier = StreamCopier(
-                    info.path, self._output, stream, info.index, carry, info.survey.timeline, until
+                    info.path, self._output, stream, info.index, carry, info.survey.timeline, until, cut
                 )
                 self.written.copied = self._copier.copied
             self._title = stream.metadata.get("title", "")
