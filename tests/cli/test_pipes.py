@@ -22,6 +22,7 @@ from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.video.read import VideoReader
 
 FORMATS = ["yuv420p", "yuv420p9le", "yuv422p10le", "yuv444p16le", "yuv411p", "yuva444p", "gray", "gray12le"]
+ROOT = Path(__file__).resolve().parent.parent.parent
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="needs the ffmpeg program (apt-get install ffmpeg)"
 )
@@ -216,11 +217,17 @@ def test_between_two_ffmpegs(pix_fmt: str, tmp_path: Path) -> None:
     """The line that docs/pipes-and-folders.md shows."""
     write_clip(tmp_path / "in.mkv", pix_fmt, size=(48, 32))
     ours = f"{sys.executable} -c 'from vnlsdenoise.cli.main import main; main()'"
-    line = (
-        "ffmpeg -v error -i in.mkv -f yuv4mpegpipe -strict -1 - |"
-        f" {ours} - -o - --sigma 5 --preset fast --device cpu | ffmpeg -v error -i - -c:v ffv1 out.mkv"
+    page = (ROOT / "docs" / "pipes-and-folders.md").read_text()
+    [line] = [line.strip() for line in page.splitlines() if line.startswith("    ffmpeg")]
+    line = line.replace("vnlsdenoise", ours)
+    wish = {"VNLSDENOISE_SIGMA": "5", "VNLSDENOISE_PRESET": "fast", "VNLSDENOISE_DEVICE": "cpu"}
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, **wish},
     )
-    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=tmp_path, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
     back = VideoReader(tmp_path / "out.mkv")
     assert len(list(back)) == 6 and back.info.pix_fmt == pix_fmt
