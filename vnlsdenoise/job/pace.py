@@ -17,6 +17,7 @@ Stage = Literal["analysed", "denoised", "encoded"]
 """What happens to a frame: it goes to the denoiser, leaves it, and is written."""
 _FLOW_SHARE = 0.2  # of motion and pyramid, which come first, in the cost of the first pass of the finest level
 _NETWORK_SHARE = 1.5  # of the network, likewise
+_RECENT = 1 / 3  # of all frames, which tell the speed
 _HISTORY = 512  # moments that are remembered
 
 
@@ -141,10 +142,13 @@ class Pace:
         return max(0.0, self.frames - self.work) / speed if speed else None
 
     def speed(self, now: float) -> float:
-        """Frames a second, without the first quarter of what is done: there all is set up."""
+        """Frames a second of late: without the first quarter of what is done, where all is set up, and in the last third
+        of all, so that it follows where a machine gets other work."""
         if not self._moments:
             return 0.0
         begin = self._before + (self.work - self._before) / 4
+        if self.frames:
+            begin = max(begin, self.work - _RECENT * self.frames)
         index = bisect.bisect_left([work for _, work in self._moments], begin)
         then, worth = self._moments[min(index, len(self._moments) - 1)]
         return (self.work - worth) / (now - then) if now > then and self.work > worth else 0.0
