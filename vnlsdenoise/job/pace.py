@@ -142,8 +142,8 @@ class Pace:
         return max(0.0, self.frames - self.work) / speed if speed else None
 
     def speed(self, now: float) -> float:
-        """Frames a second of late: without the first quarter of what is done, where all is set up, and in the last third
-        of all, so that it follows where a machine gets other work."""
+        """Frames a second: without the first quarter of what is done, where all is set up, and of late (the last third
+        of all), so that it follows where a machine gets other work."""
         if not self._moments:
             return 0.0
         begin = self._before + (self.work - self._before) / 4
