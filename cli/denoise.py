@@ -249,7 +249,7 @@ def denoise(
         raise UsageError("no output was given; nothing can be written; add -o OUTPUT, or --dry-run to see the plan")
     if overwrite and keep:
         raise UsageError("-y and -n exclude each other; choose one")
-    if output is not None and _skips(input, output, overwrite, keep, dry_run):
+    if output is not None and _skips(input, output, request["workdir"], overwrite, keep, dry_run):
         return
     from vnlsdenoise.job.plan import make_plan
     from vnlsdenoise.job.request import Request
@@ -269,14 +269,17 @@ def denoise(
     carry_out(plan, "none" if quiet and progress == "auto" else progress, as_json, report == "-")
 
 
-def _skips(input: Path, output: Path, overwrite: bool, keep: bool, dry_run: bool) -> bool:
+def _skips(input: Path, output: Path, workdir: Path | None, overwrite: bool, keep: bool, dry_run: bool) -> bool:
     """Whether an existing output ends the run well; raises UsageError where it must not be touched."""
-    from vnlsdenoise.job.plan import check_output, existing_output
+    from vnlsdenoise.job.plan import check_output, existing_output, writes_images
+    from vnlsdenoise.job.workdir import WorkFolder
 
     check_output(input, output)
     found = existing_output(output)
     if found is None or overwrite or dry_run:
         return False
+    if WorkFolder.of(output, workdir, writes_images(output)).has_published(output):
+        return False  # A run was interrupted between giving it its name and ending.
     if keep:
         talk.note(f"output {found} exists; kept, as -n asks")
         return True

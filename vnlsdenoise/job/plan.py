@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import InputError, OutputError, UsageError
 from vnlsdenoise.job.request import Request
+from vnlsdenoise.job.space import Space, predict_space
 from vnlsdenoise.video.carry import Carry, Fate, decide
 from vnlsdenoise.video.encoders import EncoderChoice, choose
 from vnlsdenoise.video.frame import PlaneFormat
@@ -46,6 +47,11 @@ class Plan:
     carry: Carry | None = None
 
     @property
+    def space(self) -> Space:
+        """What the run takes on the disk."""
+        return predict_space(self.info, self.encoder, self.identity[0])
+
+    @property
     def taken_along(self) -> Carry | None:
         """What the writer takes along beside the video, None for nothing."""
         return self.carry if self.request.streams == "copy" else None
@@ -65,6 +71,7 @@ class Plan:
             "settings": vars(settings) if settings else None,
             "estimate": self.estimate.as_dict() if self.estimate else None,
             "memory": self.memory,
+            "disk": {"result": self.space.result, "peak": self.space.peak} if self.request.output else None,
             "encoder": encoder
             and {
                 "name": encoder.encoder,
@@ -112,6 +119,11 @@ class Plan:
             )
         elif self.request.output is not None:
             lines.append(f"output:   {self.request.output} (images)")
+        if self.request.output is not None:
+            room = self.space
+            lines.append(
+                f"disk:     about {room.result / 2**20:.0f} MiB, and as much for the pieces until it is published"
+            )
         lines += [f"{fate.how + ':':9} {fate.what}" for fate in self.fates]
         return lines + [f"special:  {text}" for text in info.notes()]
 
