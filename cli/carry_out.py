@@ -74,7 +74,8 @@ def make_folder(folder: Path) -> None:
 def _is_there(request: "Request", choices: Choices, many: bool) -> bool:
     """Whether an existing output ends the run well; raises UsageError where it must not be touched."""
     from vnlsdenoise.job.finished import is_finished
-    from vnlsdenoise.job.plan import check_output, existing_output
+    from vnlsdenoise.job.plan import check_output, existing_output, writes_images
+    from vnlsdenoise.job.workdir import WorkFolder
 
     if request.output is None:
         return False
@@ -87,6 +88,9 @@ def _is_there(request: "Request", choices: Choices, many: bool) -> bool:
         return True
     if choices.overwrite:
         return False
+    workdir, images = request.workdir, writes_images(request.output)
+    if WorkFolder.of(request.output, workdir, images).has_published(request.output):
+        return False  # A run was interrupted between giving it its name and ending.
     if choices.keep:
         talk.note(f"output {found} exists; kept, as -n asks")
         return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import InputError, OutputError, UsageError
 from vnlsdenoise.job.request import Request
+from vnlsdenoise.job.space import Space, predict_space
 from vnlsdenoise.video.carry import Carry, Fate, decide
 from vnlsdenoise.video.encoders import EncoderChoice, choose
 from vnlsdenoise.video.frame import PlaneFormat
@@ -62,6 +63,11 @@ class Plan:
         return self.info.format if self.window is None else self.window.format
 
     @property
+    def space(self) -> Space:
+        """What the run takes on the disk."""
+        return predict_space(self.info, self.encoder, self.identity[0])
+
+    @property
     def taken_along(self) -> Carry | None:
         """What the writer takes along beside the video, None for nothing."""
         return self.carry if self.request.streams == "copy" and self.request.output != PIPE else None
@@ -87,6 +93,9 @@ class Plan:
             "estimate": self.estimate.as_dict() if self.estimate else None,
             "memory": self.memory,
             "predicted_seconds": self.predicted_seconds,
+            "disk": {"result": self.space.result, "peak": self.space.peak}
+            if self.request.output not in (None, PIPE)
+            else None,
             "encoder": encoder
             and {
                 "name": encoder.encoder,
@@ -176,6 +185,11 @@ class Plan:
             lines.append(f"output:   {self.request.output} (images)")
         if self.goes_through_a_pipe:
             lines.append("resume:   not possible: what goes through a pipe cannot be read or written again")
+        elif self.request.output is not None:
+            room = self.space
+            lines.append(
+                f"disk:     about {room.result / 2**20:.0f} MiB, and as much for the pieces until it is published"
+            )
         lines += [f"{fate.how + ':':9} {fate.what}" for fate in self.fates]
         return lines + [f"special:  {text}" for text in info.notes()]
 

@@ -1,5 +1,6 @@
 """Carry out a plan: make the pieces that are missing, join them, verify, publish, and report."""
 
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +26,7 @@ from vnlsdenoise.job.piping import run_into_pipe
 from vnlsdenoise.job.plan import Plan, writes_images
 from vnlsdenoise.job.publish import check_space, publish_file, publish_folder
 from vnlsdenoise.job.report import Report, check_report_place, report_of, write_report
-from vnlsdenoise.job.space import least_bytes
+from vnlsdenoise.job.space import same_disk
 from vnlsdenoise.job.trial import try_first_second, worth_trying
 from vnlsdenoise.job.verify import verify_file
 from vnlsdenoise.job.workdir import Piece, WorkFolder
@@ -67,7 +68,7 @@ def run(
         check_report_place(plan.request.report)
     beside = WorkFolder.of(output, None, images)
     folder = WorkFolder.of(output, plan.request.workdir, images)
-    check_space(output, least_bytes(plan))
+    _check_room(plan, output, folder)
     try:
         for place in (beside, folder):
             place.path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +77,16 @@ def run(
     # Beside the output, wherever the work folder is: two runs must not write one output.
     with hold(beside.lock, output):
         return _Job(plan, output, folder, say or (lambda _: None)).run(progress, opened)
+
+
+def _check_room(plan: Plan, output: Path, folder: WorkFolder) -> None:
+    """Raise OutputError where not even the least is free: once for the pieces, and once for the result."""
+    least, there = plan.space.least, folder.size()
+    if same_disk(output, folder.path):
+        check_space(output, max(0, 2 * least - there))
+    else:
+        check_space(output, least)
+        check_space(folder.path, max(0, least - there))
 
 
 class _Job:
@@ -94,7 +105,8 @@ class _Job:
             if kept is None:
                 kept = []
                 if worth_trying(self._plan):
-                    self._timed("trial", lambda: try_first_second(self._plan))
+                    foreseen = self._timed("trial", lambda: try_first_second(self._plan))
+                    self._warn_of_room(foreseen)
                 self._begin()
             self._done_before = sum(piece.frames for piece in kept)
             if self._folder.reading() is None or _gaps(kept):
@@ -157,6 +169,16 @@ class _Job:
                 f"cannot write {self._folder.path}; {error.strerror}; free space or choose another --workdir"
             ) from error
 
+    def _warn_of_room(self, foreseen: int) -> None:
+        """foreseen: bytes of the whole if all of it is as the first second, not denoised, is."""
+        need = 2 * foreseen if same_disk(self._output, self._folder.path) else foreseen
+        free = shutil.disk_usage(self._output.absolute().parent).free
+        if need > free > 0:
+            self._say(
+                f"up to {need / 1e6:.0f} MB may be needed on the disk, and {free / 1e6:.0f} MB are free; "
+                "if it runs full, what is finished is kept"
+            )
+
     # --- the work
 
     def _make_pieces(self, kept: list[Piece], progress: Progress | None, opened: Opened | None) -> None:
@@ -206,6 +228,7 @@ class _Job:
                 written, choice = writer.written, plan.encoder
                 self._check_input()
                 self._timed("verify", lambda: verify_file(temporary, self._output, plan.info, choice, written))
+                folder.note_publishing(temporary)
             warnings += writer.warnings
             files = [self._output]
         unsound = tuple(number for piece in pieces for number in piece.unsound)

@@ -25,8 +25,10 @@ def worth_trying(plan: Plan) -> bool:
     )
 
 
-def try_first_second(plan: Plan) -> None:
+def try_first_second(plan: Plan) -> int:
     """Write the first second of the input beside the output, verify it and delete it again.
+
+    Returns the bytes that the whole takes if all of it is alike.
 
     Raises what would be raised after the work: UsageError and OutputError where encoder or container refuse, the
     latter also where the result would not pass for what went in.
@@ -42,6 +44,7 @@ def try_first_second(plan: Plan) -> None:
                 for frame in frames:
                     writer.write(frame)
             verify_file(scratch, request.output, plan.info, encoder, writer.written)
+            return scratch.stat().st_size * (plan.info.frames or 0) // max(1, len(frames))
         except (VerificationError, OutputError, UsageError) as error:
             raise type(error)(f"{error} (found on the first second, before the work)") from error
 

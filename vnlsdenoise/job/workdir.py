@@ -21,7 +21,7 @@ from vnlsdenoise.job.publish import sync
 from vnlsdenoise.video.sequences import image_names, output_folder
 
 FORMAT = 1
-_MANIFEST, _READ, _FAULTS = "manifest.json", "read.json", "faults.json"
+_MANIFEST, _READ, _FAULTS, _PUBLISHED = "manifest.json", "read.json", "faults.json", "published.json"
 _ENDING, _TEMPORARY = ".json", ".part"
 _LONGEST_NAME = 150  # bytes of the output's name, so that all that is made of it stays within 255
 
@@ -137,6 +137,20 @@ class WorkFolder:
     def reading(self) -> dict[str, Any] | None:
         """What `finish_reading` noted, None before."""
         return _read_json(self.path / _READ)
+
+    def note_publishing(self, made: Path) -> None:
+        """Note the file that is about to get the name of the output."""
+        status = made.stat()
+        self._put(_PUBLISHED, {"device": status.st_dev, "file": status.st_ino})
+
+    def has_published(self, output: Path) -> bool:
+        """Whether what has the name of the output is this job's own: only what comes after is missing."""
+        noted = _read_json(self.path / _PUBLISHED)
+        try:
+            status = output.stat()
+        except OSError:
+            return False
+        return noted == {"device": status.st_dev, "file": status.st_ino}
 
     def fail_at(self, first: int) -> int:
         """Note that the device failed before the piece from frame `first` on was done; how often it has there."""

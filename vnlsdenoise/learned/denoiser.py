@@ -74,10 +74,10 @@ class LearnedDenoiser:
         self._noisy: deque[list[Page]] = deque()
         self._frames: list[_Frame] = []  # from `RUN_IN` frames before the chunk that comes next
         self._first = 0  # number of the first of them in its scene
-        self._passing = 0  # frames that are left out of the network, at the start inside a scene
+        self._next = number  # of the next classic result
         if number:
             self._first = -(-(number + RUN_IN) // CHUNK) * CHUNK - RUN_IN
-            self._passing = self._first - number
+        self._begin = self._first + RUN_IN if number else 0  # number of the first frame that the network corrects
         self._unsound: Tensor | None = None  # count of frames that the network made something else than numbers of
 
     def add(self, frame: Tensor, chroma: Tensor | None = None) -> None:
@@ -95,7 +95,7 @@ class LearnedDenoiser:
         yield from self._taken(self._classic.flush())
         yield from self._chunks(ended=True)
         self._motion.reset()
-        self._frames, self._first, self._passing = [], 0, 0
+        self._frames, self._first, self._next, self._begin = [], 0, 0, 0
         if self._unsound is not None and int(self._unsound):
             warnings.warn(
                 f"the network gave no usable values for {int(self._unsound)} frames: they have the classic result",
@@ -105,10 +105,11 @@ class LearnedDenoiser:
 
     def _taken(self, results: Iterator[tuple[Page, Page | None]]) -> Iterator[tuple[Page, Page | None]]:
         for result in results:
-            if self._passing:
-                self._passing -= 1
-                self._noisy.popleft()
+            number, self._next = self._next, self._next + 1
+            if number < self._begin:
                 yield result
+            if number < self._first:
+                self._noisy.popleft()
                 continue
             self._take(result)
             yield from self._chunks(ended=False)
