@@ -247,3 +247,22 @@ def test_dpx_to_and_from_other_images(tmp_path: Path) -> None:
     broken.write_bytes((tmp_path / "a.0.dpx").read_bytes()[:2500])
     with pytest.raises(InputError, match="broken"):
         SequenceReader(tmp_path / "broken.%d.dpx")
+
+
+def test_headers_that_ask_for_too_much_are_refused(tmp_path: Path) -> None:
+    write_exr(tmp_path / "a.1.exr", scene(0))
+    data = bytearray((tmp_path / "a.1.exr").read_bytes())
+    window = data.index(b"dataWindow\0box2i\0") + len(b"dataWindow\0box2i\0") + 4
+    data[window + 8 : window + 16] = np.array([70000, 70000], "<i4").tobytes()
+    (tmp_path / "a.1.exr").write_bytes(bytes(data))
+    with pytest.raises(InputError):
+        SequenceReader(tmp_path / "a.%d.exr")
+    write_dpx(tmp_path / "b.1.dpx", "rgb24", 0)
+    good = (tmp_path / "b.1.dpx").read_bytes()
+    end = ">" if good[:4] == b"SDPX" else "<"
+    for place, value, words in ((772, 1 << 30, "limit"), (772, 0, "limit"), (776, 40, "no whole picture")):
+        data = bytearray(good)
+        data[place : place + 4] = np.array([value], f"{end}u4").tobytes()
+        (tmp_path / "b.1.dpx").write_bytes(bytes(data))
+        with pytest.raises(InputError, match=f"{words}|cannot read"):
+            SequenceReader(tmp_path / "b.%d.dpx")

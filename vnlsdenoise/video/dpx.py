@@ -12,6 +12,7 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 
 from vnlsdenoise.errors import InputError
+from vnlsdenoise.video.container import check_size
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.pixels import layout_of, native_name, pack, unpack
 
@@ -58,6 +59,7 @@ def _header(data: bytes, path: Path) -> _Header:
             f"image {path} holds {elements} element(s) of kind {descriptor} with {depth} bits; expected one of luma, "
             "RGB or RGBA with 8, 10, 12 or 16 bits; convert it"
         )
+    check_size(path, width, height)
     return _Header(width, height, _CHANNELS[descriptor], depth, end == ">", begin)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vnlsdenoise.errors import InputError
+from vnlsdenoise.video.container import check_size
 from vnlsdenoise.video.light import Light, Samples
 
 MAGIC = b"\x76\x2f\x31\x01"
@@ -52,7 +53,9 @@ def size_of(path: Path) -> tuple[int, int, int]:
     with _opened(path, header_only=True) as file:
         part, names = _picture(file, path)
         (left, top), (right, bottom) = part.header["dataWindow"]
-        return int(right - left + 1), int(bottom - top + 1), len(names)
+        width, height = int(right) - int(left) + 1, int(bottom) - int(top) + 1
+        check_size(path, width, height)
+        return width, height, len(names)
 
 
 def read_light(path: Path) -> Samples:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from vnlsdenoise.errors import InputError, OutputError
 from vnlsdenoise.video import dpx, exr
-from vnlsdenoise.video.container import MAX_PIXELS
+from vnlsdenoise.video.container import check_size
 from vnlsdenoise.video.light import Light
 
 Kind = Literal["png", "tiff", "dpx", "exr"]
@@ -125,10 +125,8 @@ def read_still(path: Path, page: int = 0, light: Light | None = None) -> Still:
     """
     try:
         kind = kind_of(path)
-        if kind in ("dpx", "exr"):
-            width, height = (exr if kind == "exr" else dpx).size_of(path)[:2]
-            _check_size(path, width, height)
         if kind == "exr":
+            exr.size_of(path)  # which refuses what is too large
             linear = exr.read_light(path)
             light = light or Light.of([linear])
             return Still(light.codes(linear), Told(source=path, light=light))
@@ -155,7 +153,7 @@ def _read_png(path: Path) -> Still:
     data = path.read_bytes()
     chunks = dict(_chunks(data))
     width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
-    _check_size(path, width, height)
+    check_size(path, width, height)
     samples = imagecodecs.png_decode(data)
     resolution = None
     if len(chunks.get(b"pHYs", b"")) == 9:
@@ -180,11 +178,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield kind, data[at + 8 : at + 8 + size]
         at += 12 + size
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise InputError(f"image {path} is {width}x{height}; the limit is {MAX_PIXELS} pixels; scale it first")
 
 
 def _open_tiff(path: Path) -> Any:
@@ -217,7 +210,7 @@ def _pages(file: Any, path: Path) -> list[Any]:
 
 
 def _read_tiff(page: Any, path: Path) -> Still:
-    _check_size(path, page.imagewidth, page.imagelength)
+    check_size(path, page.imagewidth, page.imagelength)
     kind, bits = int(page.photometric), int(page.bitspersample)
     samples = page.asarray()
     if page.planarconfig == 2 and samples.ndim == 3:
