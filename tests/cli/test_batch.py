@@ -71,7 +71,7 @@ def test_outputs_are_named_after_inputs_and_never_share_a_name(films: Path, tmp_
         *("a.mkv", "b.mov", "c.mkv", "day 2/d.mkv", "day 10/e.mkv"),
         *("shots/010/010.%d.png", "shots/020/020.%d.png"),
     ]
-    assert name_outputs(find_inputs([films / "b.mov", films / "a.mkv"]), out, ".mp4")[0].output == out / "b.mp4"
+    assert name_outputs(find_inputs([films / "b.mov", films / "a.mkv"]), out, "mp4")[0].output == out / "b.mp4"
     write_clip(films / "c.mkv", count=2)
     with pytest.raises(
         UsageError, match=r"c\.avi and .*c\.mkv would both become|c\.mkv and .*c\.avi would both become"

@@ -139,6 +139,8 @@ def name_outputs(found: Sequence[Found], folder: Path, ending: str | None = None
     ending: of all films, such as ".mkv"; None keeps those that can be written, and takes .mkv for others. Raises
     UsageError where two would become one, or one would become an input.
     """
+    if ending is not None and not ending.startswith("."):
+        ending = f".{ending}"
     if ending is not None and ending.lower() not in CONTAINERS:
         raise UsageError(f"--container {ending} cannot be written; expected one of {', '.join(CONTAINERS)}")
     tasks = [Task(one.path, _output(one, folder, ending)) for one in found]
