@@ -66,8 +66,7 @@ def run(
     folder = WorkFolder.of(output, plan.request.workdir, images)
     _check_room(plan, output, folder)
     try:
-        for place in (beside, folder):
-            place.path.parent.mkdir(parents=True, exist_ok=True)
+        beside.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {error.filename}; {error.strerror}; choose another place") from error
     # Beside the output, wherever the work folder is: two runs must not write one output.
