@@ -47,7 +47,12 @@ def one(code: Path, source: Path, output: Path, how: dict[str, Any], threads: in
     arguments = [str(source), str(output), json.dumps(how), str(threads)]
     environment = {**os.environ, "PYTHONPATH": str(code), "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *arguments], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", RUN, *arguments],
+        cwd=output.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert Path(found["code"]).is_relative_to(code), found["code"]
