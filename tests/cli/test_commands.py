@@ -200,7 +200,7 @@ def test_short_input_ends_with_7_and_a_complete_output(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_signals_leave_nothing(sent: signal.Signals, code: int, tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv", size=(256, 192), count=400, encoder="libx264", options={"preset": "ultrafast"})
     arguments = [

@@ -103,7 +103,7 @@ def kill_and_go_on(source: Path, folder: Path, codec: str, kills: int, seed: int
     draws, found = random.Random(seed), []
     for number in range(kills):
         output = folder / f"killed{number}{ending}"
-        after = seconds * (0.1 + 0.9 * (number + draws.random()) / kills)
+        after = seconds * (0.2 + 0.78 * (number + draws.random()) / kills)
         process = start(source, output, options)
         try:
             process.communicate(timeout=after)
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--frames", type=int, default=300)
-    parser.add_argument("--piece", type=int, default=40)
+    parser.add_argument("--piece", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--codec", default="ffv1", choices=list(CODECS))
     options = parser.parse_args()

@@ -10,7 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from clips import Sound, packets, random_frames, write_clip
+from clips import Sound, noisy_film, packets, random_frames, write_clip
 
 from vnlsdenoise.engine import local
 from vnlsdenoise.errors import ContinuableError, DeviceError, InputError, UsageError, VerificationError
@@ -48,20 +48,6 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, BaseException
         monkeypatch.setattr(local, "denoise_frames", engine)
 
     return set_limit
-
-
-def noisy_film(path: Path, count: int = 60, **how: Any) -> None:
-    """Two scenes, the second one from frame 35 on; x265 damages memory at frames much smaller than these."""
-    layout = PlaneFormat("yuv", 64, 64, 8, 1, 1)
-    random = np.random.default_rng(0)
-    frames = []
-    for number in range(count):
-        scene = np.random.default_rng(9 + number // 35)
-        textures = [scene.uniform(60, 180, (height // 4, width // 4)) for height, width in layout.plane_shapes]
-        shown = [np.kron(texture, np.ones((4, 4))) for texture in textures]
-        noisy = [plane + 6 * random.standard_normal(plane.shape) for plane in shown]
-        frames.append(Frame(tuple(plane.round().clip(0, 255).astype(np.uint8) for plane in noisy)))
-    write_clip(path, size=(64, 64), frames=frames, count=count, **how)
 
 
 def request(folder: Path, output: str, **wish: Any) -> Request:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -72,6 +73,14 @@ def publish_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_leftovers(final: Path) -> None:
+    """Delete what runs that were killed have left beside `final`; for who holds the lock of it."""
+    name = re.compile(re.escape(f".{_stem(final)}.") + r"[0-9a-f]{8}\.part")
+    for entry in final.absolute().parent.iterdir():
+        if name.fullmatch(entry.name):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
 def check_space(final: Path, needed: int) -> None:
     """Raise OutputError where the disk of `final` has less than `needed` bytes left."""
     folder = final.parent
@@ -87,9 +96,12 @@ def check_space(final: Path, needed: int) -> None:
 
 
 def _beside(final: Path) -> Path:
+    return final.with_name(f".{_stem(final)}.{secrets.token_hex(4)}.part")
+
+
+def _stem(final: Path) -> str:
     # Cut by bytes: with the decoration the name must stay within the 255 that file systems allow.
-    stem = os.fsdecode(os.fsencode(final.name)[:200])
-    return final.with_name(f".{stem}.{secrets.token_hex(4)}.part")
+    return os.fsdecode(os.fsencode(final.name)[:200])
 
 
 def _claim(temporary: Path, final: Path) -> None:

@@ -24,7 +24,7 @@ from vnlsdenoise.job.manifest import differences, manifest_of
 from vnlsdenoise.job.passing import Opened, Progress, make_pieces
 from vnlsdenoise.job.piping import run_into_pipe
 from vnlsdenoise.job.plan import Plan, writes_images
-from vnlsdenoise.job.publish import check_space, publish_file, publish_folder
+from vnlsdenoise.job.publish import check_space, publish_file, publish_folder, remove_leftovers
 from vnlsdenoise.job.report import Report, check_report_place, report_of, write_report
 from vnlsdenoise.job.space import same_disk
 from vnlsdenoise.job.trial import try_first_second, worth_trying
@@ -70,12 +70,13 @@ def run(
     folder = WorkFolder.of(output, plan.request.workdir, images)
     _check_room(plan, output, folder)
     try:
-        for place in (beside, folder):
-            place.path.parent.mkdir(parents=True, exist_ok=True)
+        beside.path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {error.filename}; {error.strerror}; choose another place") from error
     # Beside the output, wherever the work folder is: two runs must not write one output.
     with hold(beside.lock, output):
+        with suppress(OSError):
+            remove_leftovers(output_folder(output) if images else output)
         return _Job(plan, output, folder, say or (lambda _: None)).run(progress, opened)
 
 
