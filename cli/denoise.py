@@ -1,71 +1,42 @@
 """`vnlsdenoise denoise`: the default command."""
 
 import json
-import re
+import shlex
+import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
-from vnlsdenoise.cli.progress import Progress, Style
+from vnlsdenoise.cli.batch import run_all
+from vnlsdenoise.cli.carry_out import Choices, Outcome, carry_out, report_place
+from vnlsdenoise.cli.config import dumped
+from vnlsdenoise.cli.options import (
+    Sigma,
+    Size,
+    batch_options,
+    config_options,
+    key_values,
+    part_of,
+    part_options,
+    pipe_options,
+    raw_video,
+)
+from vnlsdenoise.cli.progress import Overall, Place, Style
 from vnlsdenoise.cli.talk import talk
 
 from vnlsdenoise.errors import DamagedInputError, UsageError
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
-
-
-class _Sigma(click.ParamType[Any]):
-    name = "auto|F|Y,U,V"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...] | None:
-        if value is None or isinstance(value, tuple) or value == "auto":
-            return None if value == "auto" else value
-        try:
-            sigma = tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            sigma = ()
-        if len(sigma) not in (1, 3) or not all(0 <= part < 256 for part in sigma):
-            self.fail(
-                f"expected auto, a number from 0 to 255, or three separated by commas; got {value!r}.", param, ctx
-            )
-        return sigma
-
-
-class _Size(click.ParamType[Any]):
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value is None or isinstance(value, int):
-            return value
-        match = _SIZE.fullmatch(str(value).strip())
-        if match is None or float(match[1]) == 0:
-            self.fail(f"expected a size such as 4GiB or 512MiB; got {value!r}.", param, ctx)
-        power = " kmgt".index(match[2].lower() or " ")
-        base = 1000 if (match[3] or "").lower() == "b" and match[2] else 1024
-        return int(float(match[1]) * base**power)
-
-
-def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
-    parsed = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise click.BadParameter(f"expected KEY=VALUE, got {pair!r}.", param=param)
-        parsed[key] = value
-    return parsed
-
 
 # The default command's options are set by VNLSDENOISE_PRESET and so on, without its name in between.
 @click.command(context_settings={"auto_envvar_prefix": "VNLSDENOISE"})
-@click.argument("input", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
-    help="File, folder or pattern out_%06d.png. Required unless --dry-run.",
+    help="File, folder, pattern out_%06d.png, or - for y4m on stdout. Required unless --dry-run.",
 )
 @click.option(
-    "-s", "--sigma", type=_Sigma(), default="auto", show_default=True, help="Noise deviation, on the scale 0 to 255."
+    "-s", "--sigma", type=Sigma(), default="auto", show_default=True, help="Noise deviation, on the scale 0 to 255."
 )
 @click.option(
     "--strength",
@@ -123,11 +94,11 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     help="Speed or quality.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--max-memory", type=_Size(), help="Ceiling of device memory, such as 4GiB; never changes the result.")
+@click.option("--max-memory", type=Size(), help="Ceiling of device memory, such as 4GiB; never changes the result.")
 @click.option("--codec", help="h264, hevc, vp9, av1, prores, ffv1 or an FFmpeg encoder.  [default: keeps the depth]")
 @click.option("--crf", type=click.FloatRange(0, 63), help="Quality of the encoder, smaller is better.")
 @click.option(
-    "--encoder-opt", multiple=True, metavar="K=V", callback=_options, help="An option of the encoder; repeatable."
+    "--encoder-opt", multiple=True, metavar="K=V", callback=key_values, help="An option of the encoder; repeatable."
 )
 @click.option("--pix-fmt", help="FFmpeg's pixel format of the output.")
 @click.option("--lossless", is_flag=True, help="Keep every sample: FFV1 in .mkv.")
@@ -187,22 +158,55 @@ def _options(_: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     help="Decode on the CPU, or on the GPU, which leaves the CPU to the encoder but does not notice damage in frames.",
 )
 @click.option(
+    "--resume",
+    type=click.Choice(["auto", "require", "off"]),
+    default="auto",
+    show_default=True,
+    help="Finished pieces of an interrupted run of the same job: go on from them, refuse without, or begin anew.",
+)
+@click.option(
+    "--workdir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the work folder.  [default: the output's, hidden]",
+)
+@click.option("--keep-workdir", is_flag=True, help="Leave the work folder there at the end.")
+@click.option(
+    "--piece",
+    type=click.IntRange(1),
+    default=250,
+    show_default=True,
+    help="Frames of a piece, which is never done twice; encoders start anew with each.",
+)
+@click.option(
+    "--report",
+    metavar="PATH|-|none",
+    help="JSON report of what was done; - for stdout.  [default: OUTPUT.json]",
+)
+@click.option(
     "--progress",
     type=click.Choice(["auto", "bar", "lines", "json", "none"]),
     default="auto",
     show_default=True,
     help="On stderr.",
 )
+@part_options
+@batch_options
+@pipe_options
+@config_options
 @click.option("--dry-run", is_flag=True, help="Show the plan; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan or the summary as JSON on stdout.")
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite an existing output.")
 @click.option("-n", "keep", is_flag=True, help="Keep an existing output and end well.")
 @click.option("-v", "--verbose", count=True, help="Say more; twice for tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only errors.")
+@click.pass_context
 def denoise(
-    input: Path,
-    output: Path | None,
+    context: click.Context,
+    /,
+    inputs: tuple[Path, ...],
+    output: str | None,
     sigma: tuple[float, ...] | None,
+    report: str | None,
     encoder_opt: dict[str, str],
     codec: str | None,
     crf: float | None,
@@ -215,82 +219,76 @@ def denoise(
     keep: bool,
     verbose: int,
     quiet: bool,
+    config: Path | None,
+    print_config: bool,
+    log_file: Path | None,
+    recursive: bool,
+    glob: str | None,
+    container: str | None,
+    keep_going: bool,
     **request: Any,
 ) -> None:
-    """Denoise INPUT, a video file or a sequence of images (folder, pattern in_%06d.png or glob), into OUTPUT."""
+    """Denoise INPUT into OUTPUT, or every INPUT into a folder OUTPUT.
+
+    INPUT is a video file, a sequence of images (folder, pattern in_%06d.png or glob), or - for video through stdin;
+    several of them, and folders of films, go one after another into the folder OUTPUT under their own names.
+    """
     talk.verbosity = -1 if quiet else verbose
+    if print_config:
+        click.echo(dumped(context))
+        return
+    if log_file is not None:
+        talk.log_to(log_file)
+        talk.note(f"vnlsdenoise {shlex.join(sys.argv[1:])}", least=3)
+    if config is not None:
+        talk.note(f"options: {config}", least=1)
+    if not inputs:
+        raise click.UsageError("Missing argument 'INPUT...'.", ctx=context)
     if output is None and not dry_run:
         raise UsageError("no output was given; nothing can be written; add -o OUTPUT, or --dry-run to see the plan")
     if overwrite and keep:
         raise UsageError("-y and -n exclude each other; choose one")
-    if output is not None and _skips(input, output, overwrite, keep, dry_run):
-        return
-    from vnlsdenoise.job.plan import Request, make_plan
+    if output == "-" and (as_json or report == "-"):
+        raise UsageError("--json or --report - and output - both write to stdout; give another output, or leave it out")
+    from vnlsdenoise.job.inputs import Task, tasks_of
+    from vnlsdenoise.job.request import Request
     from vnlsdenoise.video.encoders import Encoding
 
     encoding = Encoding(codec, crf, encoder_opt, pix_fmt, lossless)
-    plan = make_plan(Request(input, output, sigma, encoding=encoding, **request), estimate=dry_run)
-    if dry_run:
-        lines = [*plan.lines(), *(f"warning:  {text}" for text in plan.warnings)]
-        click.echo(json.dumps(plan.as_dict()) if as_json else "\n".join(lines))
+    raw = raw_video(request)
+    request |= part_of(request)
+    tasks = tasks_of(inputs, output, recursive, glob, ".mkv" if lossless else container)
+
+    def requested(source: Path, wanted: Path | None) -> Request:
+        many = tasks is not None
+        place = report_place(report, wanted)
+        return Request(source, wanted, sigma, encoding=encoding, raw=raw, new_folders=many, report=place, **request)
+
+    style: Style = "none" if quiet and progress == "auto" else progress
+    choices = Choices(style, overwrite, keep, dry_run)
+    if tasks is None:
+        outcome = carry_out(requested(inputs[0], None if output is None else Path(output)), choices)
+        if outcome is not None:
+            if as_json:
+                click.echo(json.dumps(outcome.summary))
+            elif dry_run:
+                click.echo("\n".join(outcome.lines))
+            if report == "-" and not dry_run:
+                click.echo(json.dumps(outcome.report))
+            if outcome.damage:
+                raise DamagedInputError(outcome.damage)
         return
-    for line in plan.lines():
-        talk.note(line, least=1)
-    for text in plan.warnings:
-        talk.warn(text)
-    _carry_out(plan, "none" if quiet and progress == "auto" else progress, as_json)
+    if request["residual"] is not None:
+        raise UsageError("--residual is of one input; run them one by one")
+    if report not in (None, "none"):
+        raise UsageError("--report of several inputs stands beside each output; leave it out, or give none")
+    with Overall(choices.progress, len(tasks)) as overall:
 
+        def work(task: Task) -> Outcome | None:
+            place = Place(tasks.index(task) + 1, len(tasks), task.source.name)
+            try:
+                return carry_out(requested(task.source, task.output), choices, place)
+            finally:
+                overall.step()
 
-def _skips(input: Path, output: Path, overwrite: bool, keep: bool, dry_run: bool) -> bool:
-    """Whether an existing output ends the run well; raises UsageError where it must not be touched."""
-    from vnlsdenoise.job.plan import check_output, existing_output
-
-    check_output(input, output)
-    found = existing_output(output)
-    if found is None or overwrite or dry_run:
-        return False
-    if keep:
-        talk.note(f"output {found} exists; kept, as -n asks")
-        return True
-    raise UsageError(
-        f"output {found} exists; it would be overwritten; give -y to overwrite, -n to keep it, or another name"
-    )
-
-
-def _carry_out(plan: Any, style: Literal["auto", "bar", "lines", "json", "none"], as_json: bool) -> None:
-    from vnlsdenoise.job.run import run
-
-    with Progress(style, plan.info.frames) as progress:
-        report = run(plan, progress, lambda scene: _announce(scene, progress))
-        for text in report.warnings:
-            progress.event("warning", text=text)
-    for text in report.warnings:
-        if text not in plan.warnings:
-            talk.warn(text)
-    for scene in report.scenes:
-        talk.note(f"scene at frame {scene.first}: {scene.frames} frames, {scene.noise.describe()}", least=1)
-    if as_json:
-        scenes = [{"first": s.first, "frames": s.frames, "noise": s.noise.as_dict()} for s in report.scenes]
-        damage = vars(report.damage)
-        click.echo(
-            json.dumps(
-                {
-                    **plan.as_dict(),
-                    "frames": report.frames,
-                    "scenes": scenes,
-                    "damage": damage,
-                    "warnings": list(report.warnings),
-                }
-            )
-        )
-    talk.note(f"{report.frames} frames written to {report.output}", least=1)
-    if report.damage:
-        raise DamagedInputError(
-            f"{report.output} is complete for what the input held, but the input is damaged: {report.damage}; "
-            "check the input"
-        )
-
-
-def _announce(scene: Any, progress: Progress) -> None:
-    sigma = [round(value, 3) for value in scene.noise.sigma]
-    progress.event("scene", first=scene.first, sigma=sigma, signal_dependent=scene.noise.signal_dependent)
+        run_all(tasks, work, fail_fast=not keep_going, as_json=as_json)

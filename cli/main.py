@@ -13,18 +13,23 @@ import click
 from click_default_group import DefaultGroup
 from vnlsdenoise.cli.completion import completion
 from vnlsdenoise.cli.denoise import denoise
+from vnlsdenoise.cli.doctor import doctor
 from vnlsdenoise.cli.estimate import estimate
+from vnlsdenoise.cli.faults import explain
 from vnlsdenoise.cli.info import info
+from vnlsdenoise.cli.resume import resume
 from vnlsdenoise.cli.talk import talk
+from vnlsdenoise.cli.verify import verify
 
-from vnlsdenoise.errors import VnlsError
+from vnlsdenoise.errors import ReaderGoneError
 
 PREFIX = "VNLSDENOISE"
-_INTERRUPTED, _TERMINATED, _INTERNAL, _OUT_OF_MEMORY = 130, 143, 1, 6
+_INTERRUPTED = 130
+_BY_SIGNAL = 128  # and its number
 
 
 class _Terminated(BaseException):
-    """SIGTERM arrived; unwinds like Ctrl-C, so that temporary files go."""
+    """A signal arrived; unwinds like Ctrl-C, so that temporary files go and what is finished is kept."""
 
 
 def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -50,11 +55,12 @@ def commands() -> None:
 
     Exit codes: 0 done, 1 internal error, 2 usage, 3 input missing or unreadable, 4 output not writable or disk full,
     5 no usable device, 6 out of memory, 7 finished but the input was damaged or short, 8 verification failed,
-    130 interrupted, 143 terminated.
+    9 some of several inputs failed, 75 interrupted and to be continued by the same command, 130 interrupted, 143
+    terminated.
     """
 
 
-for command in (denoise, info, estimate, completion):
+for command in (denoise, resume, verify, info, estimate, doctor, completion):
     commands.add_command(command)
 
 
@@ -63,12 +69,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     # Decoder, encoder and kernels share the cores: threads that spin while they wait take them from the others (a
     # third of the speed was left on two busy cores). Read when torch loads, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    signal.signal(signal.SIGTERM, _terminate)
+    # Of AV1's encoder, which else tells its settings at every piece: errors only.
+    os.environ.setdefault("SVT_LOG", "1")
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _interrupt)
     sys.exit(_run(arguments))
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise _Terminated
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    """The first signal ends the work in order; another one ends it at once, as a power cut would."""
+    for again in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(again, _end_at_once)
+    raise KeyboardInterrupt if number == signal.SIGINT else _Terminated(number)
+
+
+def _end_at_once(number: int, _frame: FrameType | None) -> None:
+    if number == signal.SIGINT:
+        os._exit(_INTERRUPTED)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -76,8 +93,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         result: Any = commands.main(
             arguments, prog_name="vnlsdenoise", standalone_mode=False, auto_envvar_prefix=PREFIX
         )
-    except VnlsError as error:
-        return _fail(str(error), error.exit_code)
+    except ReaderGoneError as error:
+        talk.note(str(error), least=1)
+        return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return error.exit_code
@@ -86,19 +104,14 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail(f"{error.format_message()} {hint}", error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted; nothing was published; run it again", _INTERRUPTED)
-    except _Terminated:
-        return _fail("terminated; nothing was published; run it again", _TERMINATED)
+    except _Terminated as error:
+        return _fail("terminated; nothing was published; run it again", _BY_SIGNAL + error.args[0])
     except BrokenPipeError:
         # Nobody reads stdout any more; Python would complain once more when flushing it at exit.
         sys.stdout = None
-        return _INTERNAL
-    except MemoryError:
-        return _fail("out of memory; the frames do not fit; close other programs or lower --max-memory", _OUT_OF_MEMORY)
+        return ReaderGoneError.exit_code
     except Exception as error:
-        return _fail(
-            f"internal error: {type(error).__name__}: {error}; a fault of vnlsdenoise; run with -vv and report it",
-            _INTERNAL,
-        )
+        return _fail(*explain(error))
     return result if isinstance(result, int) else 0
 
 

@@ -1,27 +1,58 @@
 """What the command line says on stderr: errors, warnings, notes. Data alone goes to stdout."""
 
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
 import click
+
+from vnlsdenoise.errors import OutputError
 
 
 class Talk:
-    """Verbosity: -1 errors only, 0 warnings too, 1 notes too, 2 tracebacks too."""
+    """Verbosity: -1 errors only, 0 warnings too, 1 notes too, 2 tracebacks too.
+
+    through: what prints a line while a bar stands on the terminal, None for stderr as it is.
+    """
 
     def __init__(self) -> None:
         self.verbosity = 0
+        self.through: Callable[[str], object] | None = None
+        self._log: IO[str] | None = None
+
+    def log_to(self, path: Path) -> None:
+        """From now on also append everything, whatever the verbosity, to a file, with the time; raises OutputError."""
+        try:
+            self._log = path.open("a", encoding="utf-8", errors="surrogateescape", buffering=1)
+        except OSError as error:
+            raise OutputError(f"cannot write the log {path}; {error.strerror}; choose another --log-file") from error
 
     def error(self, text: str) -> None:
         """Say in one line why the run failed."""
-        click.echo(f"vnlsdenoise: error: {one_line(text)}", err=True)
+        self._say(f"error: {one_line(text)}", True)
 
     def warn(self, text: str) -> None:
         """Say what the user should know but need not act upon."""
-        if self.verbosity >= 0:
-            click.echo(f"vnlsdenoise: warning: {one_line(text)}", err=True)
+        self._say(f"warning: {one_line(text)}", self.verbosity >= 0)
 
     def note(self, text: str, least: int = 0) -> None:
         """Say something from verbosity `least` on."""
-        if self.verbosity >= least:
-            click.echo(f"vnlsdenoise: {one_line(text)}", err=True)
+        self._say(one_line(text), self.verbosity >= least)
+
+    def row(self, text: str) -> None:
+        """Say one row of a table, whatever was asked for but silence."""
+        self._say(text, self.verbosity >= 0)
+
+    def _say(self, text: str, aloud: bool) -> None:
+        if self._log is not None:
+            self._log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n")
+        if not aloud:
+            return
+        if self.through is not None:
+            self.through(f"vnlsdenoise: {text}")
+        else:
+            click.echo(f"vnlsdenoise: {text}", err=True)
 
 
 def one_line(text: str) -> str:

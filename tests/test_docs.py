@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from vnlsdenoise import nn, ops
+from vnlsdenoise.classic.denoiser import level_sizes, support_of
+from vnlsdenoise.classic.presets import PRESETS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -121,3 +123,23 @@ def test_readme_operators():
     exec(program(ROOT / "README.md", "search = nn.NonLocalSearch"), names)
     assert names["dists"].shape == (1, 2, 5, 8, 10, 10)
     assert names["out"].shape == (1, 2, 5, 4, 32, 40)
+
+
+def test_every_exit_code_names_the_tests_that_prove_it():
+    rows = [line for line in (ROOT / "docs" / "jobs.md").read_text().splitlines() if re.match(r"\| \d", line)]
+    named = [re.findall(r"`(tests/\S+\.py)::(\w+)`", row) for row in rows]
+    assert len(rows) == 11 and all(named)
+    for path, name in (pair for pairs in named for pair in pairs):
+        assert f"def {name}(" in (ROOT / path).read_text(), f"{path} has no {name}"
+
+
+def test_the_table_of_support_is_what_the_denoiser_needs():
+    rows = re.findall(
+        r"^\| (fast|balanced|best) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$",
+        (ROOT / "docs" / "jobs.md").read_text(),
+        re.M,
+    )
+    assert len(rows) == 3
+    for preset, *support in rows:
+        sizes = [level_sizes(PRESETS[preset], side, side, False) for side in (39, 78, 156, 157)]
+        assert [support_of(PRESETS[preset], size) for size in sizes] == list(map(int, support))

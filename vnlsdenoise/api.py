@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.presets import PRESETS
-from vnlsdenoise.classic.scenewise import SceneDenoiser
+from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.errors import UsageError
 from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
 from vnlsdenoise.noise import NoiseModel
@@ -92,8 +92,10 @@ def denoise(
     out = torch.empty_like(video, memory_format=torch.contiguous_format)
     done = 0
 
-    def collect(planes: list[Tensor]) -> None:
+    def collect(result: Result | None) -> None:
         nonlocal done
+        assert result is not None  # the whole video is asked for
+        planes = result.planes
         if keep_grain:
             planes = blend_grain(planes, list(video[done].to(work)), keep_grain)
         out[done] = torch.stack(planes)
@@ -103,10 +105,10 @@ def denoise(
     cuts = _cuts(video, peak) if scene_cuts else [False] * len(video)
     repeats = _repeats(video, peak) if duplicates else [False] * len(video)
     for frame, cut, repeat in zip(video, cuts, repeats, strict=True):
-        for planes in denoiser.push(frame, cut=cut, repeats=repeat):
-            collect(planes)
-    for planes in denoiser.flush():
-        collect(planes)
+        for result in denoiser.push(frame, cut=cut, repeats=repeat):
+            collect(result)
+    for result in denoiser.flush():
+        collect(result)
     return out
 
 

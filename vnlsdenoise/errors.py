@@ -4,11 +4,15 @@
     ├── UsageError                2  the request cannot be meant: options, output = input, existing output
     ├── InputError                3  input missing, unreadable, unsupported
     ├── OutputError               4  output not writable, disk full
+    │   └── ReaderGoneError       4  nobody reads the output any more; said only to those who ask
     ├── DeviceError               5  no usable device
+    │   ├── DeviceFaultError      5  the device failed during the work
     │   └── ExtensionError        5  compiled library missing or unloadable
     ├── MemoryLimitError          6  out of memory even at the smallest batch
     ├── DamagedInputError         7  finished, but the input was damaged or short
-    └── VerificationError         8  the finished file does not hold what it should
+    ├── VerificationError         8  the finished file does not hold what it should
+    ├── BatchError                9  some of several files failed
+    └── ContinuableError         75  interrupted, and can be continued where it was
 
 A message says what happened, why, and what to do next, in one line.
 """
@@ -38,10 +42,18 @@ class OutputError(VnlsError):
     exit_code = 4
 
 
+class ReaderGoneError(OutputError):
+    """Whoever read the output that goes through a pipe has ended."""
+
+
 class DeviceError(VnlsError):
     """No usable device for the work."""
 
     exit_code = 5
+
+
+class DeviceFaultError(DeviceError):
+    """The device failed during the work; another process may go on with it."""
 
 
 class ExtensionError(DeviceError, ImportError):
@@ -64,3 +76,15 @@ class VerificationError(VnlsError):
     """The finished file does not hold what it should."""
 
     exit_code = 8
+
+
+class BatchError(VnlsError):
+    """Some of several files failed; the others are done."""
+
+    exit_code = 9
+
+
+class ContinuableError(VnlsError):
+    """The run was interrupted; what is finished was kept, and the same call goes on from there."""
+
+    exit_code = 75

@@ -14,6 +14,8 @@ _OPPONENT = (
     (6**-0.5, -2 * 6**-0.5, 6**-0.5),
 )
 
+_NO_SAMPLE = 64  # times the peak: more is the result of no denoising
+
 # Of the matrices (ISO/IEC 23091-2) that make luma a weighted sum of R, G and B: the weights of R and B.
 _UNKNOWN_MATRIX, _BT709, _BT601 = 2, 1, 6
 _RED_AND_BLUE = {
@@ -86,7 +88,11 @@ def tensors_to_planes(tensors: list[Tensor], layout: PlaneFormat) -> tuple[Plane
 
 
 def planes_on_their_way(tensors: list[Tensor], layout: PlaneFormat) -> Callable[[], tuple[Plane, ...]]:
-    """`tensors_to_planes` begun without waiting for the device; the function that is returned waits for the planes."""
+    """`tensors_to_planes` begun without waiting for the device; the function that is returned waits for the planes.
+
+    It raises FloatingPointError where some are no samples: not a number, or far from all that samples can be.
+    """
+    largest = torch.stack([tensor.abs().amax() for tensor in tensors]).amax()
     dtype = torch.uint8 if layout.depth == 8 else torch.uint16
     native = [tensor.round().clamp_(0, layout.peak).to(torch.int32).to(dtype) for tensor in tensors]
     arrived: torch.cuda.Event | None = None
@@ -97,11 +103,14 @@ def planes_on_their_way(tensors: list[Tensor], layout: PlaneFormat) -> Callable[
         ]
         # A host that sleeps until then leaves its cores to the decoder and the encoder.
         arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        largest = torch.empty((), pin_memory=True).copy_(largest, non_blocking=True)
         arrived.record(torch.cuda.current_stream(device))
 
     def planes() -> tuple[Plane, ...]:
         if arrived is not None:
             arrived.synchronize()
+        if not float(largest) < _NO_SAMPLE * layout.peak:
+            raise FloatingPointError(f"its largest value is {float(largest):g}")
         return tuple(plane.numpy() for plane in native)
 
     return planes

@@ -27,7 +27,8 @@ import torch
 from speed import SIZES, device_name, footage
 
 from vnlsdenoise.engine.local import denoise_frames
-from vnlsdenoise.job.plan import Request, make_plan
+from vnlsdenoise.job.plan import make_plan
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
 from vnlsdenoise.planes import tensors_to_planes
 from vnlsdenoise.video.frame import Frame

@@ -1,17 +1,16 @@
 """The command line as a user meets it: a process, its exit code, its stdout and its stderr."""
 
 import json
-import os
 import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from calling import COMMAND, assert_error, call
 from clips import write_clip
 from test_clipped_rgb import SD, noisy_frames
 
@@ -19,34 +18,6 @@ from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.read import VideoReader
-
-COMMAND = [sys.executable, "-c", "from vnlsdenoise.cli.main import main; main()"]
-
-
-def call(
-    *arguments: object, folder: Path | None = None, before: Callable[[], None] | None = None, **variables: str
-) -> tuple[int, str, str]:
-    """(exit code, stdout, stderr) of one call."""
-    done = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        preexec_fn=before,
-        env={**os.environ, **variables},
-        timeout=120,
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def assert_error(result: tuple[int, str, str], code: int, *words: str) -> None:
-    """One line on stderr that holds `words`, nothing on stdout."""
-    status, out, err = result
-    assert status == code, err
-    assert out == ""
-    [line] = [line for line in err.splitlines() if line.startswith("vnlsdenoise: error: ")]
-    assert "Traceback" not in err
-    assert all(word in line for word in words), line
 
 
 @pytest.fixture
@@ -223,12 +194,13 @@ def test_short_input_ends_with_7_and_a_complete_output(tmp_path: Path) -> None:
     assert_error(call(tmp_path / "in.mkv", "-o", output, "--strength", 0, "--progress", "none"), 7, "missing")
     assert len(list(VideoReader(output))) == len(list(VideoReader(tmp_path / "in.mkv")))
     output.unlink()
+    output.with_name("out.mkv.json").unlink()
     result = call(tmp_path / "in.mkv", "-o", output, "--strength", 0, "--on-damage", "fail", "--progress", "none")
     assert_error(result, 3, "damaged")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
 def test_signals_leave_nothing(sent: signal.Signals, code: int, tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv", size=(256, 192), count=400, encoder="libx264", options={"preset": "ultrafast"})
     arguments = [

@@ -93,7 +93,7 @@ def test_folders_for_images_are_made_and_may_have_any_name(tmp_path: Path) -> No
         assert code == 0, err
         code, _, err = call("in", "-o", output, "--strength", "0", folder=tmp_path)
         assert code == 2 and "exists" in err
-    assert sorted(os.listdir(tmp_path / "a" / "b")) == ["0007.tif", "0008.tif"]
+    assert sorted(os.listdir(tmp_path / "a" / "b")) == ["0007.tif", "0008.tif", "images.json"]
 
 
 def test_what_is_not_kept_is_told_before_and_in_the_summary_or_refused(tmp_path: Path) -> None:

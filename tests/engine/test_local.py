@@ -9,6 +9,7 @@ import torch
 
 from vnlsdenoise.engine.local import denoise_frames, estimate_noise, predict_memory, resolve_device
 from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.engine.work import Work
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 
@@ -138,11 +139,11 @@ def test_every_scene_has_its_own_noise():
     quiet, loud = frames(layout, 14, 4.0), frames(layout, 14, 16.0)
     for frame in loud:
         frame.planes = (frame.planes[0] + 100,)
-    scenes = []
-    out = list(denoise_frames(iter(quiet + loud), layout, DenoiseSettings(None, preset="fast"), scenes=scenes))
+    work = Work()
+    out = list(denoise_frames(iter(quiet + loud), layout, DenoiseSettings(None, preset="fast"), work))
     assert len(out) == 28
-    assert [(scene.first, scene.frames) for scene in scenes] == [(0, 14), (14, 14)]
-    assert [scene.noise.sigma[0] for scene in scenes] == pytest.approx([4, 16], rel=0.05)
+    assert [(scene.first, scene.frames) for scene in work.scenes] == [(0, 14), (14, 14)]
+    assert [scene.noise.sigma[0] for scene in work.scenes] == pytest.approx([4, 16], rel=0.05)
 
 
 def test_kept_grain_and_a_plane_of_no_strength_are_exact():

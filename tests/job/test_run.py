@@ -11,9 +11,11 @@ from clips import Sound, packets, write_clip
 
 from vnlsdenoise.engine import local
 from vnlsdenoise.errors import DeviceError, OutputError, UsageError, VerificationError
-from vnlsdenoise.job.plan import Request, make_plan, native_sigma
+from vnlsdenoise.job.plan import make_plan, native_sigma
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
 from vnlsdenoise.job.verify import verify_file
+from vnlsdenoise.video.chunk import ChunkWriter
 from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 from vnlsdenoise.video.read import VideoReader
@@ -29,9 +31,10 @@ def test_strength_zero_changes_no_sample(pix_fmt: str, tmp_path: Path) -> None:
     frames = write_clip(tmp_path / "in.mkv", pix_fmt, size=(21, 13), count=30, sound=Sound("flac"))
     plan = make_plan(Request(tmp_path / "in.mkv", tmp_path / "out.mkv", strength=0, encoding=LOSSLESS))
     assert plan.settings is None
-    seen: list[int] = []
-    report = run(plan, seen.append)
-    assert report.frames == 30 and seen == list(range(1, 31)) and not report.damage
+    seen: dict[str, list[int]] = {"analysed": [], "denoised": [], "encoded": []}
+    report = run(plan, lambda stage, frames: seen[stage].append(frames))
+    assert report.frames == 30 and not report.damage
+    assert all(counts == list(range(1, 31)) for counts in seen.values())
     back = list(VideoReader(tmp_path / "out.mkv"))
     for got, want in zip(back, frames, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(got.planes, want.planes, strict=True))
@@ -95,14 +98,14 @@ def test_an_engine_that_loses_frames_is_caught(tmp_path: Path, monkeypatch: pyte
 
 def test_a_failing_writer_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_clip(tmp_path / "in.mkv", count=60)
-    real = VideoWriter.write
+    real = ChunkWriter.write
 
-    def full(writer: VideoWriter, frame: Frame) -> None:
-        if len(writer.written.pts) == 10:
+    def full(writer: ChunkWriter, frame: Frame) -> None:
+        if frame.number == 10:
             raise OutputError("full")
         real(writer, frame)
 
-    monkeypatch.setattr(VideoWriter, "write", full)
+    monkeypatch.setattr(ChunkWriter, "write", full)
     with pytest.raises(OutputError, match="full"):
         run(make_plan(Request(tmp_path / "in.mkv", tmp_path / "out.mkv", strength=0)))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]

@@ -10,7 +10,8 @@ from clips import Sound, write_clip
 from vnlsdenoise.engine import local
 from vnlsdenoise.errors import VerificationError
 from vnlsdenoise.job import verify
-from vnlsdenoise.job.plan import Request, make_plan
+from vnlsdenoise.job.plan import make_plan
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
 from vnlsdenoise.job.trial import worth_trying
 from vnlsdenoise.video.frame import Frame

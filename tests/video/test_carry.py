@@ -13,7 +13,8 @@ from clips import Sound, packets, write_clip
 from films import encoded, pictures, stream_bytes, write_film
 
 from vnlsdenoise.errors import UsageError, VerificationError
-from vnlsdenoise.job.plan import Plan, Request, make_plan
+from vnlsdenoise.job.plan import Plan, make_plan
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import Report, run
 from vnlsdenoise.video import streams
 from vnlsdenoise.video.encoders import Encoding

@@ -14,7 +14,8 @@ from clips import random_frames, write_clip
 from films import write_film
 
 from vnlsdenoise.errors import InputError
-from vnlsdenoise.job.plan import Request, make_plan
+from vnlsdenoise.job.plan import make_plan
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
 from vnlsdenoise.video.encoders import Encoding, choose
 from vnlsdenoise.video.fields import field_format, split_fields, weave_fields

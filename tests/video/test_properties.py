@@ -14,7 +14,8 @@ from av.sidedata.sidedata import Type as SideDataType
 from clips import random_frames, write_clip
 from films import encoded, pictures, write_film
 
-from vnlsdenoise.job.plan import Request, make_plan
+from vnlsdenoise.job.plan import make_plan
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import Report, run
 from vnlsdenoise.video import matroska
 from vnlsdenoise.video.encoders import Encoding

@@ -12,7 +12,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from vnlsdenoise.errors import InputError
-from vnlsdenoise.job.plan import Request, existing_output, make_plan
+from vnlsdenoise.job.plan import existing_output, make_plan
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import Report, run
 from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.open import open_reader

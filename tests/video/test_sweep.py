@@ -7,7 +7,8 @@ import pytest
 from films import Order, decoded, stream_bytes, write_film
 
 from vnlsdenoise.errors import InputError
-from vnlsdenoise.job.plan import Request, make_plan
+from vnlsdenoise.job.plan import make_plan
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
 from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.read import VideoReader

@@ -10,7 +10,8 @@ import av
 import pytest
 from films import Order, decoded, stream_bytes, write_film
 
-from vnlsdenoise.job.plan import Request, make_plan
+from vnlsdenoise.job.plan import make_plan
+from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import Report, run
 from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.probe import probe

@@ -38,6 +38,16 @@ def levels_of(preset: Preset, sizes: list[tuple[int, int]]) -> list[Level]:
     ]
 
 
+def support_of(preset: Preset, sizes: list[tuple[int, int]]) -> int:
+    """Frames that a denoiser started inside a clip needs before the first one that has the bits of the whole run.
+
+    Every pass takes from, and adds to, the frames within its radius: what is wrong at a frame is wrong up to twice the
+    radius further after it. The window of the first pass is moved inward at the start, which adds one more.
+    """
+    levels = levels_of(preset, sizes)
+    return 1 + sum(2 * level.radius * (1 + len(level.wiener)) for level in levels)
+
+
 class ClassicDenoiser:
     """Frames in, the same frames denoised out as pages, in order, some tens of frames later; constant memory.
 
@@ -45,7 +55,9 @@ class ClassicDenoiser:
     channel). With `subsampled_chroma` the chroma comes apart, [2, ceil(H/2), ceil(W/2)]: it enters one level down,
     beside the halved luma, whose matches it shares.
 
-    motion: measures the flow between neighbouring frames, on their luma. pager: holds the frames in flight.
+    motion: measures the flow between neighbouring frames, on their luma. pager: holds the frames in flight. number: of
+    the first frame in its clip, where frames before it are left out: from `support_of` frames later on, the results
+    have the bits that they have with them.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class ClassicDenoiser:
         subsampled_chroma: bool = False,
         batch: int = DEFAULT_BATCH,
         pager: Pager | None = None,
+        number: int = 0,
     ) -> None:
         self._motion = motion
         self._pager = pager or Pager()
@@ -69,7 +82,7 @@ class ClassicDenoiser:
         self._arrived: tuple[list[Page], FlowPair | None] | None = None  # a frame whose flow is being measured
         self._waiting: list[deque[LevelFrame]] = [deque() for _ in levels]
         self._chroma: deque[Page] = deque()
-        self._number = 0
+        self._number = number
 
     def add(self, frame: Tensor, chroma: Tensor | None = None) -> None:
         """Take in the next frame, of which the caller lets go, and measure its flow."""

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise import ops
-from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser
+from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser, level_sizes, support_of
 from vnlsdenoise.classic.motion import CapturedFlow, Motion, Tvl1Motion
 from vnlsdenoise.classic.pager import Page, Pager
 from vnlsdenoise.classic.presets import Preset
-from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser
+from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, first_seen
 from vnlsdenoise.learned.network import Network
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.model import NoiseModel, Spectrum
@@ -44,6 +44,14 @@ def untouched(noise: NoiseModel, peak: float) -> list[bool]:
     return [sigma < SMALLEST_SIGMA * peak for sigma in noise.sigma]
 
 
+def first_needed(layout: PlaneFormat, preset: Preset, learned: bool, number: int) -> int:
+    """The frame that a `PlanarDenoiser` must be fed from, at the latest, so that frame `number` gets the bits that it
+    has in the whole scene; both numbered in their scene. It may also be fed from any earlier one."""
+    sizes = level_sizes(preset, *padded_size(layout.height, layout.width), (layout.chroma_y, layout.chroma_x) == (1, 1))
+    # Chroma denoised by itself is smaller, and so of no more levels.
+    return max(0, (first_seen(number) if learned else number) - support_of(preset, sizes))
+
+
 def _deviation_of_mean(spectrum: Spectrum) -> float:
     """What whitening divides the mean of a picture by: the deviation of the noise at frequency 0."""
     return spectrum[0] ** 0.5 if spectrum else 1.0
@@ -67,7 +75,7 @@ class PlanarDenoiser:
     layout: sizes, subsampling and family of the planes. noise: of each plane, in the planes' own scale, whose largest
     value is `peak`; a plane of no noise is returned as it is. motion: makes the flow estimator, from the factor that
     takes a luma to 0..255; None for `tvl1_motion(pages)`. network: on the device of the planes, to correct the classic
-    result; None for none.
+    result; None for none. number: of the first frame in its scene, where those before it are left out (`first_needed`).
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class PlanarDenoiser:
         pages: int | None = None,
         motion: Callable[[float], Motion] | None = None,
         network: Network | None = None,
+        number: int = 0,
     ) -> None:
         if len(noise.planes) != len(layout.plane_shapes):
             raise ValueError(f"noise must be of {len(layout.plane_shapes)} planes, got {len(noise.planes)}")
@@ -116,6 +125,7 @@ class PlanarDenoiser:
             subsampled_chroma=self._subsampled,
             batch=batch,
             pager=self._pager,
+            number=number,
         )
         # Chroma subsampled along one axis.
         self._beside: ClassicDenoiser | LearnedDenoiser | None = None
@@ -123,7 +133,7 @@ class PlanarDenoiser:
         if layout.family == "yuv" and subsampling in ((0, 1), (1, 0)):
             self._chroma_size = padded_size(*layout.plane_shapes[1])
             self._beside = ClassicDenoiser(
-                preset, *self._chroma_size, motion(to_bytes / 2**0.5), batch=batch, pager=self._pager
+                preset, *self._chroma_size, motion(to_bytes / 2**0.5), batch=batch, pager=self._pager, number=number
             )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
@@ -131,11 +141,11 @@ class PlanarDenoiser:
             # Luma by itself, and beside its chroma, where it is halved and its noise is back at 1.
             luma, *chroma = self._ranges(noise)
             main = [luma] if self._beside is not None else [luma, *chroma]
-            self._main = LearnedDenoiser(self._main, network, main, motion(to_bytes), self._pager)
+            self._main = LearnedDenoiser(self._main, network, main, motion(to_bytes), self._pager, number)
             if self._beside is not None:
                 halved = ChannelRange(luma.range * 2**0.5, luma.centre)
                 self._beside = LearnedDenoiser(
-                    self._beside, network, [halved, *chroma], motion(to_bytes / 2**0.5), self._pager
+                    self._beside, network, [halved, *chroma], motion(to_bytes / 2**0.5), self._pager, number
                 )
         beside = max(w.work for w in (*self._whiteners, *self._opponent_whiteners))
         if self._unclip is not None:

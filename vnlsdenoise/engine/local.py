@@ -12,10 +12,11 @@ from torch import Tensor
 from vnlsdenoise import _library
 from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.presets import PRESETS
-from vnlsdenoise.classic.scenewise import Scene, SceneDenoiser
+from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
 from vnlsdenoise.engine.settings import DenoiseSettings
-from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
+from vnlsdenoise.engine.work import Work
+from vnlsdenoise.errors import DeviceError, DeviceFaultError, MemoryLimitError, UsageError
 from vnlsdenoise.learned.denoiser import memory_bytes
 from vnlsdenoise.learned.methods import network_of
 from vnlsdenoise.noise import NoiseModel
@@ -27,6 +28,9 @@ from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
 
 _AHEAD = 4  # frames that cuts and repeats are looked for in ahead of the denoiser
 _LEAVING = 2  # finished frames that the device need not wait for
+_NO_HOST_MEMORY = "DefaultCPUAllocator"  # how torch's error begins
+_DEVICE_FAULTS = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "CUFFT_")  # in the errors of kernels and libraries
+_IF_AGAIN = "run it again; if it fails there again, try another device, its driver, or --device cpu"
 _BRIGHTNESS = {"gray": 0, "yuv": 0, "rgb": 1}  # the plane that scene cuts are looked for in
 
 
@@ -94,22 +98,23 @@ def denoise_frames(
     frames: Iterable[Frame],
     format: PlaneFormat,
     settings: DenoiseSettings,
-    opened: Callable[[Scene], None] | None = None,
-    scenes: list[Scene] | None = None,
+    work: Work | None = None,
 ) -> Iterator[Frame]:
     """Denoise a clip frame by frame: lazily, in order, in constant memory; output lags input by tens of frames.
 
-    opened: told of every scene once its noise is known, before its length is. scenes: filled with all of them at the
-    end.
+    frames: all of the video, from its first on. work: which of them are wanted, all if it is None; only what these need
+    is denoised, and they get the bits that they have in the whole.
 
     Raises:
         UsageError: unknown method or preset. DeviceError, MemoryLimitError: the device is missing or too small.
+        DeviceFaultError: the device failed, or gave what are no samples.
     """
+    work = work or Work()
     if settings.fields:
-        yield from _by_fields(frames, format, settings, opened, scenes)
+        yield from _by_fields(frames, format, settings, work)
         return
     with closing(ahead(_marked(frames, format, settings), _AHEAD)) as marked:
-        yield from _denoise_frames(marked, format, settings, opened, scenes)
+        yield from _denoise_frames(marked, format, settings, work)
 
 
 def _marked(
@@ -120,8 +125,15 @@ def _marked(
     if settings.scene_cuts:
         marked = mark_cuts(frames, lambda frame: frame.planes[_BRIGHTNESS[format.family]], format.peak)
     before: tuple[Plane, ...] | None = None  # the last frame that was none like the one before it
-    for frame, cut in marked:
-        repeats = settings.duplicates and before is not None and repeated(before, frame.planes, format.peak)
+    alone = False
+    for number, (frame, cut) in enumerate(marked):
+        frame.number = number
+        # What is damaged is no evidence: what conceals it is a repeat, and where there was nothing to, it stays alone.
+        concealed, cut = frame.damage == "concealed", number > 0 and (cut or alone or frame.damage == "kept")
+        alone = frame.damage == "kept"
+        repeats = concealed or (
+            settings.duplicates and before is not None and repeated(before, frame.planes, format.peak)
+        )
         before = frame.planes if not repeats else before
         yield frame, cut, repeats
 
@@ -130,8 +142,8 @@ def _denoise_frames(
     frames: Iterator[tuple[Frame, bool, bool]],
     format: PlaneFormat,
     settings: DenoiseSettings,
-    opened: Callable[[Scene], None] | None,
-    scenes: list[Scene] | None,
+    work: Work,
+    field: int = 0,
 ) -> Iterator[Frame]:
     if settings.preset not in PRESETS:
         raise UsageError(f"no such preset: {settings.preset!r}; there are: {', '.join(PRESETS)}")
@@ -150,57 +162,81 @@ def _denoise_frames(
         batch=memory.batch,
         pages=memory.pages,
         network=network,
-        opened=opened,
+        opened=work.opened if field == 0 else None,
+        wanted=work.ranges(field),
+        measured=work.measured[field],
     )
     waiting: deque[Frame] = deque()
     leaving: deque[tuple[Frame, Callable[[], tuple[Plane, ...]]]] = deque()
+    # The host keeps the frame's samples only where they are needed once more.
+    kept = settings.keep_grain or work.keep_sources
     # The device goes on with the next frames while a finished one is copied to the host.
     most_leaving = 0 if device == "cpu" else _LEAVING
 
-    def finished(results: Iterator[list[Tensor]]) -> Iterator[Frame]:
-        for planes in results:
+    def finished(results: Iterator[Result | None]) -> Iterator[Frame]:
+        for result in results:
             frame = waiting.popleft()
+            if result is None:
+                continue
+            planes = result.planes
             if settings.keep_grain:
                 planes = blend_grain(planes, planes_to_tensors(frame.planes, device), settings.keep_grain)
-            leaving.append((frame, planes_on_their_way(planes, format)))
+            leaving.append((replace(frame, fed=(result.fed,)), planes_on_their_way(planes, format)))
             yield from left(most_leaving)
 
     def left(most: int) -> Iterator[Frame]:
         while len(leaving) > most:
             frame, planes = leaving.popleft()
-            yield Frame(planes(), frame.pts, frame.duration, frame.extra)
+            yield replace(frame, planes=_sound(planes, frame, work))
 
     try:
         for frame, cut, repeats in frames:
-            # The host keeps the frame's samples only where grain is to be put back.
-            kept = frame.planes if settings.keep_grain else ()
-            waiting.append(Frame(kept, frame.pts, frame.duration, frame.extra))
+            waiting.append(replace(frame, planes=frame.planes if kept else (), begins=cut))
             yield from finished(denoiser.push(frame, cut=cut, repeats=repeats))
         yield from finished(denoiser.flush())
         yield from left(0)
-        if scenes is not None:
-            scenes.extend(denoiser.scenes)
-    except torch.OutOfMemoryError as error:
-        raise MemoryLimitError(
-            f"the device is out of memory at {format.width}x{format.height} with preset {settings.preset}; "
-            "give --max-memory to let frames wait in host memory, a faster preset, another device, or --device cpu"
-        ) from error
+        if field == 0:
+            work.scenes.extend(denoiser.scenes)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(format, settings) from error
+    except RuntimeError as error:
+        if _NO_HOST_MEMORY in str(error):
+            raise _out_of_memory(format, settings) from error
+        if isinstance(error, torch.AcceleratorError) or any(word in str(error) for word in _DEVICE_FAULTS):
+            cause = str(error).strip().splitlines()[0]
+            raise DeviceFaultError(f"the device {device} failed ({cause}); {_IF_AGAIN}") from error
+        raise
 
 
-def _by_fields(
-    frames: Iterable[Frame],
-    format: PlaneFormat,
-    settings: DenoiseSettings,
-    opened: Callable[[Scene], None] | None,
-    scenes: list[Scene] | None,
-) -> Iterator[Frame]:
+def _out_of_memory(format: PlaneFormat, settings: DenoiseSettings) -> MemoryLimitError:
+    where, what = "the device is", "give --max-memory to let frames wait in host memory, "
+    if settings.device == "cpu":
+        where, what = "this machine is", "close other programs, give "
+    return MemoryLimitError(
+        f"{where} out of memory at {format.width}x{format.height} with preset {settings.preset}; "
+        f"{what}a faster preset, another device{'' if settings.device == 'cpu' else ', or --device cpu'}"
+    )
+
+
+def _sound(planes: Callable[[], tuple[Plane, ...]], frame: Frame, work: Work) -> tuple[Plane, ...]:
+    """The finished planes; where they are no samples, those of the frame itself if it was kept."""
+    try:
+        return planes()
+    except FloatingPointError as error:
+        if not work.keep_sources:
+            raise DeviceFaultError(f"frame {frame.number} came out as no picture ({error}); {_IF_AGAIN}") from error
+        work.unsound.append(frame.number)
+        return frame.planes
+
+
+def _by_fields(frames: Iterable[Frame], format: PlaneFormat, settings: DenoiseSettings, work: Work) -> Iterator[Frame]:
     """The upper and the lower fields are two videos of half the height; scenes are told of the upper one."""
     half, settings = field_format(format), _of_one_field(settings)
     # Both lag their input by the same number of frames, which is what `tee` keeps for the second.
     for_upper, for_lower = tee(map(split_fields, frames))
     # Without threads: `tee` is for one alone.
-    upper = _denoise_frames(_marked((field for field, _ in for_upper), half, settings), half, settings, opened, scenes)
-    lower = _denoise_frames(_marked((field for _, field in for_lower), half, settings), half, settings, None, None)
+    upper = _denoise_frames(_marked((field for field, _ in for_upper), half, settings), half, settings, work)
+    lower = _denoise_frames(_marked((field for _, field in for_lower), half, settings), half, settings, work, 1)
     for one, other in zip(upper, lower, strict=True):
         yield weave_fields(one, other)
 

@@ -1,60 +1,30 @@
 """Decide everything about a run before it starts: what is read, what is written, with which settings."""
 
 import os
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import InputError, OutputError, UsageError
+from vnlsdenoise.job.request import Request
+from vnlsdenoise.job.space import Space, predict_space
 from vnlsdenoise.video.carry import Carry, Fate, decide
-from vnlsdenoise.video.encoders import EncoderChoice, Encoding, choose
+from vnlsdenoise.video.encoders import EncoderChoice, choose
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.open import Reader, open_reader
+from vnlsdenoise.video.part import cut_out
+from vnlsdenoise.video.pipes import PIPE, PipeReader, choose_for_pipe, refuse_terminal
 from vnlsdenoise.video.probe import VideoInfo
-from vnlsdenoise.video.read import Decoder, Interlaced, VideoReader
-from vnlsdenoise.video.sequences import Gaps, image_names, list_images, names_images, output_folder
+from vnlsdenoise.video.read import VideoReader
+from vnlsdenoise.video.region import Window
+from vnlsdenoise.video.sequences import image_names, list_images, names_images, output_folder, refuse_conversion
 
 if TYPE_CHECKING:
     from vnlsdenoise.noise import NoiseModel
 
 SAMPLED_PLACES = 8  # of a file, where its noise is looked at
-
-
-@dataclass(frozen=True)
-class Request:
-    """One input and what to do with it.
-
-    sigma: noise deviation in 8-bit code values, one number or one a plane, white noise; None to measure every scene.
-    strength multiplies it; luma and chroma multiply further (RGB: luma all planes). noise_model: "auto", or "white" to
-    take the noise for one deviation a plane. keep_grain: share of what was removed that is put back. output None: only
-    plan. video_stream: index of the stream to denoise, None for the film. gaps: whether images may lack numbers.
-    strict: refuse where anything would not be kept.
-    """
-
-    input: Path
-    output: Path | None
-    sigma: tuple[float, ...] | None = None
-    strength: float = 1.0
-    luma: float = 1.0
-    chroma: float = 1.0
-    noise_model: Literal["auto", "white"] = "auto"
-    keep_grain: float = 0.0
-    method: str = "classic"
-    weights: str = "small"
-    preset: str = "balanced"
-    device: str = "auto"
-    max_memory: int | None = None
-    encoding: Encoding = field(default_factory=Encoding)
-    streams: Literal["copy", "video"] = "copy"
-    scene_cuts: Literal["auto", "off"] = "auto"
-    duplicates: Literal["auto", "off"] = "auto"
-    interlaced: Interlaced = "error"
-    on_damage: Literal["conceal", "fail"] = "conceal"
-    decoder: Decoder = "cpu"
-    video_stream: int | None = None
-    gaps: Gaps = "error"
-    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,10 +34,11 @@ class Plan:
 
     estimate: the noise of a few frames of the whole file, before any strength, in native code values; None unless it
     was asked for.
-    identity: (bytes, modification time in ns) of the input file, the folder's where the input is a sequence.
+    identity: (bytes, modification time in ns) of the input file, the folder's where the input is a sequence; zeros of a
+    pipe.
     memory: predicted peak of device memory in bytes, None where nothing is denoised.
     encoder is None for an image sequence as output, and where there is no output. carry: what becomes of everything
-    beside the video, None where that is nothing.
+    beside the video, None where that is nothing. pipe: the input where that can be read only once, opened.
     """
 
     request: Request
@@ -79,11 +50,32 @@ class Plan:
     warnings: tuple[str, ...] = ()
     estimate: "NoiseModel | None" = None
     carry: Carry | None = None
+    pipe: PipeReader | None = None
+
+    @property
+    def window(self) -> Window | None:
+        """What is shown to the denoiser, None for everything."""
+        return _window(self.request, self.info)
+
+    @property
+    def work_format(self) -> PlaneFormat:
+        """The format of the frames that the denoiser is given."""
+        return self.info.format if self.window is None else self.window.format
+
+    @property
+    def space(self) -> Space:
+        """What the run takes on the disk."""
+        return predict_space(self.info, self.encoder, self.identity[0])
 
     @property
     def taken_along(self) -> Carry | None:
         """What the writer takes along beside the video, None for nothing."""
-        return self.carry if self.request.streams == "copy" else None
+        return self.carry if self.request.streams == "copy" and self.request.output != PIPE else None
+
+    @property
+    def goes_through_a_pipe(self) -> bool:
+        """Whether the input comes through stdin or the output goes through stdout."""
+        return self.pipe is not None or self.request.output == PIPE
 
     @property
     def fates(self) -> tuple[Fate, ...]:
@@ -100,6 +92,10 @@ class Plan:
             "settings": vars(settings) if settings else None,
             "estimate": self.estimate.as_dict() if self.estimate else None,
             "memory": self.memory,
+            "predicted_seconds": self.predicted_seconds,
+            "disk": {"result": self.space.result, "peak": self.space.peak}
+            if self.request.output not in (None, PIPE)
+            else None,
             "encoder": encoder
             and {
                 "name": encoder.encoder,
@@ -126,6 +122,42 @@ class Plan:
         network = f", corrected by the network {settings.weights}" if settings.method == "learned" else ""
         return f"{settings.method}, {settings.preset}{network}"
 
+    @property
+    def predicted_seconds(self) -> float | None:
+        """How long it will take, roughly; None where nothing is denoised, or it is not known how much there is."""
+        if self.settings is None or not self.info.frames:
+            return None
+        from vnlsdenoise.job.speed import predict_seconds
+
+        return round(predict_seconds(self.work_format, self.settings, self.info.frames), 1)
+
+    def start_facts(self) -> dict[str, Any]:
+        """What is worth knowing before the work, as plain values."""
+        settings = self.settings
+        facts = {"input": str(self.info.path), "width": self.info.format.width, "height": self.info.format.height}
+        if settings is None:
+            return facts
+        noise = {"sigma": settings.sigma or "measured", "method": settings.method, "preset": settings.preset}
+        return {**facts, **noise, "device": settings.device, "memory": self.memory}
+
+    def in_one_line(self) -> str:
+        """The same for a reader."""
+        info, settings = self.info, self.settings
+        frames = f"{info.frames} frames" if info.frames else "nobody knows how many frames"
+        parts = [f"{info.path}: {info.format.width}x{info.format.height} {info.pix_fmt}, {frames}"]
+        if settings is None:
+            parts.append("passed through unchanged")
+        else:
+            from vnlsdenoise.job.speed import device_name
+
+            parts += [f"noise {self._noise(settings)}", self._method(settings)]
+            parts += [f"on {device_name(settings.device)}", f"about {(self.memory or 0) / 2**20:.0f} MiB"]
+        if (seconds := self.predicted_seconds) is not None:
+            parts.append(f"about {seconds:.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min")
+        if self.goes_through_a_pipe:
+            parts.append("a pipe, which cannot be resumed")
+        return "; ".join(parts)
+
     def lines(self) -> list[str]:
         """The plan for a reader, one fact a line; `warnings` apart."""
         info, shape = self.info, self.info.format
@@ -138,8 +170,12 @@ class Plan:
             lines.append("denoise:  nothing (strength 0 or all grain kept): frames pass through unchanged")
         else:
             lines.append(f"denoise:  {self._method(self.settings)}, on {self.settings.device}")
+            if self.request.roi is not None:
+                lines.append(f"region:   {self.request.roi}; the rest stays as it is")
             lines.append(f"memory:   about {(self.memory or 0) / 2**20:.0f} MiB")
             lines.append(f"noise:    {self._noise(self.settings)}")
+            if (seconds := self.predicted_seconds) is not None:
+                lines.append(f"time:     about {seconds:.0f} s, if decoding and encoding keep up")
         if self.encoder is not None:
             options = " ".join(f"{key}={value}" for key, value in self.encoder.options.items())
             lines.append(
@@ -147,6 +183,13 @@ class Plan:
             )
         elif self.request.output is not None:
             lines.append(f"output:   {self.request.output} (images)")
+        if self.goes_through_a_pipe:
+            lines.append("resume:   not possible: what goes through a pipe cannot be read or written again")
+        elif self.request.output is not None:
+            room = self.space
+            lines.append(
+                f"disk:     about {room.result / 2**20:.0f} MiB, and as much for the pieces until it is published"
+            )
         lines += [f"{fate.how + ':':9} {fate.what}" for fate in self.fates]
         return lines + [f"special:  {text}" for text in info.notes()]
 
@@ -158,37 +201,34 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
     MemoryLimitError (more than max_memory would be needed).
     """
     if request.output is not None:
-        check_output(request.input, request.output)
-    reader = open_reader(
-        request.input,
-        request.interlaced,
-        request.on_damage,
-        request.decoder,
-        stream=request.video_stream,
-        gaps=request.gaps,
-    )
+        check_output(request.input, request.output, request.new_folders)
+    reader = _open(request)
+    pipe = reader if isinstance(reader, PipeReader) else None
     if isinstance(reader, VideoReader):
         reader.refuse_change()
     encoder = carry = None
-    if request.output is not None and not writes_images(request.output):
+    if request.output is not None:
+        images = writes_images(request.output)
+        refuse_conversion(reader.info, image_names(request.output, reader.info.codec) if images else None)
+    if request.output == PIPE:
+        encoder = choose_for_pipe(reader.info, request.encoding, request.pipe_format)
+        if isinstance(reader, VideoReader) and pipe is None:
+            carry = decide(request.input, reader.info.index, encoder.container, "a pipe holds nothing but the pictures")
+    elif request.output is not None and not writes_images(request.output):
         encoder = choose(request.output, reader.info, request.encoding)
-        if isinstance(reader, VideoReader):
+        if isinstance(reader, VideoReader) and pipe is None:
             leave_out = "" if request.streams == "copy" else "--streams video leaves it out"
             carry = decide(request.input, reader.info.index, encoder.container, leave_out)
-    elif request.output is not None and reader.info.format.family == "yuv":
-        raise UsageError(
-            f"output {request.output} is images, which hold gray or RGB, and the input is YUV; "
-            "a conversion would change it; write a video, .mkv with --lossless for exact samples"
-        )
-    elif request.output is not None and isinstance(reader, VideoReader):
+    elif request.output is not None and isinstance(reader, VideoReader) and pipe is None:
         carry = decide(request.input, reader.info.index, "images", "images hold nothing beside the pictures")
+    info = cut_out(reader, request.part) if request.part else reader.info
     settings = _settings(request, reader)
-    memory = _memory(reader, settings)
+    window = _window(request, info)
+    memory = _memory(info.format if window is None else window.format, settings)
     noise = _estimate(reader, settings) if estimate else None
-    status = _image_or_file(request.input).stat()
     warnings = (*reader.info.warnings(), *reader.warnings)
-    identity = (status.st_size, status.st_mtime_ns)
-    plan = Plan(request, reader.info, identity, settings, memory, encoder, warnings, noise, carry)
+    identity = (0, 0) if pipe is not None else _identity(request.input)
+    plan = Plan(request, info, identity, settings, memory, encoder, warnings, noise, carry, pipe)
     changed = [fate.why for fate in plan.fates if fate.how != "kept"]
     if request.strict and changed:
         raise UsageError(f"--strict: not everything would be kept: {'; '.join(changed)}; leave --strict out to go on")
@@ -197,18 +237,35 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
     return replace(plan, warnings=tuple(dict.fromkeys((*told, *warnings))))
 
 
+def _open(request: Request) -> Reader:
+    if request.input == PIPE:
+        return PipeReader(PIPE, request.interlaced, request.on_damage, raw=request.raw)
+    if request.raw is not None:
+        raise UsageError(f"--raw-size is for raw video through stdin, and the input is {request.input}; leave it out")
+    return open_reader(
+        request.input,
+        request.interlaced,
+        request.on_damage,
+        request.decoder,
+        stream=request.video_stream,
+        gaps=request.gaps,
+    )
+
+
 def writes_images(output: Path) -> bool:
     """Whether an output name means an image sequence: PNG or TIFF, a folder, or a name without an ending."""
-    return names_images(output) or not output.suffix
+    return output != PIPE and (names_images(output) or not output.suffix)
 
 
-def check_output(source: Path, output: Path) -> None:
-    """Raise UsageError where `output` is the input itself, OutputError where its folder cannot hold it."""
+def check_output(source: Path, output: Path, new_folders: bool = False) -> None:
+    """Raise UsageError where `output` is the input or a terminal, OutputError where its folder cannot hold it."""
+    if output == PIPE:
+        refuse_terminal()
+        return
     if output.exists() and source.exists() and os.path.samefile(source, output):
         raise UsageError(f"output {output} is the input itself; it would be lost; give another output name")
     folder = output_folder(output) if writes_images(output) else output.parent
-    if writes_images(output):
-        # Folders for images are made.
+    if writes_images(output) or new_folders:  # Folders for images are made.
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
     if not folder.is_dir():
@@ -218,17 +275,19 @@ def check_output(source: Path, output: Path) -> None:
 
 def existing_output(output: Path) -> Path | None:
     """What already stands where `output` would go: the file, or the first image; None for nothing."""
+    if output == PIPE:
+        return None
     if not writes_images(output):
         return output if output.exists() or output.is_symlink() else None
-    pattern = output_folder(output) / image_names(output)
-    try:
-        return list_images(pattern, "ignore")[0]
-    except InputError:
-        return None
+    for codec in ("png", "dpx", "exr"):
+        with suppress(InputError):
+            return list_images(output_folder(output) / image_names(output, codec), "ignore")[0]
+    return None
 
 
-def _image_or_file(path: Path) -> Path:
-    return path if path.exists() else path.parent
+def _identity(source: Path) -> tuple[int, int]:
+    status = (source if source.exists() else source.parent).stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _settings(request: Request, reader: Reader) -> DenoiseSettings | None:
@@ -265,16 +324,22 @@ def _estimate(reader: Reader, settings: DenoiseSettings | None) -> "NoiseModel |
     from vnlsdenoise.engine import local
 
     pairs = reader.sample(SAMPLED_PLACES)
+    if not pairs:
+        return None
     white = settings.noise_model == "white"
     return local.estimate_noise(pairs, reader.info.format, settings.device, white=white, fields=settings.fields)
 
 
-def _memory(reader: Reader, settings: DenoiseSettings | None) -> int | None:
+def _window(request: Request, info: VideoInfo) -> Window | None:
+    return None if request.roi is None else Window(request.roi, info.format, request.interlaced == "fields")
+
+
+def _memory(format: PlaneFormat, settings: DenoiseSettings | None) -> int | None:
     if settings is None:
         return None
     from vnlsdenoise.engine import local
 
-    return local.predict_memory(reader.info.format, settings)
+    return local.predict_memory(format, settings)
 
 
 def native_sigma(sigma: tuple[float, ...] | None, format: PlaneFormat) -> tuple[float, ...] | None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -23,11 +24,11 @@ def publish_file(final: Path) -> Iterator[Path]:
     try:
         _claim(temporary, final)
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, final)
-        _sync(final.parent)
+        sync(final.parent)
     except OSError as error:
-        raise _failure(final, error) from error
+        raise failure(final, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -41,7 +42,7 @@ def scratch_file(final: Path) -> Iterator[Path]:
         _claim(temporary, final)
         yield temporary
     except OSError as error:
-        raise _failure(final, error) from error
+        raise failure(final, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -59,17 +60,25 @@ def publish_folder(final: Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         for image in temporary.iterdir():
-            _sync(image)
+            sync(image)
         if final.exists():
             for image in sorted(temporary.iterdir()):
                 os.replace(image, final / image.name)
         else:
             os.replace(temporary, final)
-        _sync(final.parent)
+        sync(final.parent)
     except OSError as error:
-        raise _failure(final, error) from error
+        raise failure(final, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(final: Path) -> None:
+    """Delete what runs that were killed have left beside `final`; for who holds the lock of it."""
+    name = re.compile(re.escape(f".{_stem(final)}.") + r"[0-9a-f]{8}\.part")
+    for entry in final.absolute().parent.iterdir():
+        if name.fullmatch(entry.name):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def check_space(final: Path, needed: int) -> None:
@@ -87,9 +96,12 @@ def check_space(final: Path, needed: int) -> None:
 
 
 def _beside(final: Path) -> Path:
+    return final.with_name(f".{_stem(final)}.{secrets.token_hex(4)}.part")
+
+
+def _stem(final: Path) -> str:
     # Cut by bytes: with the decoration the name must stay within the 255 that file systems allow.
-    stem = os.fsdecode(os.fsencode(final.name)[:200])
-    return final.with_name(f".{stem}.{secrets.token_hex(4)}.part")
+    return os.fsdecode(os.fsencode(final.name)[:200])
 
 
 def _claim(temporary: Path, final: Path) -> None:
@@ -98,7 +110,8 @@ def _claim(temporary: Path, final: Path) -> None:
     temporary.touch(exist_ok=False)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file or folder written to the disk; raises OSError."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -110,7 +123,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _failure(final: Path, error: OSError) -> OutputError:
+def failure(final: Path, error: OSError) -> OutputError:
+    """What an error of the system while `final` is made means for the user."""
     reason = error.strerror or str(error)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     what = "free space or choose another place" if full else "check that the folder exists and is writable"

@@ -17,6 +17,13 @@ from vnlsdenoise.learned.network import ALIGNMENT, PLANES, Dimensions, Frames, L
 # A scene is cut into chunks by the numbers of its frames alone. The network sees some frames before and after each, so
 # that the recurrences have run in, and nothing beyond: a frame depends on no other.
 CHUNK, RUN_IN = 16, 4
+
+
+def first_seen(number: int) -> int:
+    """The first frame whose classic result a frame depends on; both numbered in their scene."""
+    return max(0, number - number % CHUNK - RUN_IN)
+
+
 # Sizes of what a step allocates: maps at half the size of luma (inputs of a cell, what lies inside it, states warped in
 # float32), and planes (views of a frame, twice over).
 _MAPS, _VIEWS = 16, 8
@@ -46,11 +53,18 @@ class LearnedDenoiser:
     """Takes frames as the `ClassicDenoiser` does, and yields its results with the network's corrections.
 
     network: on the device of the frames, in the precision to work in. channels: of every channel, luma first.
-    motion: measures the flow of the classic results.
+    motion: measures the flow of the classic results. number: of the first frame in its scene, where frames before it
+    are left out; up to the first chunk that has its run-in, results are the classic ones.
     """
 
     def __init__(
-        self, classic: ClassicDenoiser, network: Network, channels: list[ChannelRange], motion: Motion, pager: Pager
+        self,
+        classic: ClassicDenoiser,
+        network: Network,
+        channels: list[ChannelRange],
+        motion: Motion,
+        pager: Pager,
+        number: int = 0,
     ) -> None:
         self._classic = classic
         self._network = network
@@ -60,6 +74,10 @@ class LearnedDenoiser:
         self._noisy: deque[list[Page]] = deque()
         self._frames: list[_Frame] = []  # from `RUN_IN` frames before the chunk that comes next
         self._first = 0  # number of the first of them in its scene
+        self._next = number  # of the next classic result
+        if number:
+            self._first = -(-(number + RUN_IN) // CHUNK) * CHUNK - RUN_IN
+        self._begin = self._first + RUN_IN if number else 0  # number of the first frame that the network corrects
         self._unsound: Tensor | None = None  # count of frames that the network made something else than numbers of
 
     def add(self, frame: Tensor, chroma: Tensor | None = None) -> None:
@@ -70,24 +88,31 @@ class LearnedDenoiser:
 
     def advance(self) -> Iterator[tuple[Page, Page | None]]:
         """Do what the frames that were added make possible; yields finished (frame, chroma) pairs."""
-        for result in self._classic.advance():
-            self._take(result)
-            yield from self._chunks(ended=False)
+        yield from self._taken(self._classic.advance())
 
     def flush(self) -> Iterator[tuple[Page, Page | None]]:
         """End the clip; yields what is left. The next frame begins a new clip."""
-        for result in self._classic.flush():
-            self._take(result)
-            yield from self._chunks(ended=False)
+        yield from self._taken(self._classic.flush())
         yield from self._chunks(ended=True)
         self._motion.reset()
-        self._frames, self._first = [], 0
+        self._frames, self._first, self._next, self._begin = [], 0, 0, 0
         if self._unsound is not None and int(self._unsound):
             warnings.warn(
                 f"the network gave no usable values for {int(self._unsound)} frames: they have the classic result",
                 stacklevel=2,
             )
         self._unsound = None
+
+    def _taken(self, results: Iterator[tuple[Page, Page | None]]) -> Iterator[tuple[Page, Page | None]]:
+        for result in results:
+            number, self._next = self._next, self._next + 1
+            if number < self._begin:
+                yield result
+            if number < self._first:
+                self._noisy.popleft()
+                continue
+            self._take(result)
+            yield from self._chunks(ended=False)
 
     def _take(self, result: tuple[Page, Page | None]) -> None:
         pages = [page for page in result if page is not None]

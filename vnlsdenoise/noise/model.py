@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,17 @@ class PlaneNoise:
             "clipped": self.clipped,
             "spectrum": list(self.spectrum),
         }
+
+
+def _plane_from_json(found: dict[str, Any]) -> PlaneNoise:
+    curve = tuple((float(level), float(deviation)) for level, deviation in found["curve"])
+    return PlaneNoise(
+        float(found["sigma"]),
+        curve,
+        bool(found["clipped"]),
+        tuple(map(float, found["spectrum"])),
+        float(found["overstated"]),
+    )
 
 
 def _check_spectrum(spectrum: Spectrum) -> None:
@@ -170,8 +181,23 @@ class NoiseModel:
         )
         return ", ".join([f"sigma {values}", *(what for found, what in told if found)])
 
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain values for JSON, to the last bit; `from_json` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "NoiseModel":
+        """What `to_json` gave, before or after it went through JSON; raises KeyError, TypeError, ValueError."""
+        rgb = found["clipped_rgb"]
+        return cls(
+            tuple(_plane_from_json(plane) for plane in found["planes"]),
+            tuple(map(float, found["opponent"])),
+            tuple(tuple(map(float, spectrum)) for spectrum in found["opponent_spectra"]),
+            rgb and ClippedRgb(_plane_from_json(rgb["noise"]), bool(rgb["black"]), bool(rgb["white"])),
+        )
+
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values for JSON; `clipped_rgb` in the scale of 0 to 255."""
+        """Everything for a reader, rounded, as plain values for JSON; `clipped_rgb` in the scale of 0 to 255."""
         return {
             "signal_dependent": self.signal_dependent,
             "correlated": self.correlated,

@@ -58,7 +58,10 @@ def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputConta
                 f"input {path} is a folder; a file was expected; for images give the folder that holds them"
             )
         if not path.is_file():
-            raise InputError(f"input {path} is a device or a pipe, which cannot be read twice; save it to a file first")
+            raise InputError(
+                f"input {path} is a device or a pipe, which cannot be read twice; save it to a file first, "
+                "or put y4m through stdin: -"
+            )
         if path.stat().st_size == 0:
             raise InputError(f"input {path} is empty (0 bytes); nothing to decode; copy or record it again")
         # A demuxer that reaches its limit stops without a word: one more than is allowed shows that it has.
@@ -91,6 +94,12 @@ def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputConta
         container.close()
         raise InputError(f"cannot open {path}; it has more than {MAX_STREAMS} streams; remux it without those")
     return container
+
+
+def check_size(image: Path, width: int, height: int) -> None:
+    """Raise InputError where an image has no pixels, or more than are taken."""
+    if not 0 < width * height <= MAX_PIXELS or width < 1:
+        raise InputError(f"image {image} is {width}x{height}; the limit is {MAX_PIXELS} pixels; scale it first")
 
 
 def is_still(stream: Stream) -> bool:

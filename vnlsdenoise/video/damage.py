@@ -1,7 +1,7 @@
 """What is wrong with an input, and which frames of it are missing."""
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from av.packet import Packet
@@ -19,7 +19,8 @@ class Damage:
     """What was wrong with an input.
 
     corrupt: frames that the decoder flagged; undecodable: packets it refused; lost: packets it took without giving
-    their frames; short_by: seconds missing at the end; cut: the file ends within a packet.
+    their frames; short_by: seconds missing at the end; cut: the file ends within a packet. frames: (first, last) of
+    every run of frames, counted from 0, that stand in for damaged ones or are damaged themselves.
     """
 
     corrupt: int = 0
@@ -27,6 +28,14 @@ class Damage:
     short_by: float = 0.0
     lost: int = 0
     cut: bool = False
+    frames: list[tuple[int, int]] = field(default_factory=list, compare=False)
+
+    def note(self, number: int) -> None:
+        """Note a frame of the output that does not show what the input should have held."""
+        if self.frames and self.frames[-1][1] == number - 1:
+            self.frames[-1] = (self.frames[-1][0], number)
+        else:
+            self.frames.append((number, number))
 
     def __bool__(self) -> bool:
         return bool(self.corrupt or self.undecodable or self.short_by or self.lost or self.cut)

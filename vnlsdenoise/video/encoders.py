@@ -107,7 +107,7 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
     fates: list[Fate] = []
     encoder = _encoder_name(container, info, wish)
     codec = _codec(encoder)
-    supported = [layout for name in codec if (layout := _known_layout(name)) is not None]
+    supported = [layout for name in codec if (layout := known_layout(name)) is not None]
     if wish.pix_fmt is not None:
         layout = layout_of(wish.pix_fmt)
         if supported and wish.pix_fmt not in [known.name for known in supported]:
@@ -125,22 +125,22 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
             raise UsageError(
                 f"{encoder} takes no frames of {info.format.width}x{info.format.height}; choose --codec ffv1 or vp9"
             )
-        layout = min(fitting, key=lambda known: _cost(known, info))
-        if _refuses_size(encoder, min(supported, key=lambda known: _cost(known, info)), info):
+        layout = min(fitting, key=lambda known: cost(known, info))
+        if _refuses_size(encoder, min(supported, key=lambda known: cost(known, info)), info):
             why = (
                 f"{info.format.width}x{info.format.height} cannot be written with subsampled chroma by {encoder}; "
                 f"the chroma is repeated to full size ({layout.name}); "
                 "give --codec vp9, av1 or ffv1 to keep the subsampling"
             )
             fates.append(Fate("chroma", "converted", why))
-    fates += _losses(layout, info, encoder)
+    fates += losses(layout, info, encoder)
     if wish.lossless and fates:
         raise UsageError(f"--lossless is not possible: {fates[0].why}; choose FFV1 in .mkv, or leave --lossless out")
     options = _options(encoder, layout, info, wish)
     exact = (wish.lossless or encoder == "ffv1") and not fates
     fates += _properties(encoder, container, layout, info)
     matrix = info.display_matrix if _keeps(container, info.display_matrix) else None
-    return EncoderChoice(container, encoder, layout, options, _color(layout, info), exact, matrix, tuple(fates))
+    return EncoderChoice(container, encoder, layout, options, color_of(layout, info), exact, matrix, tuple(fates))
 
 
 def _keeps(container: str, matrix: tuple[int, ...] | None) -> bool:
@@ -243,7 +243,8 @@ def _codec(encoder: str) -> list[str]:
     return [known.name for known in codec.video_formats or []]
 
 
-def _known_layout(name: str) -> Layout | None:
+def known_layout(name: str) -> Layout | None:
+    """The layout of a pixel format that frames can be given in as they are, None for others."""
     if name.startswith("yuvj"):
         return None
     try:
@@ -253,7 +254,7 @@ def _known_layout(name: str) -> Layout | None:
     return layout if layout.exact else None
 
 
-def _cost(layout: Layout, info: VideoInfo) -> tuple[int, ...]:
+def cost(layout: Layout, info: VideoInfo) -> tuple[int, ...]:
     """Smaller is better: first what would be lost, then what would be wasted."""
     source = info.format
     families = {"yuv": 1, "rgb": 2, "gray": 3} | {source.family: 0}
@@ -285,7 +286,7 @@ def _odd_size(encoder: str, layout: Layout, info: VideoInfo) -> str:
     return f"{encoder} cannot write {info.format.width}x{info.format.height} as {layout.name}"
 
 
-def _losses(layout: Layout, info: VideoInfo, encoder: str) -> list[Fate]:
+def losses(layout: Layout, info: VideoInfo, encoder: str) -> list[Fate]:
     """What becomes of the samples where it is not the same."""
     source = info.format
     found = []
@@ -373,7 +374,8 @@ def _joined(*parameters: str | None) -> str:
     return ":".join(part for part in parameters if part)
 
 
-def _color(layout: Layout, info: VideoInfo) -> ColorTags:
+def color_of(layout: Layout, info: VideoInfo) -> ColorTags:
+    """What the colours of `info` are called once they are written as `layout`."""
     if info.format.family == "rgb" and layout.family == "yuv":
         return ColorTags(info.color.primaries, info.color.transfer, matrix=1, range=1)
     if layout.family == "rgb":

@@ -33,13 +33,13 @@ def field_format(format: PlaneFormat) -> PlaneFormat:
 def split_fields(frame: Frame) -> tuple[Frame, Frame]:
     """The field of the upper lines (0, 2, ..) and that of the lower ones; what travels beside stays with the first."""
     upper, lower = (tuple(plane[first::2].copy() for plane in frame.planes) for first in (0, 1))
-    return Frame(upper, frame.pts, frame.duration, frame.extra), Frame(lower, frame.pts, frame.duration)
+    return replace(frame, planes=upper), replace(frame, planes=lower, extra={})
 
 
 def weave_fields(upper: Frame, lower: Frame) -> Frame:
     """The frame whose lines alternate between the two fields; the inverse of `split_fields`."""
     planes = tuple(_woven(one, other) for one, other in zip(upper.planes, lower.planes, strict=True))
-    return Frame(planes, upper.pts, upper.duration, upper.extra)
+    return replace(upper, planes=planes, fed=(*upper.fed, *lower.fed))
 
 
 def _woven(upper: Plane, lower: Plane) -> Plane:

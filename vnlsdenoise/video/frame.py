@@ -46,9 +46,18 @@ class PlaneFormat:
 
 @dataclass
 class Frame:
-    """One frame: planes as `PlaneFormat` says, and what travels beside them untouched (time stamps, side data)."""
+    """One frame: planes as `PlaneFormat` says, and what travels beside them untouched (time stamps, side data).
+
+    number: in the video, from 0. damage: "concealed" where it is the frame before instead of a damaged one, "kept"
+    where it is damaged itself. begins: whether a scene begins with it. fed: numbers of the frames that a denoiser must
+    be fed from to get it once more, one, or one for each field.
+    """
 
     planes: tuple[Plane, ...]
     pts: int | None = None
     duration: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    number: int = 0
+    damage: Literal["", "concealed", "kept"] = ""
+    begins: bool = False
+    fed: tuple[int, ...] = ()

@@ -62,6 +62,21 @@ def put_elements(path: Path, title: str, elements: VideoElements) -> None:
         file.write(head)
 
 
+def alpha_document(side_data: bytes) -> bytes:
+    """A Matroska file of one empty picture with this transparency beside it: FFmpeg's 8 bytes of a number, and data."""
+    number, data = side_data[:8], side_data[8:]
+    ids = {"head": 0x1A45DFA3, "kind": 0x4282, "info": 0x1549A966, "scale": 0x2AD7B1, "cluster": 0x1F43B675}
+    video = _element(0xB0, b"\x10") + _element(0xBA, b"\x10") + _element(0x53C0, b"\x01")
+    entry = _element(0xD7, b"\x01") + _element(0x73C5, b"\x01") + _element(0x83, b"\x01")
+    entry += _element(0x86, b"V_VP9") + _element(0x55EE, number[-1:]) + _element(_VIDEO, video)
+    more = _element(0xEE, number.lstrip(b"\0")) + _element(0xA5, data)
+    group = _element(0xA1, b"\x81\0\0\0\0") + _element(0x75A1, _element(0xA6, more))
+    content = _element(ids["info"], _element(ids["scale"], (1_000_000).to_bytes(3)))
+    content += _element(_TRACKS, _element(_TRACK, entry))
+    content += _element(ids["cluster"], _element(0xE7, b"\0") + _element(0xA0, group))
+    return _element(ids["head"], _element(ids["kind"], b"matroska")) + _element(_SEGMENT, content)
+
+
 def _rewritten(track: bytes, title: str, elements: VideoElements) -> bytes:
     """The children of a track entry with the elements, of the same length."""
     parts = []

@@ -117,14 +117,14 @@ def unpack(frame: VideoFrame) -> tuple[tuple[Plane, ...], Plane | None]:
         frame = _rearranged(frame, twin)
         layout = layout_of(twin)
     if layout.channels:
-        samples = _rows(frame.planes[0], layout, len(layout.channels) * frame.width, frame.height)
+        samples = _in_native_order(_rows(frame.planes[0], layout, len(layout.channels) * frame.width, frame.height))
         interleaved = samples.reshape(frame.height, frame.width, len(layout.channels))
         names = "Y" if layout.family == "gray" else "RGB"
         planes = [np.ascontiguousarray(interleaved[..., layout.channels.index(name)]) for name in names]
         alpha = np.ascontiguousarray(interleaved[..., layout.channels.index("A")]) if layout.alpha else None
         return tuple(planes), alpha
     planes = [
-        _rows(frame.planes[part.plane], layout, part.width, part.height).copy()
+        _in_native_order(_rows(frame.planes[part.plane], layout, part.width, part.height).copy())
         for part in VideoFormat(layout.name, frame.width, frame.height).components
     ]
     return (tuple(planes[:-1]), planes[-1]) if layout.alpha else (tuple(planes), None)
@@ -174,8 +174,11 @@ def _rows(plane: Any, layout: Layout, count: int, height: int) -> npt.NDArray[An
     lines = np.frombuffer(plane, dtype=np.uint8).reshape(height, abs(plane.line_size))
     # A negative line size means that the picture is stored bottom up.
     lines = lines[::-1] if plane.line_size < 0 else lines
-    view = lines[:, : count * dtype.itemsize].view(dtype)
-    return view.astype(np.uint16) if layout.big_endian else view
+    return lines[:, : count * dtype.itemsize].view(dtype)
+
+
+def _in_native_order(samples: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return samples.astype(samples.dtype.newbyteorder("="), copy=False)
 
 
 def adapt(

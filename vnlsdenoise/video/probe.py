@@ -55,6 +55,18 @@ class StreamInfo:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """A part of a film, in ticks of its time base: begin <= pts, and pts < end (None: to its end).
+
+    shift: what is taken from all time stamps, so that the part begins when the whole did.
+    """
+
+    begin: int
+    end: int | None
+    shift: int
+
+
+@dataclass(frozen=True)
 class VideoInfo:
     """What the input holds.
 
@@ -67,7 +79,8 @@ class VideoInfo:
     hides, which are left out. chroma_location: FFmpeg's name, "" where it is not told. stereo_mode: Matroska's name, ""
     for one picture. side_data: what else the first frame has beside its samples, in words. decoder: FFmpeg's name.
     survey: what a pass over the file found. index: of the video stream in the container; video_streams: how many films
-    there are. tags: of the file.
+    there are. tags: of the file. cut: the part of the film that is meant, None for all of it; frames and duration are
+    then those of the part.
     """
 
     path: Path
@@ -98,6 +111,7 @@ class VideoInfo:
     survey: Survey = field(default_factory=Survey)
     video_streams: int = 1
     tags: tuple[tuple[str, str], ...] = ()
+    cut: Cut | None = None
 
     @property
     def mixed(self) -> bool:

@@ -1,7 +1,7 @@
 """Decode a video file into frames of native planes, and keep count of what was damaged."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -79,7 +79,8 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         clock = Clock(self._step, self.info.time_base, self.warnings)
         good: Frame | None = None
-        with open_input(self.path, gpu=self.decoder == "gpu") as container:
+        number = 0
+        with self._open() as container:
             stream = main_video(container, self.path, self.info.index)
             for decoded, pts in self._decode(container, stream):
                 if decoded is not None and decoded.is_corrupt:
@@ -88,10 +89,14 @@ class VideoReader:
                 if decoded is None or (decoded.is_corrupt and good is not None):
                     if good is None:
                         continue
-                    frame = Frame(good.planes, None, good.duration, dict(good.extra))
+                    frame = Frame(good.planes, None, good.duration, dict(good.extra), damage="concealed")
                 else:
                     frame = good = self._frame(decoded)
+                    frame.damage = "kept" if decoded.is_corrupt else ""
+                if frame.damage:
+                    self.damage.note(number)
                 frame.pts = clock.stamp(pts)
+                number += 1
                 yield frame
             if good is None:
                 raise InputError(
@@ -99,6 +104,9 @@ class VideoReader:
                 )
         self.damage.short_by = self.info.survey.short_by
         self.damage.cut = self.damage.cut or self.info.survey.cut
+
+    def _open(self) -> AbstractContextManager[InputContainer]:
+        return open_input(self.path, gpu=self.decoder == "gpu")
 
     @property
     def _step(self) -> int:
@@ -157,7 +165,8 @@ class VideoReader:
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[VideoFrame | None, int | None]]:
         """Decoded frames with their pts; (None, pts) stands where a packet should have given a frame and did not."""
         decoder = decoder_of(stream)
-        decoder.thread_type = ThreadType.AUTO
+        if not decoder.is_open:
+            decoder.thread_type = ThreadType.AUTO
         expected = Expected(stream.codec_context.codec.canonical_name, self._step)
         order = DisplayOrder(container.format.name) if self.info.survey.decoding_order else None
         frames = refused = in_a_row = 0

@@ -1,4 +1,4 @@
-"""Image sequences, PNG and TIFF, as a source and sink of frames."""
+"""Image sequences, PNG, TIFF, DPX and OpenEXR, as a source and sink of frames."""
 
 import itertools
 import math
@@ -13,15 +13,20 @@ from typing import Any, Literal, Self, cast
 import numpy as np
 
 from vnlsdenoise.errors import InputError, UsageError
+from vnlsdenoise.video import exr
 from vnlsdenoise.video.damage import Damage
 from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
+from vnlsdenoise.video.light import Light
 from vnlsdenoise.video.probe import ColorTags, VideoInfo
-from vnlsdenoise.video.stills import Samples, Shape, Still, Told, is_still, read_still, shapes_of, write_still
+from vnlsdenoise.video.stills import Samples, Shape, Still, Told, kind_of, read_still, shapes_of, write_still
 
 Gaps = Literal["error", "ignore"]
 """What to do where numbers of images are missing."""
-IMAGE_ENDINGS = (".png", ".tif", ".tiff")
+IMAGE_ENDINGS = (".png", ".tif", ".tiff", ".dpx", ".exr")
 SEQUENCE_RATE = 25
+_LIGHT_PLACES = 5  # of a sequence, where it is looked at how far its light reaches
+_LINEAR = 8  # of `ColorTags.transfer`
+_DPX_DEPTHS = {"gray": (8, 16), "rgb": (8, 10, 12, 16)}
 # How players turn a picture whose rows and columns are stored otherwise: TIFF's orientation as FFmpeg's display matrix.
 _ONE = 1 << 16
 _MATRICES = {
@@ -41,12 +46,12 @@ _NUMBER = re.compile(r"(\d+)(?=\D*$)")
 
 
 def is_sequence(path: Path) -> bool:
-    """Whether a name means still images: a folder, a PNG or TIFF name, with or without `%06d` or `*`.
+    """Whether a name means still images: a folder, the name of an image, with or without `%06d` or `*`.
 
     Of a file that is there the content decides: pictures that move are video, whatever they are called.
     """
     if path.is_file() and path.stat().st_size:
-        return is_still(path)
+        return kind_of(path) is not None
     return names_images(path)
 
 
@@ -141,7 +146,8 @@ class SequenceReader:
     """Iterate over an image sequence: pts 0, 1, 2, ... at 25 frames a second; same face as `VideoReader`.
 
     Gray images, RGB ones, such with alpha and such of 8 and of 16 bits become alike. In `Frame.extra` travel: "alpha",
-    "told", what the file tells about its samples, and "number", that of the image.
+    "told", what the file tells about its samples, and "number", that of the image. Samples of OpenEXR are
+    codes of 16 bits (`video.light`), on one curve for all images.
     """
 
     path: Path
@@ -151,12 +157,15 @@ class SequenceReader:
 
     def __post_init__(self) -> None:
         self._images = _pictures(self.path, self.gaps)
+        self._kind, self._light = self._what()
         shapes = list(dict.fromkeys(image.shape for image in self._images))
         channels = {shape.channels for shape in shapes}
         has_color, has_alpha = bool(channels & {3, 4}), bool(channels & {2, 4})
         depth = max(shape.depth for shape in shapes)
         width, height = shapes[0].width, shapes[0].height
-        first = read_still(self._images[0].path, self._images[0].page)
+        if len({image.depth for image in shapes} - {8, 16}) and len({image.depth for image in shapes}) > 1:
+            raise InputError(f"the images of {self.path} differ in depth ({', '.join(map(str, shapes))}); convert them")
+        first = self._read(self._images[0])
         self._shape = Shape(width, height, 1 + 2 * has_color + has_alpha, depth)
         if len(shapes) > 1:
             other = next(image for image in self._images if image.shape != shapes[0])
@@ -171,13 +180,13 @@ class SequenceReader:
         self.info = VideoInfo(
             path=self.path,
             container="image sequence",
-            codec="png" if self._images[0].path.suffix.lower() == ".png" else "tiff",
+            codec=self._kind,
             pix_fmt=f"{family}{'a' if has_alpha else ''}{depth}",
             format=PlaneFormat(family, width, height, depth),
             alpha=has_alpha,
             rate=Fraction(SEQUENCE_RATE),
             time_base=Fraction(1, SEQUENCE_RATE),
-            color=ColorTags(matrix=0 if has_color else 2, range=2),
+            color=ColorTags(transfer=_LINEAR if self._light else 2, matrix=0 if has_color else 2, range=2),
             frames=len(self._images),
             duration=len(self._images) / SEQUENCE_RATE,
             display_matrix=matrix,
@@ -185,6 +194,24 @@ class SequenceReader:
             side_data=("colour profile",) if first.told.profile else (),
         )
         self._note(self._images[0], first)
+
+    def _what(self) -> tuple[str, Light | None]:
+        """The kind of the images, and the curve of their light where they hold that."""
+        first, total = self._images[0].path, len(self._images)
+        other = next(
+            (image.path for image in self._images if (kind_of(image.path) == "exr") != (kind_of(first) == "exr")), None
+        )
+        if other is not None:
+            raise InputError(
+                f"image {first} and image {other} are of different kinds, light and codes; choose by a pattern"
+            )
+        if kind_of(first) != "exr":
+            return kind_of(first) or "png", None
+        places = sorted({(2 * part + 1) * total // (2 * _LIGHT_PLACES) for part in range(_LIGHT_PLACES)})
+        return "exr", Light.of(exr.read_light(self._images[index].path) for index in places)
+
+    def _read(self, image: _Picture) -> Still:
+        return read_still(image.path, image.page, self._light)
 
     def __iter__(self) -> Iterator[Frame]:
         return (self._frame(index) for index in range(len(self._images)))
@@ -196,7 +223,7 @@ class SequenceReader:
 
     def _frame(self, index: int) -> Frame:
         image = self._images[index]
-        still = read_still(image.path, image.page)
+        still = self._read(image)
         self._note(image, still)
         planes = _alike(still.samples, self._shape)
         if planes is None:
@@ -237,10 +264,10 @@ def output_folder(output: Path) -> Path:
     return output.parent if output.suffix.lower() in IMAGE_ENDINGS else output
 
 
-def image_names(path: Path) -> str:
-    """The name pattern of the images of an output folder or pattern; raises UsageError."""
+def image_names(path: Path, codec: str = "png") -> str:
+    """The name pattern of the images of an output folder or pattern; raises UsageError. codec: of the source's."""
     if path.suffix.lower() not in IMAGE_ENDINGS:
-        return "frame_%06d.png"
+        return f"frame_%06d.{codec if codec in ('dpx', 'exr') else 'png'}"
     if len(_COUNTER.findall(path.name)) != 1:
         raise UsageError(
             f"output {path.name} is one image; expected a folder or a name with a counter such as out_%06d.png"
@@ -248,22 +275,36 @@ def image_names(path: Path) -> str:
     return path.name
 
 
+def refuse_conversion(info: VideoInfo, names: str | None) -> None:
+    """Raise UsageError where samples would have to become others; names: of images to write, None for a video."""
+    ending = names and Path(names).suffix.lower()
+    if names is not None and info.format.family == "yuv":
+        raise UsageError(
+            "output is images, which hold gray or RGB, and the input is YUV; a conversion would change it; "
+            "write a video, .mkv with --lossless for exact samples"
+        )
+    if info.codec == "exr" and ending != ".exr":
+        raise UsageError(
+            f"{info.path} holds linear light, which only OpenEXR takes; give a folder or a name such as out_%06d.exr"
+        )
+    if info.codec != "exr" and ending == ".exr":
+        raise UsageError(f"{info.path} holds codes, not linear light, and .exr would call them so; write .tif or .dpx")
+
+
 class SequenceWriter:
     """Write frames as numbered images into an existing `folder`; same face as `VideoWriter`.
 
     names: a pattern such as "out_%06d.tif". Frames keep the number of the image that they come from; others are counted
-    from 1. Depths between 8 and 16 are stored in 16 bits, scaled by a power of two.
+    from `first`. Depths that images lack are stored in 16 bits, scaled by a power of two.
     """
 
-    def __init__(self, folder: Path, names: str, info: VideoInfo) -> None:
-        if info.format.family == "yuv":
-            raise UsageError(
-                "images hold gray or RGB, the input is YUV; a conversion would change it; write .mkv --lossless instead"
-            )
+    def __init__(self, folder: Path, names: str, info: VideoInfo, first: int = 1) -> None:
+        refuse_conversion(info, names)
         self.path, self.info = folder, info
         self.warnings: list[str] = []
-        self._next = 1
-        self._shift = 0 if info.format.depth in (8, 16) else 16 - info.format.depth
+        self._next = first
+        whole = _DPX_DEPTHS[info.format.family] if names.lower().endswith(".dpx") else (8, 16)
+        self._shift = 0 if info.format.depth in whole else 16 - info.format.depth
         counter = _COUNTER.search(names)
         assert counter is not None
         self._before, self._after, self._width = names[: counter.start()], names[counter.end() :], int(counter[1] or 0)
@@ -276,7 +317,8 @@ class SequenceWriter:
         number = frame.extra.get("number", self._next)
         name = f"{self._before}{number:0{self._width}d}{self._after}"
         stored = cast(Samples, image << self._shift if self._shift else image)
-        write_still(self.path / name, stored, frame.extra.get("told", Told()))
+        depth = self.info.format.depth + self._shift
+        write_still(self.path / name, stored, frame.extra.get("told", Told()), depth)
         self._next = number + 1
 
     def close(self) -> None:

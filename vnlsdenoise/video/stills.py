@@ -1,4 +1,4 @@
-"""Still images, PNG and TIFF: their samples as they are meant, and what is told about them."""
+"""Still images, PNG, TIFF, DPX and OpenEXR: their samples as they are meant, and what is told about them."""
 
 import struct
 import zlib
@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from vnlsdenoise.errors import InputError, OutputError
-from vnlsdenoise.video.container import MAX_PIXELS
+from vnlsdenoise.video import dpx, exr
+from vnlsdenoise.video.container import check_size
+from vnlsdenoise.video.light import Light
 
+Kind = Literal["png", "tiff", "dpx", "exr"]
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
@@ -34,12 +37,16 @@ class Told:
 
     profile: the ICC profile. resolution: pixels a metre along x and y, None where there is none. orientation: TIFF's
     number of how the stored rows and columns are turned, 1 for as they are. chunks: those of PNG, by kind.
+    source: of DPX and OpenEXR the file itself, whose header and other channels are read again where it is written.
+    light: of OpenEXR the curve of its samples.
     """
 
     profile: bytes = b""
     resolution: tuple[float, float] | None = None
     orientation: int = 1
     chunks: tuple[tuple[bytes, bytes], ...] = ()
+    source: Path | None = None
+    light: Light | None = None
 
 
 @dataclass(frozen=True)
@@ -66,15 +73,26 @@ class Shape:
         return f"{self.width}x{self.height} {kind} of {self.depth} bits"
 
 
-def is_still(path: Path) -> bool:
-    """Whether a file holds a PNG that does not move, or a TIFF, whatever its name."""
+def kind_of(path: Path) -> Kind | None:
+    """What still image a file holds, whatever its name; None for none, or for a PNG that moves."""
     with path.open("rb") as file:
         head = file.read(1 << 16)
-    return head.startswith(_TIFF) or (head.startswith(_PNG) and b"acTL" not in head[: head.find(b"IDAT")])
+    if head.startswith(_TIFF):
+        return "tiff"
+    if head.startswith(dpx.MAGICS):
+        return "dpx"
+    if head.startswith(exr.MAGIC):
+        return "exr"
+    return "png" if head.startswith(_PNG) and b"acTL" not in head[: head.find(b"IDAT")] else None
 
 
 def shapes_of(path: Path) -> list[Shape]:
     """What `read_still` will give for every image of a file, told by its header; raises InputError."""
+    kind = kind_of(path)
+    if kind == "exr":
+        return [Shape(*exr.size_of(path), depth=16)]
+    if kind == "dpx":
+        return [Shape(*dpx.size_of(path))]
     if not _is_png(path):
         with _open_tiff(path) as file:
             try:
@@ -100,9 +118,20 @@ def _tiff_shape(page: Any) -> Shape:
     return Shape(page.imagewidth, page.imagelength, channels, 16 if bits > 8 else 8)
 
 
-def read_still(path: Path, page: int = 0) -> Still:
-    """The image of a PNG or TIFF file, of a stack of images the one numbered `page`; raises InputError."""
+def read_still(path: Path, page: int = 0, light: Light | None = None) -> Still:
+    """The image of a file, of a stack of images the one numbered `page`; raises InputError.
+
+    light: the curve for OpenEXR, that of the image itself without one.
+    """
     try:
+        kind = kind_of(path)
+        if kind == "exr":
+            exr.size_of(path)  # which refuses what is too large
+            linear = exr.read_light(path)
+            light = light or Light.of([linear])
+            return Still(light.codes(linear), Told(source=path, light=light))
+        if kind == "dpx":
+            return Still(dpx.read(path), Told(source=path))
         if _is_png(path):
             return _read_png(path)
         with _open_tiff(path) as file:
@@ -124,7 +153,7 @@ def _read_png(path: Path) -> Still:
     data = path.read_bytes()
     chunks = dict(_chunks(data))
     width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
-    _check_size(path, width, height)
+    check_size(path, width, height)
     samples = imagecodecs.png_decode(data)
     resolution = None
     if len(chunks.get(b"pHYs", b"")) == 9:
@@ -149,11 +178,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield kind, data[at + 8 : at + 8 + size]
         at += 12 + size
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise InputError(f"image {path} is {width}x{height}; the limit is {MAX_PIXELS} pixels; scale it first")
 
 
 def _open_tiff(path: Path) -> Any:
@@ -186,7 +210,7 @@ def _pages(file: Any, path: Path) -> list[Any]:
 
 
 def _read_tiff(page: Any, path: Path) -> Still:
-    _check_size(path, page.imagewidth, page.imagelength)
+    check_size(path, page.imagewidth, page.imagelength)
     kind, bits = int(page.photometric), int(page.bitspersample)
     samples = page.asarray()
     if page.planarconfig == 2 and samples.ndim == 3:
@@ -288,10 +312,19 @@ def _told(page: Any) -> Told:
     return Told(bytes(profile), resolution, orientation if 1 <= orientation <= 8 else 1)
 
 
-def write_still(path: Path, samples: Samples, told: Told) -> None:
-    """Write an image as PNG or TIFF, by the name's ending, with what is told about it; raises OutputError."""
+def write_still(path: Path, samples: Samples, told: Told, depth: int = 16) -> None:
+    """Write an image as the name's ending says, with what is told about it; raises OutputError.
+
+    depth: bits of the samples, for DPX; for the others they fill their type.
+    """
     try:
-        if path.suffix.lower() == ".png":
+        if path.suffix.lower() == ".exr":
+            if told.source is None or told.light is None:
+                raise ValueError("OpenEXR is written from OpenEXR only")
+            exr.write_changed(path, told.source, cast(Any, samples), told.light)
+        elif path.suffix.lower() == ".dpx":
+            dpx.write(path, samples, 8 if samples.dtype == np.uint8 else depth, told.source)
+        elif path.suffix.lower() == ".png":
             path.write_bytes(_with_chunks(_encoded_png(samples), _told_chunks(told)))
         else:
             _write_tiff(path, samples, told)

@@ -12,6 +12,7 @@ from av.subtitles.stream import SubtitleStream
 
 from vnlsdenoise.video.carry import Carry, Tally, add_copy, container_tags, copy_tags, cover_name
 from vnlsdenoise.video.container import codec_of, main_video, open_input
+from vnlsdenoise.video.part import StreamCut
 from vnlsdenoise.video.subtitles import TextConverter, form_of
 from vnlsdenoise.video.timeline import PacketOrder, TimeKeeper, Timeline
 
@@ -20,7 +21,8 @@ class StreamCopier:
     """Writes every stream but the denoised one of `source` to `output` as `carry` says.
 
     Construct it after the video stream was added to `output` and before its first packet. Memory is constant: packets
-    pass one by one. until: seconds after which no packet is read any more, None for none.
+    pass one by one. until: seconds after which no packet is read any more, None for none. cut: the part of them that is
+    kept, None for all.
     """
 
     def __init__(
@@ -32,15 +34,17 @@ class StreamCopier:
         carry: Carry,
         timeline: Timeline,
         until: float | None = None,
+        cut: StreamCut | None = None,
     ) -> None:
         self.copied: dict[int, Tally] = {}
-        self._output, self._keeper, self._until = output, TimeKeeper(timeline), until
+        self._output, self._keeper, self._until, self._cut = output, TimeKeeper(timeline), until, cut
         self._input: InputContainer = open_input(source)
         main = main_video(self._input, source, index)
         copy_tags(main, video)
         output.metadata.update(container_tags(self._input))
-        if self._input.chapters():
-            output.set_chapters(self._input.chapters())
+        chapters = self._input.chapters() if cut is None else cut.chapters(self._input.chapters())
+        if chapters:
+            output.set_chapters(chapters)
         self._targets: dict[int, Stream] = {}
         self._converters: dict[int, TextConverter] = {}
         for fate in carry.streams:
@@ -85,7 +89,8 @@ class StreamCopier:
             for packet in self._input.demux() if self.copied else ():
                 if packet.size:
                     self._keeper.move(packet)
-                    if packet.stream_index in self.copied:
+                    kept = packet.stream_index in self.copied and (self._cut is None or self._cut.keeps(packet))
+                    if kept:
                         yield packet
 
     def advance(self, until: float | None) -> None:

@@ -3,35 +3,34 @@
 import errno
 import logging
 from array import array
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import av
-from av.codec.context import Flags
 from av.container import OutputContainer
-from av.filter import Graph
 from av.packet import Packet
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vnlsdenoise.errors import OutputError, UsageError
+from vnlsdenoise.errors import MemoryLimitError, OutputError, ReaderGoneError, VnlsError
 from vnlsdenoise.video.carry import Carry, Tally
+from vnlsdenoise.video.encode import VideoEncoder
 from vnlsdenoise.video.encoders import CARRIES_ASPECT, CARRIES_HDR, MATROSKA, EncoderChoice, hdr_numbers
-from vnlsdenoise.video.fields import says_fields_itself, with_fields
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.matroska import VideoElements, put_elements, with_room
-from vnlsdenoise.video.pixels import to_video_frame
+from vnlsdenoise.video.part import StreamCut
 from vnlsdenoise.video.probe import VideoInfo
 from vnlsdenoise.video.streams import StreamCopier
 
+if TYPE_CHECKING:
+    from vnlsdenoise.video.pipes import PipeSink
+
 _TIMESCALE_LIMIT = 1 << 31
-_TOP_FIRST, _BOTTOM_FIRST = 2, 3  # of FFmpeg's AVFieldOrder
-# These know only a few frame rates, and times in frames.
-_COUNT_FRAMES = ("mpeg1video", "mpeg2video")
+_WITHOUT_TIMES = ("yuv4mpegpipe", "rawvideo")
 # Errors that another place or more space can cure.
 _PLACE_ERRORS = {
     errno.ENOSPC,
@@ -62,8 +61,9 @@ class VideoWriter:
     """Write frames of `info.format` to `path` as `choice` says; use it in a `with` block.
 
     carry: what becomes of everything beside the video of `info.path`; None takes nothing along. until: seconds after
-    which nothing beside the video is taken along, None for none. Nothing is complete before `close`. Raises
-    OutputError where the file cannot be written, UsageError where the encoder refuses.
+    which nothing beside the video is taken along, None for none. sink: what takes the bytes in place of a file, as they
+    come. Nothing is complete before `close`. Raises OutputError where the file cannot be written, UsageError where the
+    encoder refuses.
     """
 
     def __init__(
@@ -73,159 +73,90 @@ class VideoWriter:
         choice: EncoderChoice,
         carry: Carry | None = None,
         until: float | None = None,
+        sink: "PipeSink | None" = None,
     ) -> None:
         self.path, self.info, self.choice = path, info, choice
         self.warnings: list[str] = []
         self.written = Written(info.time_base)
+        self._sink = sink
         self._copier: StreamCopier | None = None
         self._closed = False
         self._elements = _elements_of(info, choice)
-        self._counts = choice.encoder in _COUNT_FRAMES
-        self._stamps: dict[str, Graph] = {}
-        self._are_interlaced: dict[int, bool] = {}  # frames in the encoder, by their time
+        self._encoded = False
         options = dict(carry.options) if carry is not None else {}
+        if choice.container in MATROSKA:
+            options["fflags"] = "+bitexact"  # without numbers that are drawn anew for every file
         if (
             choice.container in ("mp4", "mov")
             and info.time_base.numerator == 1
             and info.time_base.denominator < _TIMESCALE_LIMIT
         ):
             options["video_track_timescale"] = str(info.time_base.denominator)
+        if choice.container == "yuv4mpegpipe":
+            options["strict"] = "-1"  # which more than 8 bits need
+        # "file:" keeps names with ":" from being read as addresses.
+        target: Any = f"file:{path.absolute()}" if sink is None else sink
         try:
-            # "file:" keeps names with ":" from being read as addresses.
-            self._output: OutputContainer = av.open(
-                f"file:{path.absolute()}", "w", format=choice.container, container_options=options
-            )
-            self._stream = self._add_video()
+            self._output: OutputContainer = av.open(target, "w", format=choice.container, container_options=options)
+            self._encoder = VideoEncoder(self._output, info, choice)
+            stream = self._encoder.stream
             if carry is not None:
+                cut = None if info.cut is None else StreamCut(info.cut, info.time_base)
                 self._copier = StreamCopier(
-                    info.path, self._output, self._stream, info.index, carry, info.survey.timeline, until
+                    info.path, self._output, stream, info.index, carry, info.survey.timeline, until, cut
                 )
                 self.written.copied = self._copier.copied
-            self._title = self._stream.metadata.get("title", "")
+            self._title = stream.metadata.get("title", "")
             if self._elements:
-                self._stream.metadata["title"] = with_room(self._title)
-            self._open_encoder()
+                stream.metadata["title"] = with_room(self._title)
+            self._encoder.open()
+            self.warnings += self._encoder.warnings
             self._output.start_encoding()
         except (av.FFmpegError, OSError) as error:
             self.abort()
             raise self._failure(error) from error
-
-    def _add_video(self) -> VideoStream:
-        info, choice = self.info, self.choice
-        try:
-            stream = self._output.add_stream(choice.encoder, rate=info.rate or 25, options=self._options())
-        except ValueError as error:
-            raise UsageError(
-                f"{self.path.suffix} does not take {choice.encoder}; {error}; choose another --codec or ending"
-            ) from error
-        assert isinstance(stream, VideoStream)
-        context = stream.codec_context
-        context.width, context.height = info.format.width, info.format.height
-        context.pix_fmt = choice.layout.name
-        context.time_base = 1 / (info.rate or Fraction(25)) if self._counts else info.time_base
-        stream.time_base = info.time_base
-        context.flags |= Flags.frame_duration
-        if info.interlaced:
-            context.flags |= Flags.interlaced_dct
-            context.field_order = _BOTTOM_FIRST if info.bottom_first else _TOP_FIRST
-        context.color_primaries, context.color_trc = choice.color.primaries, choice.color.transfer
-        context.colorspace, context.color_range = choice.color.matrix, choice.color.range
-        if info.sample_aspect:
-            context.sample_aspect_ratio = info.sample_aspect
-        if choice.display_matrix is not None:
-            stream.set_display_matrix(choice.display_matrix)
-        if info.stereo_mode and choice.container in ("matroska", "webm"):
-            stream.metadata["stereo_mode"] = info.stereo_mode
-        return stream
-
-    def _options(self) -> dict[str, str]:
-        options = dict(self.choice.options)
-        if self.info.chroma_location and self.choice.layout.family == "yuv":
-            options["chroma_sample_location"] = self.info.chroma_location
-        if self.choice.encoder == "libx265":
-            options.setdefault("a53cc", "1")  # closed captions, which it leaves out unless it is told
-        return options
-
-    def _open_encoder(self) -> None:
-        asked = dict(self.choice.options)
-        try:
-            self._stream.codec_context.open()
-        except av.FFmpegError as error:
-            raise UsageError(
-                f"encoder {self.choice.encoder} refused {self.info.format.width}x{self.info.format.height} "
-                f"{self.choice.layout.name} with options {asked} ({error.strerror}); "
-                "change --encoder-opt, --pix-fmt or --codec"
-            ) from error
-        ignored = sorted(set(asked) & set(self._stream.codec_context.options))
-        if ignored:
-            self.warnings.append(
-                f"encoder {self.choice.encoder} does not know the option(s) {', '.join(ignored)}; ignored"
-            )
 
     def write(self, frame: Frame) -> None:
         """Encode one frame; its pts, in ticks of the input, must be later than the one before."""
         if frame.pts is None:
             raise ValueError("a frame to write needs a pts, got None")
         try:
-            alpha, carrier = frame.extra.get("alpha"), frame.extra.get("carrier")
-            encoded = to_video_frame(frame.planes, alpha, self.info.format, self.choice.layout, carrier)
-            encoded = self._stamped(encoded, bool(frame.extra.get("interlaced")))
-            encoded.pts, encoded.duration, encoded.time_base = frame.pts, frame.duration or 0, self.info.time_base
-            if self._counts:
-                encoded.pts, encoded.duration = len(self.written.pts), 1
-                encoded.time_base = self._stream.codec_context.time_base
-            encoded.colorspace, encoded.color_range = self.choice.color.matrix, self.choice.color.range
-            encoded.color_primaries, encoded.color_trc = self.choice.color.primaries, self.choice.color.transfer
-            if self.info.interlaced and says_fields_itself(self.choice.encoder):
-                self._are_interlaced[frame.pts] = bool(frame.extra.get("interlaced")) or not self.info.mixed
+            self._encoded = True
             self.written.pts.append(frame.pts)
-            self._mux(self._stream.encode(encoded))
+            for packet in self._encoder.encode(frame):
+                self._mux(packet)
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 
-    def _stamped(self, encoded: VideoFrame, interlaced: bool) -> VideoFrame:
-        """The frame with the order of its fields, which PyAV does not let one say."""
-        info = self.info
-        if not info.interlaced:
-            return encoded
-        # Of the encoders only FFV1 takes frames of both kinds; the others would go by any one of them.
-        progressive = self.choice.encoder == "ffv1" and info.mixed and not interlaced
-        order = "prog" if progressive else "bff" if info.bottom_first else "tff"
-        if order not in self._stamps:
-            self._stamps[order] = _field_setter(encoded, info.time_base, order)
-        encoded.pts, encoded.time_base = 0, info.time_base
-        self._stamps[order].push(encoded)
-        return self._stamps[order].vpull()
+    @property
+    def headers(self) -> bytes:
+        """What the encoder says of all its packets."""
+        return self._encoder.stream.codec_context.extradata or b""
 
-    def _mux(self, packets: "list[Packet[VideoStream]]") -> None:
-        for packet in packets:
-            if self._counts:
-                self._uncount(packet)
-            if self._copier is not None and packet.dts is not None:
-                self._copier.advance(float(packet.dts * packet.time_base))
-            if packet.pts is not None and (interlaced := self._are_interlaced.pop(packet.pts, None)) is not None:
-                packet.update(with_fields(packet, self.choice.encoder, interlaced, self.info.bottom_first))
-            self._output.mux_one(packet)
+    def append(self, packets: "Iterable[Packet[VideoStream]]", pts: Iterable[int]) -> None:
+        """Write packets that an encoder of the same `choice` made, and note the times of their frames."""
+        try:
+            self.written.pts.extend(pts)
+            for packet in packets:
+                packet.stream = self._encoder.stream
+                self._mux(packet)
+        except (av.FFmpegError, OSError) as error:
+            raise self._failure(error) from error
 
-    def _uncount(self, packet: "Packet[VideoStream]") -> None:
-        """Give a packet the times of the frames whose numbers it has."""
-        pts = self.written.pts
-        step = max(1, round(1 / ((self.info.rate or 25) * self.info.time_base)))
-
-        def time(number: int | None) -> int | None:
-            if number is None:
-                return None
-            return pts[number] if number >= 0 else pts[0] + number * step
-
-        packet.pts, packet.dts, packet.duration = time(packet.pts), time(packet.dts), step
-        packet.time_base = self.info.time_base
+    def _mux(self, packet: "Packet[VideoStream]") -> None:
+        if self._copier is not None and packet.dts is not None:
+            self._copier.advance(float(packet.dts * packet.time_base))
+        self._output.mux_one(packet)
 
     def close(self) -> None:
         """Flush the encoder, copy the rest of the other streams and finish the file."""
         if self._closed:
             return
+        if self._sink is not None:
+            self._sink.finish()
         try:
-            self._mux(self._stream.encode(None))
+            for packet in self._encoder.encode(None) if self._encoded else ():
+                self._mux(packet)
             if self._copier is not None:
                 self._copier.advance(None)
             self._output.close()
@@ -235,9 +166,21 @@ class VideoWriter:
             self.abort()
             raise self._failure(error) from error
         self._closed = True
+        if self._sink is not None:
+            self._sink.raise_interruption()
+        if self.choice.container in _WITHOUT_TIMES and not self._even():
+            self.warnings.append(
+                f"the frames do not come at even times, which {self.choice.container} cannot say: it has one rate "
+                f"({self.info.rate or 25} a second)"
+            )
         if self._copier is not None:
             self.warnings += self._copier.warnings
             self._copier.close()
+
+    def _even(self) -> bool:
+        """Whether all frames stand within one frame of where their rate puts them."""
+        pts, step = self.written.pts, float(1 / ((self.info.rate or 25) * self.info.time_base))
+        return all(abs(stamp - pts[0] - index * step) < step for index, stamp in enumerate(pts))
 
     def abort(self) -> None:
         """Let go of the file without finishing it; the caller removes it."""
@@ -249,14 +192,8 @@ class VideoWriter:
             logging.getLogger("libav").disabled = True
             self._output.close()
 
-    def _failure(self, error: Exception) -> OutputError:
-        reason = getattr(error, "strerror", None) or str(error)
-        if getattr(error, "errno", None) in _PLACE_ERRORS:
-            return OutputError(f"cannot write {self.path}; {reason}; free space or choose another place for the output")
-        return OutputError(
-            f"cannot write {self.path}; {self.choice.container} does not take the {self.choice.encoder} video or one "
-            f"of the streams beside it ({reason}); choose another ending or --codec, or --streams video"
-        )
+    def _failure(self, error: Exception) -> VnlsError:
+        return failure(self.path, self.choice, error)
 
     def __enter__(self) -> Self:
         return self
@@ -270,12 +207,19 @@ class VideoWriter:
             self.abort()
 
 
-def _field_setter(like: VideoFrame, time_base: Fraction, order: str) -> Graph:
-    """A filter that marks frames like this one: "tff", "bff", or "prog" for no fields."""
-    graph = Graph()
-    source = graph.add_buffer(width=like.width, height=like.height, format=like.format, time_base=time_base)
-    graph.link_nodes(source, graph.add("setfield", order), graph.add("buffersink")).configure()
-    return graph
+def failure(path: Path, choice: EncoderChoice, error: Exception) -> VnlsError:
+    """What an error of FFmpeg or the system while `path` is written means for the user."""
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, BrokenPipeError):
+        return ReaderGoneError(f"nobody reads {path} any more; the rest was not written; run it again")
+    if getattr(error, "errno", None) == errno.ENOMEM:
+        return MemoryLimitError(f"no memory is left to write {path}; close other programs, or choose another --codec")
+    if getattr(error, "errno", None) in _PLACE_ERRORS:
+        return OutputError(f"cannot write {path}; {reason}; free space or choose another place for the output")
+    return OutputError(
+        f"cannot write {path}; {choice.container} does not take the {choice.encoder} video or one "
+        f"of the streams beside it ({reason}); choose another ending or --codec, or --streams video"
+    )
 
 
 def _elements_of(info: VideoInfo, choice: EncoderChoice) -> VideoElements:

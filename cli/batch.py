@@ -1,0 +1,133 @@
+"""Many inputs one after another: what fails is told at the end and does not stop the others."""
+
+import gc
+import json
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+from vnlsdenoise.cli.carry_out import Outcome
+from vnlsdenoise.cli.faults import explain
+from vnlsdenoise.cli.talk import one_line, talk
+
+from vnlsdenoise.errors import BatchError, ContinuableError, DamagedInputError
+
+if TYPE_CHECKING:
+    from vnlsdenoise.job.inputs import Task
+
+Status = Literal["done", "damaged", "skipped", "failed", "not tried"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one input. text: why, where it is not done. summary: what a run of it alone prints as JSON."""
+
+    source: str
+    output: str
+    status: Status
+    exit_code: int = 0
+    text: str = ""
+    seconds: float = 0.0
+    summary: dict[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON."""
+        return {**vars(self), "text": self.text or None, "seconds": round(self.seconds, 3)}
+
+
+Work = Callable[["Task"], Outcome | None]
+"""Does one task and returns what came of it, None where there was nothing left to do; raises what went wrong."""
+
+
+def run_all(tasks: Sequence["Task"], work: Work, *, fail_fast: bool, as_json: bool) -> None:
+    """Do all tasks, or with `fail_fast` those up to the first that fails, and tell what became of each.
+
+    as_json: one line of JSON a task on stdout, as soon as it is known.
+    Raises BatchError where some failed, DamagedInputError where none did but some inputs were damaged.
+    """
+    results: list[Result] = []
+    with _table_whatever_happens(tasks, results):
+        for task in tasks:
+            results.append(_result(task, work))
+            if as_json:
+                click.echo(json.dumps(results[-1].as_dict()))
+            if fail_fast and results[-1].status == "failed":
+                break
+        rest = tasks[len(results) :]
+        results += [Result(str(task.source), str(task.output), "not tried", text="--fail-fast") for task in rest]
+        if as_json:
+            for result in results[len(tasks) - len(rest) :]:
+                click.echo(json.dumps(result.as_dict()))
+    counts = Counter(result.status for result in results)
+    if counts["failed"]:
+        raise BatchError(
+            f"{counts['failed']} of {len(results)} inputs failed ({_counted(counts)}); the others are complete; "
+            "mend them and run it again: what is done is skipped"
+        )
+    if counts["damaged"]:
+        raise DamagedInputError(f"{counts['damaged']} of {len(results)} inputs are damaged; check them")
+
+
+def _result(task: "Task", work: Work) -> Result:
+    begin = time.monotonic()
+    source, output = str(task.source), str(task.output)
+    try:
+        outcome = work(task)
+        seconds = time.monotonic() - begin
+        if outcome is None:
+            return Result(source, output, "skipped", seconds=seconds)
+        for line in outcome.lines:
+            click.echo(line)
+        if outcome.damage:
+            talk.warn(outcome.damage)
+            code = DamagedInputError.exit_code
+            return Result(source, output, "damaged", code, outcome.damage, seconds, outcome.summary)
+        return Result(source, output, "done", seconds=seconds, summary=outcome.summary)
+    except ContinuableError:
+        raise  # interrupted, not failed
+    except Exception as error:
+        text, code = explain(error)
+        if talk.verbosity >= 2:
+            traceback.print_exc()
+        talk.error(text)
+        seconds = time.monotonic() - begin
+    _free_memory()
+    return Result(source, output, "failed", code, text, seconds)
+
+
+def _free_memory() -> None:
+    """Let go of what a failed run held, so that the next one has it."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def _table_whatever_happens(tasks: Sequence["Task"], results: list[Result]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for line in _table(results, len(tasks)):
+            talk.row(line)
+
+
+def _table(results: Sequence[Result], total: int) -> list[str]:
+    """What is not simply done, one line each, under the counts of everything."""
+    lines = [f"{len(results)} of {total} inputs: {_counted(Counter(result.status for result in results))}"]
+    told = [result for result in results if result.status not in ("done", "skipped")]
+    width = min(60, max((len(one_line(result.source)) for result in told), default=0))
+    for result in told:
+        lines.append(f"  {result.status:9}  {result.exit_code:3}  {one_line(result.source):{width}}  {result.text}")
+    return lines
+
+
+def _counted(counts: "Counter[Status]") -> str:
+    order: tuple[Status, ...] = ("done", "damaged", "skipped", "failed", "not tried")
+    return ", ".join(f"{counts[status]} {status}" for status in order if counts[status]) or "none begun"

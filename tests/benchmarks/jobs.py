@@ -1,0 +1,107 @@
+"""What jobs cost: whole runs of this code against runs of the code before it, in turn, on the same film.
+
+    git worktree add ../before COMMIT && cp vnlsdenoise/*.so ../before/vnlsdenoise/
+    python tests/benchmarks/jobs.py --before ../before --pairs 7
+
+Every run is a process of its own; the time is that of `run`. Prints the ratio of each pair, in seconds that passed and
+in seconds of the CPU, which a busy machine disturbs less, and the median of each.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from films import write_film
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RUN = """
+import json, sys, time, resource
+from pathlib import Path
+import vnlsdenoise
+from vnlsdenoise.job.plan import Request, make_plan
+from vnlsdenoise.job.run import run
+import torch
+torch.set_num_threads(int(sys.argv[4]))
+how = json.loads(sys.argv[3])
+plan = make_plan(Request(Path(sys.argv[1]), Path(sys.argv[2]), **how))
+wall, cpu = time.perf_counter(), time.process_time()
+run(plan)
+print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu,
+                  "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, "code": vnlsdenoise.__file__}))
+"""
+WORK = {
+    "denoise": {"preset": "fast", "sigma": [8.0]},
+    "pass": {"strength": 0},
+}
+
+
+def one(code: Path, source: Path, output: Path, how: dict[str, Any], threads: int) -> dict[str, Any]:
+    """Seconds of one run."""
+    arguments = [str(source), str(output), json.dumps(how), str(threads)]
+    environment = {**os.environ, "PYTHONPATH": str(code), "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments],
+        cwd=output.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert Path(found["code"]).is_relative_to(code), found["code"]
+    output.unlink()
+    return found
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path, required=True, help="a checkout of the code before")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--size", default="320x180")
+    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--work", default="denoise", choices=list(WORK))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", help="write the figures here too")
+    options = parser.parse_args()
+    size = tuple(map(int, options.size.split("x")))
+    how = {**WORK[options.work], "device": options.device}
+    pairs: list[dict[str, dict[str, Any]]] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_film(folder / "in.mp4", sound="aac", count=options.frames, size=(size[0], size[1]))
+        for number in range(options.pairs + 1):
+            order = [("before", options.before.resolve()), ("now", ROOT)]
+            order = order if number % 2 else order[::-1]
+            pair = {
+                name: one(code, folder / "in.mp4", folder / "out.mp4", how, options.threads) for name, code in order
+            }
+            if number:  # the first pair warms the caches
+                pairs.append(pair)
+                print(
+                    f"pair {number}: "
+                    + ", ".join(
+                        f"{what} {pair['before'][what]:.2f} s -> {pair['now'][what]:.2f} s "
+                        f"({100 * (pair['now'][what] / pair['before'][what] - 1):+.1f} %)"
+                        for what in ("wall", "cpu")
+                    ),
+                    flush=True,
+                )
+    medians = {
+        what: statistics.median(pair["now"][what] / pair["before"][what] for pair in pairs) for what in ("wall", "cpu")
+    }
+    print(f"median: {100 * (medians['wall'] - 1):+.1f} % of the time, {100 * (medians['cpu'] - 1):+.1f} % of the CPU's")
+    if options.json:
+        Path(options.json).write_text(json.dumps({"options": vars(options), "pairs": pairs}, default=str, indent=1))
+
+
+if __name__ == "__main__":
+    main()

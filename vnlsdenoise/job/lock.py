@@ -1,0 +1,87 @@
+"""One run at a time on one output."""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from vnlsdenoise.errors import OutputError, UsageError
+
+
+@contextmanager
+def hold(path: Path, output: Path) -> Iterator[None]:
+    """Hold the lock file at `path` for `output`; raises UsageError where another run does, OutputError.
+
+    The system lets go of the lock when its holder ends, however it does; the process and host in the file are for
+    whoever reads it, and for file systems that know no locks.
+    """
+    handle = _acquire(path, output)
+    try:
+        yield
+    finally:
+        # Deleted while it is held: who waits for it finds out that it is none any more.
+        with suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _acquire(path: Path, output: Path) -> int:
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write {output}; {error.strerror}; check that the folder exists and is writable"
+            ) from error
+        try:
+            holder = _read(handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _busy(output, holder) from None
+            except OSError:
+                if _alive(holder):
+                    raise _busy(output, holder) from None
+            if not _is_at(handle, path):
+                os.close(handle)
+                continue
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+            return handle
+        except BaseException:
+            with suppress(OSError):
+                os.close(handle)
+            raise
+
+
+def _read(handle: int) -> dict[str, object]:
+    with suppress(ValueError, OSError):
+        found = json.loads(os.pread(handle, 4096, 0))
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+def _alive(holder: dict[str, object]) -> bool:
+    """Whether the process of a lock runs, as far as can be told; of another host it is taken to."""
+    if not holder:
+        return False
+    if holder.get("host") != socket.gethostname():
+        return True
+    return Path(f"/proc/{holder.get('pid')}").exists()
+
+
+def _busy(output: Path, holder: dict[str, object]) -> UsageError:
+    who = f"process {holder['pid']} on {holder['host']}" if {"pid", "host"} <= holder.keys() else "another process"
+    return UsageError(f"{output} is being written by {who}; two runs would spoil each other's work; wait for its end")

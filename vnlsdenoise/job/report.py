@@ -1,0 +1,153 @@
+"""What a finished run did: for the caller, and as JSON beside the result."""
+
+import hashlib
+import json
+import platform
+import re
+import sys
+from array import array
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+
+from vnlsdenoise.errors import InputError, OutputError, UsageError
+from vnlsdenoise.job.plan import Plan, writes_images
+from vnlsdenoise.job.workdir import write_json
+from vnlsdenoise.video.damage import Damage
+from vnlsdenoise.video.sequences import output_folder
+from vnlsdenoise.video.write import Written
+
+if TYPE_CHECKING:
+    from vnlsdenoise.classic.scenewise import Scene
+
+FORMAT = 1
+_KIND = "vnlsdenoise_report"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a finished run did.
+
+    kept: frames that earlier, interrupted runs had finished. unsound: frames whose result was no picture twice, and
+    which were taken over as they were. seconds: what the parts of this run took. facts: the report as plain values.
+    """
+
+    output: Path
+    frames: int
+    damage: Damage
+    warnings: tuple[str, ...]
+    scenes: tuple["Scene", ...] = ()
+    kept: int = 0
+    unsound: tuple[int, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def report_of(
+    plan: Plan, identity: dict[str, Any], done: Report, written: Written | None, files: list[Path]
+) -> dict[str, Any]:
+    """Everything that is told of a finished run, as plain values for JSON.
+
+    files: of the output, which are read for their hash.
+    """
+    told = plan.as_dict()
+    facts: dict[str, Any] = {
+        _KIND: FORMAT,
+        "versions": versions(plan.settings is not None),
+        "input": {"path": str(plan.request.input.absolute()), **identity, "video": told["input"]},
+        "output": {"path": str(done.output.absolute()), **hashed(files)},
+        "frames": done.frames,
+        "request": plan.request.to_json(),
+        "settings": told["settings"],
+        "encoder": told["encoder"],
+        "fates": told["fates"],
+        "scenes": [
+            {"first": scene.first, "frames": scene.frames, "noise": scene.noise.as_dict()} for scene in done.scenes
+        ],
+        "damage": asdict(done.damage),
+        "unsound": list(done.unsound),
+        "warnings": list(done.warnings),
+        "kept": done.kept,
+        "seconds": done.seconds,
+    }
+    if written is not None:
+        from_first = array("q", (stamp - written.pts[0] for stamp in written.pts))
+        facts["pts"] = {"time_base": str(written.time_base), "from_first": pts_hash(from_first)}
+        facts["streams"] = [
+            {"stream": index, "written": tally.index, "content": tally.count, "crc32": f"{tally.crc:08x}"}
+            for index, tally in written.copied.items()
+        ]
+    return facts
+
+
+def versions(with_torch: bool) -> dict[str, str]:
+    """Of everything that makes the bytes of a result."""
+    ffmpeg = ".".join(map(str, av.library_versions["libavcodec"]))
+    found = {"vnlsdenoise": metadata.version("vnlsdenoise"), "av": av.__version__, "libavcodec": ffmpeg}
+    if with_torch:
+        found["torch"] = metadata.version("torch")
+    return {**found, "python": platform.python_version(), "platform": sys.platform}
+
+
+def pts_hash(pts: "array[int]") -> str:
+    """SHA-256 of time stamps."""
+    return hashlib.sha256(pts.tobytes()).hexdigest()
+
+
+def check_report_place(path: Path) -> None:
+    """Raise UsageError where a file stands in the place of the report that is none, OutputError for a folder."""
+    if path.is_dir():
+        raise OutputError(f"cannot write the report {path}; it is a folder; give --report PATH, or none")
+    if path.exists():
+        try:
+            read_report(path)
+        except InputError as error:
+            raise UsageError(
+                f"the report would overwrite {path}, which is no report; give --report PATH, or none"
+            ) from error
+
+
+def write_report(path: Path, facts: dict[str, Any], output: Path) -> None:
+    """Write the report at once or not at all; raises OutputError."""
+    try:
+        write_json(path, facts, indent=1)
+    except OSError as error:
+        raise OutputError(
+            f"{output} is complete and verified, but its report {path} cannot be written; {error.strerror or error}; "
+            "free space, or give --report PATH, or none"
+        ) from error
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """The facts of a report; raises InputError where it is none."""
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"no report can be read from {path}; {error}; give --report PATH") from error
+    if not isinstance(facts, dict) or facts.get(_KIND) != FORMAT:
+        raise InputError(f"{path} is no report of this version of vnlsdenoise; give --report PATH")
+    return facts
+
+
+def usual_report(output: Path) -> Path:
+    """Where the report of an output stands unless it is told otherwise: beside it, or among numbered images."""
+    if writes_images(output) and output_folder(output) != output:
+        name = re.sub(r"%0?\d*d", "", output.stem).strip("_-. ") or "images"
+        return output.with_name(f"{name}.json")
+    return output.absolute().with_name(f"{output.absolute().name}.json")
+
+
+def hashed(files: list[Path]) -> dict[str, Any]:
+    """Bytes and SHA-256 of a file; of several, their names, and the hash of their hashes; raises OSError."""
+    total, hashes = 0, []
+    for file in files:
+        with file.open("rb") as opened:
+            hashes.append(hashlib.file_digest(opened, "sha256").hexdigest())
+            total += opened.tell()
+    if len(hashes) == 1:
+        return {"bytes": total, "sha256": hashes[0]}
+    whole = hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return {"bytes": total, "sha256": whole, "images": [file.name for file in files]}

@@ -1,0 +1,237 @@
+"""The work folder of a job: what it is (the manifest), and the pieces that are finished.
+
+    manifest.json     what is made of what: written once, when the job begins
+    000000000.json    a finished piece, named after its first frame: written after its data, so that it is there or not
+    000000000.chunk   its data: encoded frames, or a folder of images
+    read.json         what reading the whole input told; there once every piece is
+
+Everything is written under another name, synced and renamed: a power cut leaves it whole or not there.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vnlsdenoise.job.publish import sync
+from vnlsdenoise.video.sequences import image_names, output_folder
+
+FORMAT = 1
+_MANIFEST, _READ, _FAULTS, _PUBLISHED = "manifest.json", "read.json", "faults.json", "published.json"
+_ENDING, _TEMPORARY = ".json", ".part"
+_LONGEST_NAME = 150  # bytes of the output's name, so that all that is made of it stays within 255
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A finished run of frames.
+
+    first, frames: where it lies in the video. data: name of its file or folder. bytes, sha256: of what is in there.
+    fed: `Frame.fed` for the frame after it. depth: `reorder_depth` of its packets. measured: for whole frames or upper
+    fields and for lower ones, pairs of (first frame, `NoiseModel.to_json`) that no piece before it has. unsound: frames
+    in it that were taken over as they were, because their result was no picture.
+    """
+
+    first: int
+    frames: int
+    data: str
+    bytes: int
+    sha256: str
+    fed: tuple[int, ...] = ()
+    depth: int = 0
+    measured: tuple[tuple[tuple[int, dict[str, Any]], ...], ...] = ((), ())
+    unsound: tuple[int, ...] = ()
+
+    @property
+    def end(self) -> int:
+        """Number of the frame after it."""
+        return self.first + self.frames
+
+
+class WorkFolder:
+    """A folder of one job. output: for which it is."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of(cls, output: Path, workdir: Path | None, images: bool) -> "WorkFolder":
+        """The folder for an output: beside it, hidden, or within `workdir`."""
+        final = output_folder(output) if images else output
+        name = os.fsdecode(os.fsencode(final.name)[:_LONGEST_NAME])
+        told = f"{final.absolute()}\n{image_names(output) if images else ''}"
+        short = hashlib.sha256(os.fsencode(told)).hexdigest()[:8]
+        if workdir is not None:
+            return cls(workdir / f"{name}.{short}")
+        return cls(final.absolute().parent / f".{name}.{short}.vnlsdenoise")
+
+    @property
+    def lock(self) -> Path:
+        """Of the lock file, beside the folder."""
+        return self.path.with_name(f"{self.path.name}.lock")
+
+    def manifest(self) -> dict[str, Any] | None:
+        """What the job is, None where there is none."""
+        found = _read_json(self.path / _MANIFEST)
+        return found if found is not None and found.get("format") == FORMAT else None
+
+    def begin(self, manifest: dict[str, Any]) -> None:
+        """Empty the folder and put a new job into it."""
+        self.remove()
+        self.path.mkdir(parents=True)
+        self._put(_MANIFEST, {"format": FORMAT, **manifest})
+
+    def pieces(self) -> list[Piece]:
+        """All pieces, in order, as they were noted."""
+        return [_piece(json.loads(path.read_text())) for path in self._records()]
+
+    def _records(self) -> list[Path]:
+        return sorted(self.path.glob(f"[0-9]*{_ENDING}"))
+
+    def sound_pieces(self) -> tuple[list[Piece], list[str]]:
+        """The pieces whose data is there to the last byte, in order, and what is wrong with the others, which go."""
+        found, wrong = [], []
+        for leftover in self.path.glob(f"*{_TEMPORARY}"):
+            _delete(leftover)
+        for path in self._records():
+            try:
+                piece = _piece(_read_json(path) or {})
+                data = self.path / piece.data
+                if _digest(data) != (piece.bytes, piece.sha256):
+                    raise ValueError("its data is not what was written")
+                found.append(piece)
+            except (KeyError, TypeError, ValueError, OSError) as error:
+                wrong.append(f"piece {path.stem} is done again: {error}")
+                path.unlink()
+                _delete(path.with_suffix(".chunk"))
+        return found, wrong
+
+    def temporary(self, first: int) -> Path:
+        """Where the data of a piece is made."""
+        return self.path / f"{first:09d}.chunk{_TEMPORARY}"
+
+    def finish(self, first: int, frames: int, **known: Any) -> Piece:
+        """Make what lies at `temporary(first)` a piece of the job: synced, renamed, noted."""
+        made, data = self.temporary(first), self.path / f"{first:09d}.chunk"
+        for file in _files(made):
+            sync(file)
+        size, digest = _digest(made)
+        _delete(data)
+        os.replace(made, data)
+        piece = Piece(first, frames, data.name, size, digest, **known)
+        self._put(f"{first:09d}{_ENDING}", asdict(piece))
+        return piece
+
+    def drop(self, first: int) -> None:
+        """Remove what lies at `temporary(first)`."""
+        _delete(self.temporary(first))
+
+    def finish_reading(self, told: dict[str, Any]) -> None:
+        """Note what reading the whole input told: all pieces are there."""
+        self._put(_READ, told)
+
+    def reading(self) -> dict[str, Any] | None:
+        """What `finish_reading` noted, None before."""
+        return _read_json(self.path / _READ)
+
+    def note_publishing(self, made: Path) -> None:
+        """Note the file that is about to get the name of the output."""
+        status = made.stat()
+        self._put(_PUBLISHED, {"device": status.st_dev, "file": status.st_ino})
+
+    def has_published(self, output: Path) -> bool:
+        """Whether what has the name of the output is this job's own: only what comes after is missing."""
+        noted = _read_json(self.path / _PUBLISHED)
+        try:
+            status = output.stat()
+        except OSError:
+            return False
+        return noted == {"device": status.st_dev, "file": status.st_ino}
+
+    def fail_at(self, first: int) -> int:
+        """Note that the device failed before the piece from frame `first` on was done; how often it has there."""
+        before = _read_json(self.path / _FAULTS) or {}
+        times = int(before.get("times", 0)) + 1 if before.get("first") == first else 1
+        self._put(_FAULTS, {"first": first, "times": times})
+        return times
+
+    def faults(self) -> int:
+        """How often the device has failed where it did last."""
+        return int((_read_json(self.path / _FAULTS) or {}).get("times", 0))
+
+    def size(self) -> int:
+        """Bytes of everything in it."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        # The manifest goes first: what is left of an interrupted deletion is no job.
+        (self.path / _MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _put(self, name: str, content: dict[str, Any]) -> None:
+        write_json(self.path / name, content)
+
+
+def write_json(path: Path, content: dict[str, Any], indent: int | None = None) -> None:
+    """Write JSON so that it stands there whole or not at all; raises OSError."""
+    temporary = path.with_name(f".{path.name[:_LONGEST_NAME]}{_TEMPORARY}")
+    try:
+        temporary.write_text(json.dumps(content, indent=indent) + "\n")
+        sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def missing(pieces: Sequence[Piece]) -> Iterator[tuple[int, int | None, tuple[int, ...]]]:
+    """(first, end, fed) of every run of frames that no piece holds; the last one has no end."""
+    at: int = 0
+    fed: tuple[int, ...] = ()
+    for piece in pieces:
+        if piece.first > at:
+            yield at, piece.first, fed
+        at, fed = piece.end, piece.fed
+    yield at, None, fed
+
+
+def _piece(record: dict[str, Any]) -> Piece:
+    measured = tuple(tuple((int(first), noise) for first, noise in field) for field in record["measured"])
+    return Piece(**{**record, "fed": tuple(record["fed"]), "measured": measured, "unsound": tuple(record["unsound"])})
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    """(bytes, SHA-256) of a file, or of the files of a folder with their names."""
+    total, digest = 0, hashlib.sha256()
+    for file in _files(path):
+        if path.is_dir():
+            digest.update(os.fsencode(file.name) + b"\0")
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+            total += opened.tell()
+    return total, digest.hexdigest()
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
