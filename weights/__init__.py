@@ -12,5 +12,5 @@ class Weights:
 
 
 WEIGHTS = {
-    "small": Weights("small.safetensors", "2730fc174289105bddb9cf6be55193d6f162896bd693b207f7988a31a85c7dd2"),
+    "small": Weights("small.safetensors", "ec3bc809d6c17e47f35cef7f3d5811c43fdc0744c838d68e3d6b8ce75d2ca178"),
 }

@@ -26,6 +26,7 @@ _SEEN = 0.6  # of what is new in flat blocks, from which quiet areas have told i
 _SEEN_RGB = 0.8  # the same, of every one of R, G and B
 _SURE = 0.5  # trust in what is new, from which it is taken for the noise
 _LEAST_GRAIN = 0.7 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
+_LEAST_CLIPPED = 1 / 255  # of the peak, in luma: less is what codecs leave of text
 _FLOOR, _MOST_RAISED = 1.2 / 255, 1.5  # white noise of so much of the peak bounds what is said, so many times
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 
@@ -123,9 +124,10 @@ def _bounded(
         # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
         there = math.hypot(*map(plane.deviation_at, news.means)) / len(news.means) ** 0.5
         raised = layout.family == "rgb" and news.top > _FLOOR * peak and there > _MOST_RAISED * news.top
-        if raised or plane.sigma > _MOST_TIMES * max(news.deviation, news.most):
+        most = _MOST_TIMES * max(news.deviation, news.most)
+        if raised or plane.sigma > most:
             stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
-            plane = PlaneNoise(estimate_sigma(stack, peak=peak))
+            plane = PlaneNoise(min(estimate_sigma(stack, peak=peak), most))
         if white and not (plane.curve or plane.clipped or plane.spectrum):
             plane = PlaneNoise(min(plane.sigma, news.top))
         bounded.append(plane)
@@ -135,7 +137,7 @@ def _bounded(
         span = code_range(layout, peak)
         said = clipped.noise.sigma * (span[1] - span[0]) / 2
         most = _MOST_TIMES * max(verdict.channels[0].most, verdict.channels[0].deviation)
-        if said > most or bounded[0].sigma < _LEAST_GRAIN * peak:
+        if said > most or bounded[0].sigma < _LEAST_CLIPPED * peak:
             clipped = None
     opponent = noise.opponent
     if opponent:
