@@ -59,7 +59,7 @@ class Progress:
         if self._style == "lines":
             self._said += _FIRST_LINE
         self._bar: Any = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
         if self._style == "bar":
@@ -131,7 +131,8 @@ class Progress:
         if self._style == "json":
             elapsed = round(time.monotonic() - self._start, 3)
             where = {"file": self._place.number, "files": self._place.total} if self._place else {}
-            click.echo(json.dumps({"t": elapsed, "event": name, **where, **facts}), err=True)
+            with self._lock:
+                click.echo(json.dumps({"t": elapsed, "event": name, **where, **facts}), err=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

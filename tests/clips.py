@@ -90,8 +90,8 @@ def write_clip(
 
 
 def noisy_film(path: Path, count: int = 60, **how: Any) -> None:
-    """Two scenes, the second one from frame 35 on; x265 damages memory at frames much smaller than these."""
-    layout = PlaneFormat("yuv", 64, 64, 8, 1, 1)
+    """Two scenes, the second one from frame 35 on; x265 does not repeat itself at frames much smaller."""
+    layout = PlaneFormat("yuv", 96, 96, 8, 1, 1)
     random = np.random.default_rng(0)
     frames = []
     for number in range(count):
@@ -100,7 +100,7 @@ def noisy_film(path: Path, count: int = 60, **how: Any) -> None:
         shown = [np.kron(texture, np.ones((4, 4))) for texture in textures]
         noisy = [plane + 6 * random.standard_normal(plane.shape) for plane in shown]
         frames.append(Frame(tuple(plane.round().clip(0, 255).astype(np.uint8) for plane in noisy)))
-    write_clip(path, size=(64, 64), frames=frames, count=count, **how)
+    write_clip(path, size=(96, 96), frames=frames, count=count, **how)
 
 
 def _chapter(number: int, start: int, end: int, title: str) -> Any:

@@ -30,7 +30,7 @@ CODECS = {
     "vp9": (".webm", ["--codec", "vp9"]),
     "prores": (".mov", ["--codec", "prores"]),
 }
-LAYOUT = PlaneFormat("yuv", 64, 64, 8, 1, 1)  # x265 damages memory at frames much smaller
+LAYOUT = PlaneFormat("yuv", 96, 96, 8, 1, 1)  # x265 does not repeat itself at frames much smaller
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def kill_and_go_on(source: Path, folder: Path, codec: str, kills: int, seed: int
     draws, found = random.Random(seed), []
     for number in range(kills):
         output = folder / f"killed{number}{ending}"
-        after = seconds * (0.2 + 0.78 * (number + draws.random()) / kills)
+        after = seconds * (0.3 + 0.5 * (number + draws.random()) / kills)
         process = start(source, output, options)
         try:
             process.communicate(timeout=after)

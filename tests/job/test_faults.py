@@ -291,7 +291,7 @@ def test_a_lost_device_is_found_again_by_another_process(tmp_path: Path, monkeyp
     fail_here(monkeypatch, 45)
     said: list[str] = []
     done: list[int] = []
-    report = run(make_plan(wish), done.append, say=said.append)
+    report = run(make_plan(wish), lambda _, count: done.append(count), say=said.append)
     assert report.frames == 50 and done[-1] == 50
     assert len(said) == 1 and "CUDA error" in said[0] and "another process goes on from frame" in said[0]
     assert (tmp_path / "out.mkv").read_bytes() == (tmp_path / "whole.mkv").read_bytes()

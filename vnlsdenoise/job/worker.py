@@ -16,6 +16,8 @@ from vnlsdenoise import errors
 from vnlsdenoise.errors import VnlsError
 from vnlsdenoise.job.passing import Progress
 
+_telling = threading.Lock()
+
 
 def go_on_elsewhere(folder: Path, progress: Progress | None) -> None:
     """Let another process make the missing pieces of a work folder; raises what stopped it there."""
@@ -58,7 +60,10 @@ def main(folder: Path) -> None:
 
 
 def _tell(**facts: object) -> None:
-    print(json.dumps(facts), flush=True)
+    # Several threads tell: each a whole line.
+    with _telling:
+        sys.stdout.write(f"{json.dumps(facts)}\n")
+        sys.stdout.flush()
 
 
 def _end_with_starter() -> None:

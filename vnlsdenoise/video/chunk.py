@@ -78,7 +78,9 @@ class ChunkWriter:
                 alpha = (
                     bytes(PacketSideData.from_packet(cast(Any, packet), _ALPHA)) if packet.has_sidedata(_ALPHA) else b""
                 )
-                times = (_NONE if time is None else time for time in (packet.pts, packet.dts))
+                # Of a film of one frame some encoders tell no time of decoding, but what memory happened to hold.
+                dts = packet.dts if packet.pts is None else None
+                times = (_NONE if time is None else time for time in (packet.pts, dts))
                 head = _HEAD.pack(*times, packet.duration or 0, packet.is_keyframe, packet.size, len(alpha))
                 self._file.write(head + bytes(packet) + alpha)
                 self.shown.append(packet.pts)
