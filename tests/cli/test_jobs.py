@@ -97,3 +97,15 @@ def test_a_run_killed_around_its_end_only_ends(moment: str, job: list[object], t
     assert code == 0 and json.loads(out)["kept"] == 30, err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "out.mkv", "out.mkv.json"]
     assert len(list(VideoReader(tmp_path / "out.mkv"))) == 30
+
+
+def test_resume_does_not_overwrite_unasked(job: list[object], tmp_path: Path) -> None:
+    killed = "import os, vnlsdenoise.job.run as r\nr.assemble_video = lambda *_: os.kill(os.getpid(), 9)\n"
+    assert call(*job, program=killed)[0] == -9
+    [folder] = tmp_path.glob(".*.vnlsdenoise")
+    (tmp_path / "out.mkv").write_text("precious")
+    code, _, err = call("resume", folder)
+    assert code == 2 and "exists" in err and (tmp_path / "out.mkv").read_text() == "precious"
+    code, out, err = call("resume", folder, "-y", "--json", "--progress", "none")
+    assert code == 0 and json.loads(out)["kept"] == 30, err
+    assert call("verify", tmp_path / "out.mkv")[0] == 0

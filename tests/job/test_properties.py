@@ -31,7 +31,7 @@ FORMATS = [
     "yuv411p",
     "gray",
     "gray12le",
-    "gbrp",
+    "gbrp12le",
     "gbrp16le",
     "yuva420p",
     "bgra",

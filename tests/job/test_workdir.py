@@ -148,7 +148,7 @@ def test_chunks_of_one_film_have_rising_times_of_decoding(tmp_path: Path) -> Non
             with ChunkWriter(tmp_path / f"{first}", reader.info, choice) as writer:
                 for frame in frames[first : first + length]:
                     writer.write(frame)
-            headers = writer._encoder.stream.codec_context.extradata or b""
+            headers = writer.headers
             chunks.append(Chunk.open(tmp_path / f"{first}", headers, Fraction(1, 25)))
         joint = Joint(max(reorder_depth(chunk.shown) for chunk in chunks), 40)
         packets = [packet for chunk in chunks for packet in joint.join(chunk)]
@@ -167,7 +167,7 @@ def test_what_is_no_chunk_is_named(harm: str, tmp_path: Path) -> None:
     with ChunkWriter(path, reader.info, choice) as writer:
         for frame in reader:
             writer.write(frame)
-    headers = writer._encoder.stream.codec_context.extradata or b""
+    headers = writer.headers
     assert len(list(Chunk.open(path, headers, Fraction(1, 25)).packets())) == 4
     data = path.read_bytes()
     path.write_bytes(b"x" + data[1:] if harm == "mark" else data[:-1] if harm == "end" else data)

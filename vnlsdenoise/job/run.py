@@ -1,5 +1,6 @@
 """Carry out a plan: make the pieces that are missing, join them, verify, publish, and report."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -157,6 +158,12 @@ class _Job:
         pieces, wrong = folder.sound_pieces()
         for text in wrong:
             self._say(text)
+        cores, exact = len(os.sched_getaffinity(0)), self._plan.encoder is None or self._plan.encoder.exact
+        if found["cores"] != cores and not exact:
+            self._say(
+                f"began with {found['cores']} cores and goes on with {cores}: encoders make other bytes there; "
+                "the frames are whole all the same"
+            )
         if pieces:
             frames = sum(piece.frames for piece in pieces)
             self._say(f"goes on where it was interrupted: {frames} frames are finished in {folder.path}")

@@ -50,8 +50,8 @@ class ChunkWriter:
             self._encoder = VideoEncoder(self._container, info, choice)
             self._encoder.open()
             self._file = path.open("wb")
-            headers = self._encoder.stream.codec_context.extradata or b""
-            self._file.write(_MARK + _SIZE.pack(len(headers)) + headers)
+            self.headers = self._encoder.stream.codec_context.extradata or b""
+            self._file.write(_MARK + _SIZE.pack(len(self.headers)) + self.headers)
         except (av.FFmpegError, OSError) as error:
             raise self._failure(error) from error
 
@@ -71,6 +71,7 @@ class ChunkWriter:
             self._file.close()
         except OSError as error:
             raise self._failure(error) from error
+        self._container.close()  # which lets go of the encoder: nothing else does before Python looks for cycles
 
     def _encode(self, frame: Frame | None) -> None:
         try:
@@ -90,6 +91,7 @@ class ChunkWriter:
     def abort(self) -> None:
         """Let go of the file, which the caller removes."""
         self._file.close()
+        self._container.close()
 
     def _failure(self, error: Exception) -> VnlsError:
         return failure(self.path, self._choice, error)
