@@ -111,8 +111,8 @@ def test_a_run_that_stops_anywhere_goes_on_to_the_same_bytes(
         class Stopped(BaseException):
             pass
 
-        def stopping(done: int) -> None:
-            if done > stop:
+        def stopping(stage: str, done: int) -> None:
+            if stage == "encoded" and done > stop:
                 raise Stopped
 
         plan, work = make_plan(request), WorkFolder.of(output, None, False)
