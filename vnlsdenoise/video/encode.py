@@ -15,6 +15,7 @@ from vnlsdenoise.errors import UsageError
 from vnlsdenoise.video.encoders import EncoderChoice
 from vnlsdenoise.video.fields import says_fields_itself, with_fields
 from vnlsdenoise.video.frame import Frame
+from vnlsdenoise.video.memory import zeroed_memory
 from vnlsdenoise.video.pixels import to_video_frame
 from vnlsdenoise.video.probe import VideoInfo
 
@@ -79,7 +80,8 @@ class VideoEncoder:
         """Open the encoder, after which the stream has its headers."""
         asked = dict(self.choice.options)
         try:
-            self.stream.codec_context.open()
+            with zeroed_memory():
+                self.stream.codec_context.open()
         except av.FFmpegError as error:
             raise UsageError(
                 f"encoder {self.choice.encoder} refused {self.info.format.width}x{self.info.format.height} "
@@ -95,7 +97,7 @@ class VideoEncoder:
     def encode(self, frame: Frame | None) -> "list[Packet[VideoStream]]":
         """The packets that a frame completes, None for the rest; its pts must be later than the one before."""
         if frame is None:
-            return [self._finished(packet) for packet in self.stream.encode(None)]
+            return self._encoded(None)
         if frame.pts is None:
             raise ValueError("a frame to write needs a pts, got None")
         info, color = self.info, self.choice.color
@@ -111,7 +113,12 @@ class VideoEncoder:
         if info.interlaced and says_fields_itself(self.choice.encoder):
             self._are_interlaced[frame.pts] = bool(frame.extra.get("interlaced")) or not info.mixed
         self.pts.append(frame.pts)
-        return [self._finished(packet) for packet in self.stream.encode(encoded)]
+        return self._encoded(encoded)
+
+    def _encoded(self, frame: VideoFrame | None) -> "list[Packet[VideoStream]]":
+        with zeroed_memory():
+            packets = self.stream.encode(frame)
+        return [self._finished(packet) for packet in packets]
 
     def _stamped(self, encoded: VideoFrame, interlaced: bool) -> VideoFrame:
         """The frame with the order of its fields, which PyAV does not let one say."""
