@@ -98,7 +98,9 @@ def main() -> None:
             print(line, flush=True)
     summarise(results, options.preset.split(","), peers)
     if options.json:
-        options.json.write_text(json.dumps({"arguments": vars(options), "results": results}, indent=1, default=str))
+        options.json.write_text(
+            json.dumps({"arguments": vars(options), "results": results}, indent=1, default=lambda path: path.name)
+        )
 
 
 def summarise(results: dict[str, dict[str, Any]], presets: list[str], peers: dict[str, dict[str, float]]) -> None:

@@ -52,11 +52,13 @@ def measure_noise(
     pairs: the frames do not follow each other all, as those of a scene do, but by twos.
     planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
     """
+    if len(frames) == 1 and not white:
+        picture = _of_picture(planes(frames[0]), layout, peak)
+        if picture is not None:
+            return picture
     noise = _in_quiet_areas(frames, planes, layout, peak, white, pairs)
-    if white:
+    if white or len(frames) == 1:
         return noise
-    if len(frames) == 1:
-        return _of_picture(planes(frames[0]), layout, peak) or noise
     verdict = _what_is_new(frames, planes, layout, peak, pairs)
     if verdict is None:
         return noise

@@ -92,11 +92,11 @@ def judge(evidence: list[News]) -> Verdict | None:
     sums = frequency_sums(guide.new.device)
     odd = sums % 2 == 1
     band = (sums >= _BAND[0]) & (sums <= _BAND[1])
-    flat = {half: _lowest(guide.own[:, band & (odd == half)].mean(1), _FLAT) for half in (True, False)}
+    flat = {half: lowest(guide.own[:, band & (odd == half)].mean(1), _FLAT) for half in (True, False)}
     carried = _apart(guide, flat, odd, band)
     # A codec that carries noise on does so everywhere, at the lowest frequencies a little.
-    lowest, noisier = sums == 1, _noisier(guide, odd, band)
-    moving = _apart(guide, noisier, odd, lowest) / min(max(1.0, _apart(guide, flat, odd, lowest)), _CARRIED_LOW)
+    slowest, noisier = sums == 1, _noisier(guide, odd, band)
+    moving = _apart(guide, noisier, odd, slowest) / min(max(1.0, _apart(guide, flat, odd, slowest)), _CARRIED_LOW)
     pure = max(_purity(guide, flat, odd), ramp(carried, *_INDEPENDENT)) * ramp(carried, *_IN_MOTION)
     pure *= _all_over(guide, flat, odd, band)
     carried = min(max(carried, 1.0), _MOST_CARRIED)
@@ -110,7 +110,7 @@ def judge(evidence: list[News]) -> Verdict | None:
 
 def _all_over(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
     """How sure it is, 0 to 1, that what is new is everywhere, and not where no motion was found."""
-    quiet, sums = _of_halves(guide.new, flat, odd), frequency_sums(odd.device)
+    quiet, sums = of_halves(guide.new, flat, odd), frequency_sums(odd.device)
     share = float(quiet[band].mean() / guide.new[:, band].mean())
     low = (sums >= _LOW[0]) & (sums <= _LOW[1])
     found = ramp(float(guide.own[:, low].mean() / guide.new[:, low].mean()), *_FOUND)
@@ -118,7 +118,7 @@ def _all_over(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) 
     return ramp(share, *_EVERYWHERE) * max(found, ramp(steep, *_STEEP)) * ramp(steep, *_TOO_STEEP)
 
 
-def _lowest(values: Tensor, share: float) -> Tensor:
+def lowest(values: Tensor, share: float) -> Tensor:
     """[N], which are the lowest."""
     count = max(1, round(share * len(values)))
     chosen = torch.zeros_like(values, dtype=torch.bool)
@@ -126,7 +126,7 @@ def _lowest(values: Tensor, share: float) -> Tensor:
     return chosen
 
 
-def _of_halves(energies: Tensor, blocks: dict[bool, Tensor], odd: Tensor) -> Tensor:
+def of_halves(energies: Tensor, blocks: dict[bool, Tensor], odd: Tensor) -> Tensor:
     """[16, 16]: mean energy at every frequency over the blocks that were chosen by the other half of them."""
     return torch.where(odd, energies[blocks[False]].mean(0), energies[blocks[True]].mean(0))
 
@@ -134,13 +134,13 @@ def _of_halves(energies: Tensor, blocks: dict[bool, Tensor], odd: Tensor) -> Ten
 def _purity(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
     sums = frequency_sums(odd.device)
     middle = (sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])
-    new, own = (float(_of_halves(part, flat, odd)[middle].mean()) for part in (guide.new, guide.own))
+    new, own = (float(of_halves(part, flat, odd)[middle].mean()) for part in (guide.new, guide.own))
     return ramp(own / new, *_PURE) if new > 0 else 0.0
 
 
 def _apart(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
     """How many times the energy of what is new is apart: 1 where noise is independent from frame to frame."""
-    new, apart = (float(_of_halves(part, blocks, odd)[band].mean()) for part in (news.new, news.apart))
+    new, apart = (float(of_halves(part, blocks, odd)[band].mean()) for part in (news.new, news.apart))
     return apart / new if new > 0 and apart > 0 else 1.0
 
 
@@ -157,13 +157,13 @@ def _noisier(news: News, odd: Tensor, band: Tensor) -> dict[bool, Tensor]:
 
 def _grain(news: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, carried: float, unsteady: float) -> Grain:
     """unsteady: 0 to 1, how much the parts of the picture tell where there is more noise than in flat ones."""
-    quiet = _of_halves(news.new, flat, odd)
+    quiet = of_halves(news.new, flat, odd)
     sums = frequency_sums(odd.device)
     top, low = float(quiet[sums >= _TOP].mean()) ** 0.5, float(quiet[band].mean()) ** 0.5
     most = float(news.new[:, sums >= _TOP].mean(1).quantile(0.75)) ** 0.5
     brightness = news.own[flat[True] | flat[False], 0, 0].sqrt() / SIDE
     means = tuple(brightness.quantile(torch.linspace(0, 1, _MEANS, device=brightness.device)).tolist())
-    variance = torch.lerp(quiet, _of_halves(news.new, _noisier(news, odd, band), odd), unsteady)
+    variance = torch.lerp(quiet, of_halves(news.new, _noisier(news, odd, band), odd), unsteady)
     variance = torch.minimum(variance, _MOST * quiet.clamp_min(1e-12))
     variance = carried * _smoothed(variance)
     mean = float(variance.mean())

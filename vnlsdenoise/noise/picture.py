@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vnlsdenoise.noise.blocks import dct_matrix
 from vnlsdenoise.noise.estimate import ramp
+from vnlsdenoise.noise.grain import lowest, of_halves
 from vnlsdenoise.noise.model import NoiseModel, PlaneNoise, Spectrum
 from vnlsdenoise.noise.temporal import SIDE, frequency_sums
 
@@ -72,11 +73,8 @@ def _energies(plane: Tensor) -> Tensor:
 def _quiet(energies: Tensor, middle: Tensor, share: float) -> Tensor:
     """[16, 16]: mean energy of the blocks of least, chosen by one half of the frequencies and measured on the other."""
     odd = frequency_sums(energies.device) % 2 == 1
-    count = max(1, round(share * len(energies)))
-    of_even, of_odd = (
-        energies[energies[:, middle & half].mean(1).topk(count, largest=False).indices].mean(0) for half in (~odd, odd)
-    )
-    return torch.where(odd, of_even, of_odd)
+    chosen = {half: lowest(energies[:, middle & (odd == half)].mean(1), share) for half in (True, False)}
+    return of_halves(energies, chosen, odd)
 
 
 def _of_shape(deviations: Tensor) -> tuple[float, Spectrum]:
