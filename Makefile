@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(abspath $(VENV)/bin/python)
 CUDA_ROOT := $(firstword $(wildcard $(CUDA_HOME) /usr/local/cuda))
 
-.PHONY: demo test run setup build check lint cuda-link pytest wheel clean
+.PHONY: demo test run setup build check lint cuda-link browser pytest wheel clean
 
 demo: build
 	$(PYTHON) tests/demo.py demo
@@ -52,7 +52,13 @@ cuda-link: setup
 	  ls build/cuda-wheel/*.whl; \
 	else echo "cuda-link: no CUDA toolkit on this machine: the .cu files were not compiled" >&2; fi
 
-pytest: build
+# What the tests of pages run in; without it they are skipped, and say so.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "browser: no chromium on this machine: the tests of pages will be skipped" >&2
+
+pytest: build browser
 	$(VENV)/bin/pytest -q $(PYTEST_ARGS)
 
 clean:

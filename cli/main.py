@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 from click_default_group import DefaultGroup
+from vnlsdenoise.cli.compare import compare
 from vnlsdenoise.cli.completion import completion
 from vnlsdenoise.cli.denoise import denoise
 from vnlsdenoise.cli.doctor import doctor
@@ -60,7 +61,7 @@ def commands() -> None:
     """
 
 
-for command in (denoise, resume, verify, info, estimate, doctor, completion):
+for command in (denoise, resume, verify, info, estimate, compare, doctor, completion):
     commands.add_command(command)
 
 

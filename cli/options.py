@@ -99,7 +99,9 @@ class _Time(click.ParamType[Any]):
         return int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + Fraction(match[3])
 
 
-class _Frames(click.ParamType[Any]):
+class Frames(click.ParamType[Any]):
+    """A range of frames: the first one, and the one after the last or None."""
+
     name = "A:B"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int | None]:
@@ -133,7 +135,7 @@ def part_options(command: Command) -> Command:
         click.option(
             "--roi", type=_Rectangle(), help="Denoise only this rectangle, in stored pixels; the rest stays as it is."
         ),
-        click.option("--frames", type=_Frames(), help="Only frames A to B, counted from 0, without B."),
+        click.option("--frames", type=Frames(), help="Only frames A to B, counted from 0, without B."),
         click.option("--end", type=_Time(), help="Only up to this time: seconds, or [HH:]MM:SS.mmm."),
         click.option(
             "--start", type=_Time(), help="Only from this time on; sound, subtitles and chapters are cut alike."

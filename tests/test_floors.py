@@ -16,6 +16,7 @@ FLOORS = [
     ["noise", "planes"],
     ["nn"],
     ["ops"],
+    ["page"],
     ["video"],
     ["_library"],
     ["errors", "weights"],
