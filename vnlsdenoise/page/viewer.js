@@ -16,8 +16,10 @@ function makeViewer(data, onFrame) {
   const $ = (id) => document.getElementById(id);
   const canvas = $("canvas"), context = canvas.getContext("2d");
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  // Of one source alone there is the picture, and beside it what is new in it.
+  const single = data.sources.length === 1;
   const state = {
-    view: "split", frame: 0, left: data.left, right: Math.min(data.right, data.sources.length - 1),
+    view: single ? "flicker" : "split", frame: 0, left: data.left, right: Math.min(data.right, data.sources.length - 1),
     divider: 0.5, gain: 8, zoom: 1, x: 0.5, y: 0.5, playing: false, first: true,
   };
   const images = new Map(), computed = new Map();
@@ -69,6 +71,7 @@ function makeViewer(data, onFrame) {
     if (view !== "flicker") return [a, b];
     const other = neighbour(frame);
     if (other === undefined) return [null, null];
+    if (single) return [a, amplified(`f${frame}:${left}:${gain}`, a, await load(other, left))];
     const before = await Promise.all([load(other, left), load(other, right)]);
     return [
       amplified(`f${frame}:${left}:${gain}`, a, before[0]),
@@ -160,10 +163,10 @@ function makeViewer(data, onFrame) {
       flicker: left ? `change from the frame beside, ${state.gain} times, on mid grey` : "this frame has no neighbour on the page",
     }[state.view];
     $("tag-left").textContent = state.view === "difference" ? "difference" : blinked || names[0];
-    $("tag-right").textContent = names[1];
+    $("tag-right").textContent = single ? `change, ${state.gain}×` : names[1];
     $("tag-right").hidden = !(divided || state.view === "side");
     const zoom = Math.round((100 * layout().scale) / (devicePixelRatio || 1));
-    const told = [`${data.shots[state.frame].label} (${state.frame + 1} of ${data.shots.length})`, `${names[0]} | ${names[1]}`, view.toLowerCase(), what, `${zoom} %`];
+    const told = [`${data.shots[state.frame].label} (${state.frame + 1} of ${data.shots.length})`, single ? names[0] : `${names[0]} | ${names[1]}`, view.toLowerCase(), what, `${zoom} %`];
     const text = told.filter(Boolean).join(" · ");
     canvas.setAttribute("aria-label", text);
     if ($("told").textContent !== text && !state.playing && state.view !== "blink") $("told").textContent = text;
@@ -238,7 +241,7 @@ function makeViewer(data, onFrame) {
     0: () => zoomTo(1), 9: () => zoomTo(actual()), x: swap, " ": () => run(!state.playing),
     "[": () => set({ gain: state.gain - 1 }), "]": () => set({ gain: state.gain + 1 }),
   };
-  VIEWS.forEach(([id], index) => { actions[index + 1] = () => show(id); });
+  if (!single) VIEWS.forEach(([id], index) => { actions[index + 1] = () => show(id); });
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -322,6 +325,7 @@ function makeViewer(data, onFrame) {
     fit: () => zoomTo(1), one: () => zoomTo(actual()),
   };
   for (const [id, action] of Object.entries(clicks)) $(id).addEventListener("click", action);
+  $("sides").hidden = $("views").hidden = single;
   new ResizeObserver(() => draw()).observe($("stage"));
   $("viewer").hidden = false;
   set({});
