@@ -18,6 +18,7 @@ from vnlsdenoise.cli.doctor import doctor
 from vnlsdenoise.cli.estimate import estimate
 from vnlsdenoise.cli.faults import explain
 from vnlsdenoise.cli.info import info
+from vnlsdenoise.cli.preview import preview
 from vnlsdenoise.cli.resume import resume
 from vnlsdenoise.cli.talk import talk
 from vnlsdenoise.cli.verify import verify
@@ -61,7 +62,7 @@ def commands() -> None:
     """
 
 
-for command in (denoise, resume, verify, info, estimate, compare, doctor, completion):
+for command in (denoise, resume, verify, info, estimate, preview, compare, doctor, completion):
     commands.add_command(command)
 
 

@@ -89,7 +89,9 @@ class _Rate(click.ParamType[Any]):
         return rate
 
 
-class _Time(click.ParamType[Any]):
+class Time(click.ParamType[Any]):
+    """Seconds, as an exact fraction."""
+
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
@@ -112,7 +114,9 @@ class Frames(click.ParamType[Any]):
         return first, end
 
 
-class _Rectangle(click.ParamType[Any]):
+class Rectangle(click.ParamType[Any]):
+    """x, y, width and height in pixels."""
+
     name = "X,Y,W,H"
 
     def convert(
@@ -133,12 +137,12 @@ def part_options(command: Command) -> Command:
             help="Also write what was removed, on mid grey: a film (.mkv: lossless) or images.",
         ),
         click.option(
-            "--roi", type=_Rectangle(), help="Denoise only this rectangle, in stored pixels; the rest stays as it is."
+            "--roi", type=Rectangle(), help="Denoise only this rectangle, in stored pixels; the rest stays as it is."
         ),
         click.option("--frames", type=Frames(), help="Only frames A to B, counted from 0, without B."),
-        click.option("--end", type=_Time(), help="Only up to this time: seconds, or [HH:]MM:SS.mmm."),
+        click.option("--end", type=Time(), help="Only up to this time: seconds, or [HH:]MM:SS.mmm."),
         click.option(
-            "--start", type=_Time(), help="Only from this time on; sound, subtitles and chapters are cut alike."
+            "--start", type=Time(), help="Only from this time on; sound, subtitles and chapters are cut alike."
         ),
     ):
         command = option(command)
