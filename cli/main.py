@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 from click_default_group import DefaultGroup
+from vnlsdenoise.cli.bench import bench
 from vnlsdenoise.cli.compare import compare
 from vnlsdenoise.cli.completion import completion
 from vnlsdenoise.cli.denoise import denoise
@@ -62,7 +63,7 @@ def commands() -> None:
     """
 
 
-for command in (denoise, resume, verify, info, estimate, preview, compare, doctor, completion):
+for command in (denoise, resume, verify, info, estimate, preview, compare, bench, doctor, completion):
     commands.add_command(command)
 
 

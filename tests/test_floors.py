@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # From the roof down. A room may import from lower floors and from its own; errors and weights are leaves for all.
 FLOORS = [
     ["cli", "__main__"],
-    ["preview"],
+    ["preview", "bench"],
     ["job", "compare", "training"],
     ["engine"],
     ["api"],
