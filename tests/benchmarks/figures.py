@@ -1,6 +1,6 @@
-"""The tables of docs/figures.md, from the JSON that the benchmarks have written.
+"""The tables of docs/figures.md and docs/experiments.md, from the JSON that the benchmarks have written.
 
-    python tests/benchmarks/figures.py            # writes the page anew
+    python tests/benchmarks/figures.py            # writes the pages anew
     python tests/benchmarks/figures.py --check    # fails where page and JSON differ
 
 A table stands in the page between `<!-- NAME -->` and `<!-- end -->`; all around it is written by hand. What has no
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-PAGE = ROOT / "docs" / "figures.md"
+PAGES = (ROOT / "docs" / "figures.md", ROOT / "docs" / "experiments.md")
 RESULTS = ROOT / "tests" / "benchmarks" / "results"
 PRESETS = ("fast", "balanced", "best")
 SIZES = ("540p", "1080p", "4k", "8k")
@@ -201,20 +201,60 @@ def speed_cpu() -> str:
     return table(["preset", "CPU-s a frame of 432x240, one core", "times as fast on two"], rows)
 
 
+def alignment() -> str:
+    found = {(row["ws"], row["around"]): row for row in stored("alignment-xeon")["results"]}
+    rows = []
+    for ws in sorted({ws for ws, _ in found}):
+        flow, none = found[ws, "flow"], found[ws, "none"]
+        cells = [f"{flow['psnr']:.2f}", f"{flow['over_flow_alone']:+.2f}", f"{flow['least']:+.2f}"]
+        rows.append([str(ws), *cells, f"{none['psnr']:.2f}", f"{flow['seconds']:.1f}"])
+    return table(["ws", "around the flow, dB", "over flow alone", "worst clip", "without flow, dB", "seconds"], rows)
+
+
+def search_sweep() -> str:
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in stored("search-sweep-xeon")["results"]:
+        case = (row["sweep"], str(row["ws"]), str(row["features"]), str(row["nheads"]))
+        found.setdefault(case, {})[row["way"]] = f"{row['seconds']:.2f} s, {row['peak_MiB']:.0f} MiB"
+    ways = list(next(iter(found.values())))
+    return table(
+        ["sweep", "ws", "F", "HD", *ways], [[*case, *(cells[way] for way in ways)] for case, cells in found.items()]
+    )
+
+
+def gradients() -> str:
+    names = ("between_runs_largest", "against_exact_median", "against_exact_mean")
+    rows = [[row["case"], *(f"{row[name]:.1e}" for name in names)] for row in stored("gradients-xeon")["results"]]
+    return table(["search", "between runs, largest", "against float64, median", "mean"], rows)
+
+
+def peers() -> str:
+    rows = stored("peers-xeon")["results"]
+    found: dict[str, dict[int, dict[str, float]]] = {}
+    for row in rows:
+        found.setdefault(row["denoiser"], {})[row["sigma"]] = row
+    sigmas = sorted({row["sigma"] for row in rows})
+    head = ["denoiser", *(f"sigma {sigma}: dB" for sigma in sigmas), "SSIM at 30", "flicker at 30", "CPU-s a frame"]
+    cells = []
+    for name, by in found.items():
+        psnrs = [f"{by[sigma]['psnr']:.2f}" if sigma in by else "-" for sigma in sigmas]
+        at = by.get(30, next(iter(by.values())))
+        cells.append([name, *psnrs, f"{at['ssim']:.3f}", f"{at['flicker']:.2f}", f"{at['cpu_seconds_per_frame']:.3f}"])
+    return table(head, cells)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         *(quality_crops, quality_whole, quality_learned, native_chroma, real_noise, camera_noise, coded_noise),
         *(speed_cuda, kernels_cuda, ceilings, file_to_file, operators, aggregation, memory_of_search, speed_cpu),
+        *(peers, alignment, search_sweep, gradients),
     )
 }
 
 
 def with_tables(page: str) -> str:
-    """The page with every table made anew."""
-    missing = [name for name in TABLES if f"<!-- {name} -->" not in page]
-    if missing:
-        sys.exit(f"{PAGE.name} has no place for {', '.join(missing)}")
+    """A page with every table of it made anew."""
 
     def made(match: re.Match[str]) -> str:
         return f"<!-- {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
@@ -224,16 +264,18 @@ def with_tables(page: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail where the page is not what it should be"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where page and JSON differ")
     options = parser.parse_args()
-    page = PAGE.read_text()
-    made = with_tables(page)
-    if not options.check:
-        PAGE.write_text(made)
-    elif made != page:
-        sys.exit(f"{PAGE} differs from the JSON: run python tests/benchmarks/figures.py")
+    pages = {path: path.read_text() for path in PAGES}
+    missing = [name for name in TABLES if not any(f"<!-- {name} -->" in page for page in pages.values())]
+    if missing:
+        sys.exit(f"no page has a place for {', '.join(missing)}")
+    for path, page in pages.items():
+        made = with_tables(page)
+        if not options.check:
+            path.write_text(made)
+        elif made != page:
+            sys.exit(f"{path} differs from the JSON: run python tests/benchmarks/figures.py")
 
 
 if __name__ == "__main__":

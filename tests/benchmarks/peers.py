@@ -3,7 +3,7 @@
     python tests/benchmarks/peers.py CLIPS --tune OTHERS --sigma 10,30,50 --crop 224x160 --frames 8 --json peers.json
     python tests/benchmarks/peers.py CLIPS --tune OTHERS --vapoursynth /usr/bin/python3 --page peers.html
 
-ffmpeg's nlmeans, hqdn3d, atadenoise, fftdnoiz, vaguedenoiser and bm3d, OpenCV's fastNlMeansDenoisingColoredMulti, and
+ffmpeg's nlmeans, hqdn3d, atadenoise, fftdnoiz, vaguedenoiser, OpenCV's fastNlMeansDenoisingColoredMulti, and
 with `--vapoursynth PYTHON` (one that has them) VapourSynth's BM3D, DFTTest, KNLMeansCL and MVTools. Each peer has a few
 strengths, and is given the one with the best PSNR at that sigma on the clips of `--tune`, which must be others than
 those that are measured. Protocol of noise and PSNR: quality.py, but that the noisy frames are rounded to 8 bits and
@@ -69,6 +69,12 @@ def through_ffmpeg(filter_of: Callable[[float, float], str], program: str) -> Ru
     return run
 
 
+def atadenoise(sigma: float, k: float) -> str:
+    """Both of its thresholds: of one frame's difference, and of the sum of them over the window of nine frames."""
+    one = min(0.3, k * sigma / 255)
+    return "atadenoise=s=9" + "".join(f":{plane}a={one:.4f}:{plane}b={4 * one:.4f}" for plane in range(3))
+
+
 def through_opencv(noisy: Video, sigma: float, strength: float) -> Video:
     frames = [cv2.cvtColor(frame.astype(np.uint8), cv2.COLOR_RGB2BGR) for frame in noisy]
     done = []
@@ -106,19 +112,16 @@ def peers(ffmpeg: str | None, vapoursynth: str | None, presets: Sequence[str]) -
     if ffmpeg is not None:
         filters: dict[str, tuple[Callable[[float, float], str], Sequence[float]]] = {
             "nlmeans": (lambda sigma, k: f"nlmeans=s={min(30, max(1, k * sigma)):.2f}:p=7:r=15", (0.3, 0.5, 0.7, 1.0)),
-            "hqdn3d": (lambda sigma, k: f"hqdn3d={k * sigma:.2f}", (0.3, 0.6, 1.0, 1.5)),
-            "atadenoise": (
-                lambda sigma, k: (
-                    "atadenoise=s=9:" + ":".join(f"{i}a={min(0.3, k * sigma / 255):.4f}" for i in range(3))
-                ),
-                (1.0, 2.0, 3.0),
-            ),
+            "hqdn3d": (lambda sigma, k: f"hqdn3d={k * sigma:.2f}", (0.5, 1.0, 1.5, 2.5, 4.0)),
+            "atadenoise": (atadenoise, (0.3, 0.6, 1.0, 2.0, 4.0)),
             "fftdnoiz": (
-                lambda sigma, k: f"fftdnoiz=sigma={min(30, k * sigma):.2f}:prev=1:next=1",
-                (0.5, 1.0, 1.5, 2.0),
+                lambda sigma, k: f"fftdnoiz=sigma={min(100, k * sigma):.2f}:prev=1:next=1",
+                (0.5, 1.0, 1.5, 2.0, 3.0),
             ),
-            "vaguedenoiser": (lambda sigma, k: f"vaguedenoiser=threshold={k * sigma:.2f}:percent=100", (0.3, 0.6, 1.0)),
-            "bm3d": (lambda sigma, k: f"bm3d=sigma={k * sigma:.2f}:block=8:bstep=4:group=8", (0.7, 1.0, 1.4)),
+            "vaguedenoiser": (
+                lambda sigma, k: f"vaguedenoiser=threshold={k * sigma:.2f}:percent=100",
+                (0.5, 1.0, 1.5, 2.5),
+            ),
         }
         told = subprocess.run([ffmpeg, "-hide_banner", "-filters"], capture_output=True, text=True, check=True).stdout
         there = {line.split()[1] for line in told.splitlines() if len(line.split()) > 2}

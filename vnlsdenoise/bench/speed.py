@@ -3,6 +3,7 @@
 `SIZES`: (height, width) by name. Of presets "learned:WEIGHTS" is the network.
 """
 
+import ctypes
 import gc
 import hashlib
 import platform
@@ -67,19 +68,21 @@ def longest_kernels(push: Callable[[int], object], frames: int, count: int) -> d
     return {name: event.self_device_time_total / 1e3 / frames for name, event in zip(names, events, strict=True)}
 
 
-def _begin_peak(device: str) -> int | None:
+def begin_peak(device: str) -> int | None:
     """Bytes that are in use now, from where on the peak counts; None where nobody knows."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
     try:
+        ctypes.CDLL(None).malloc_trim(0)  # glibc: memory that was freed would be taken again, and not count
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of resident memory begins anew
-    except OSError:
+    except (OSError, AttributeError):
         return None
     return _resident("VmRSS")
 
 
-def _peak(device: str) -> int | None:
+def peak(device: str) -> int | None:
+    """Bytes in use at the most since `begin_peak`."""
     return torch.cuda.max_memory_allocated() if device.startswith("cuda") else _resident("VmHWM")
 
 
@@ -108,7 +111,7 @@ def denoiser(
     source = footage(height, width, device)
     recorded = [next(source) for _ in range(8)]
     gc.collect()  # what earlier cases left
-    before = _begin_peak(device)
+    before = begin_peak(device)
     pushed = 0
     while next(iter(list(work.push(recorded[pushed % 8]))), None) is None:  # fill the pipeline
         pushed += 1
@@ -127,9 +130,9 @@ def denoiser(
         "cpu_ms_per_frame": 1e3 * cpu / frames,
         "predicted_MiB": predicted / 2**20,
     }
-    peak = _peak(device)
-    if before is not None and peak is not None:
-        figures["peak_MiB"] = (peak - before) / 2**20
+    most = peak(device)
+    if before is not None and most is not None:
+        figures["peak_MiB"] = (most - before) / 2**20
     figures["sha256"] = hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in last)).hexdigest()[:16]
     if kernels:
         figures["kernels_ms"] = longest_kernels(lambda index: list(work.push(recorded[index % 8])), frames, kernels)
