@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from calling import called_here
 from clips import write_clip
-from vnlsdenoise.cli.main import commands
 
+from vnlsdenoise.bench.speed import SIZES
 from vnlsdenoise.compare.vmaf import find_ffmpeg
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,6 +73,7 @@ def here(films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(films, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(SIZES, "240p", (48, 64))
     return tmp_path / "here"
 
 
@@ -84,17 +86,12 @@ def test_every_command_runs(page: str, command: str, here: Path) -> None:
     if not torch.cuda.is_available():
         words = ["cpu" if word.startswith("cuda") else word for word in words]
     if words[0] == "verify":
-        run([words[1].replace("clean", "noisy"), "-o", words[1], "--preset", "fast"])
+        called_here(*[words[1].replace("clean", "noisy"), "-o", words[1], "--preset", "fast"])
     elif words[0] == "compare" and words[2] == "clean.mp4":
-        run(["noisy.mp4", "-o", "clean.mp4", "--preset", "fast"])
+        called_here(*["noisy.mp4", "-o", "clean.mp4", "--preset", "fast"])
     elif "-o" in words and (output := Path(words[words.index("-o") + 1])).is_file():
         output.unlink()
-    run(words)
-
-
-def run(words: list[str]) -> None:
-    """In this process, which has loaded everything: seconds are saved. What fails raises."""
-    commands.main(words, prog_name="vnlsdenoise", standalone_mode=False)
+    called_here(*words)
 
 
 def run_in_a_shell(command: str) -> None:
