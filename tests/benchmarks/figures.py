@@ -1,4 +1,4 @@
-"""The tables of docs/figures.md and docs/experiments.md, from the JSON that the benchmarks have written.
+"""The tables of README.md, docs/figures.md and docs/experiments.md, from the JSON that the benchmarks have written.
 
     python tests/benchmarks/figures.py            # writes the pages anew
     python tests/benchmarks/figures.py --check    # fails where page and JSON differ
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-PAGES = (ROOT / "docs" / "figures.md", ROOT / "docs" / "experiments.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "figures.md", ROOT / "docs" / "experiments.md")
 RESULTS = ROOT / "tests" / "benchmarks" / "results"
 PRESETS = ("fast", "balanced", "best")
 SIZES = ("540p", "1080p", "4k", "8k")
@@ -228,6 +228,13 @@ def gradients() -> str:
     return table(["search", "between runs, largest", "against float64, median", "mean"], rows)
 
 
+def peers_in_short() -> str:
+    rows = {(row["denoiser"], row["sigma"]): row for row in stored("peers-xeon")["results"]}
+    shown = ("vnlsdenoise fast", "vnlsdenoise balanced", "ffmpeg nlmeans", "ffmpeg fftdnoiz", "OpenCV NlMeansMulti")
+    cells = [[name, *(f"{rows[name, sigma]['psnr']:.1f}" for sigma in (10, 30, 50))] for name in shown]
+    return table(["denoiser", "10", "30", "50"], cells)
+
+
 def peers() -> str:
     rows = stored("peers-xeon")["results"]
     found: dict[str, dict[int, dict[str, float]]] = {}
@@ -248,7 +255,7 @@ TABLES: dict[str, Callable[[], str]] = {
     for function in (
         *(quality_crops, quality_whole, quality_learned, native_chroma, real_noise, camera_noise, coded_noise),
         *(speed_cuda, kernels_cuda, ceilings, file_to_file, operators, aggregation, memory_of_search, speed_cpu),
-        *(peers, alignment, search_sweep, gradients),
+        *(peers, peers_in_short, alignment, search_sweep, gradients),
     )
 }
 
