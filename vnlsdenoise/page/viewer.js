@@ -20,7 +20,7 @@ function makeViewer(data, onFrame) {
   const single = data.sources.length === 1;
   const state = {
     view: single ? "flicker" : "split", frame: 0, left: data.left, right: Math.min(data.right, data.sources.length - 1),
-    divider: 0.5, gain: 8, zoom: 1, x: 0.5, y: 0.5, playing: false, first: true,
+    divider: 0.5, gain: 4, zoom: 1, x: 0.5, y: 0.5, playing: false, first: true,
   };
   const images = new Map(), computed = new Map();
   let size = null, timer = 0, asked = 0;
