@@ -30,7 +30,8 @@ $(VENV)/.ready: requirements-dev.txt
 
 # --- build: libraries beside the sources, and an editable install that maps cli/ and weights/ into the package
 build: setup
-	$(PYTHON) setup.py -q build_ext --inplace
+	@mkdir -p build && echo "building (a few minutes the first time; what the compiler says: build/compile.log)"
+	@$(PYTHON) setup.py -q build_ext --inplace > build/compile.log 2>&1 || { cat build/compile.log >&2; exit 1; }
 	@test -e $(VENV)/.installed -a $(VENV)/.installed -nt pyproject.toml || { \
 	  $(PYTHON) -m pip install --quiet --no-build-isolation --no-deps -e . && touch $(VENV)/.installed; }
 

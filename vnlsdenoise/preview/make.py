@@ -16,6 +16,7 @@ from vnlsdenoise.noise.report import NAMES, SceneNoise, curve_of
 from vnlsdenoise.page.build import Page, Plot, Series, Shot, Source, Table, encode_picture, is_lossless
 from vnlsdenoise.preview.clips import Clip, cropped, read_clip, shown_region
 from vnlsdenoise.video.display import picture
+from vnlsdenoise.video.encoders import CONTAINERS
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.open import Reader
 from vnlsdenoise.video.region import Region, Window
@@ -225,7 +226,8 @@ def command_line(source: Path, candidate: Candidate) -> str:
     """What to type for the whole film."""
     # Names that begin with a dash would be taken for options.
     name = str(source) if not str(source).startswith("-") else f"./{source}"
-    output = source.with_name(f"{source.stem}.clean{source.suffix or '.mkv'}") if source.is_file() else Path("clean")
+    ending = source.suffix if source.suffix.lower() in CONTAINERS else ".mkv"  # which holds every kind of stream
+    output = source.with_name(f"{source.stem}.clean{ending}") if source.is_file() else Path("clean")
     output_name = str(output) if not str(output).startswith("-") else f"./{output}"
     return shlex.join(["vnlsdenoise", name, "-o", output_name, *candidate.options])
 
