@@ -28,6 +28,7 @@ _SURE = 0.5  # trust in what is new, from which it is taken for the noise
 _LEAST_GRAIN = 0.7 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
 _LEAST_CLIPPED = 1 / 255  # of the peak, in luma: less is what codecs leave of text
 _FLOOR, _MOST_RAISED = 1.2 / 255, 1.5  # white noise of so much of the peak bounds what is said, so many times
+_MOST_INDEPENDENT = 1.04  # times what differences of R, G and B tell of white noise
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 
 F = TypeVar("F")
@@ -125,7 +126,7 @@ def _what_is_new(
         return [*opponent_from_rgb(own), *own] if rgb else own
 
     evidence = find_news(len(frames), channels, 255 / peak / (3**0.5 if rgb else 1), pairs)
-    return None if evidence is None else judge(evidence)
+    return None if evidence is None else judge(evidence, 255 / peak)
 
 
 def _grainy(verdict: Verdict, layout: PlaneFormat) -> NoiseModel:
@@ -150,6 +151,9 @@ def _bounded(
     peak: float,
 ) -> NoiseModel:
     """No more noise than is new in every frame."""
+    independent = verdict.independent
+    if independent and not noise.clipped and _found_on(noise, verdict) > _MOST_INDEPENDENT * independent:
+        return NoiseModel.of_sigma([independent] * len(noise.planes))
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
     bounded = []
@@ -179,6 +183,13 @@ def _bounded(
         if opponent[0] * unit > _MOST_TIMES * (shared.top if white else max(shared.deviation, shared.most)):
             opponent = ()
     return replace(noise, planes=tuple(bounded), opponent=opponent, clipped_rgb=clipped)
+
+
+def _found_on(noise: NoiseModel, verdict: Verdict) -> float:
+    """The deviation of all planes at the brightness of flat blocks."""
+    own = zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)
+    found = [plane.deviation_at(mean) for plane, news in own for mean in news.means]
+    return math.hypot(*found) / len(found) ** 0.5
 
 
 def _in_quiet_areas(
