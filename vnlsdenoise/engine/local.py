@@ -156,7 +156,7 @@ def _denoise_frames(
         lambda frame: planes_to_tensors(frame.planes, device),
         preset,
         peak=format.peak,
-        noise=NoiseModel.of_sigma(settings.sigma) if settings.sigma is not None else None,
+        sigma=settings.sigma,
         white=settings.noise_model == "white",
         strength=settings.strength,
         batch=memory.batch,

@@ -33,7 +33,6 @@ def measure_plane(
     planes: Tensor,
     *,
     peak: float,
-    white: bool = False,
     luma: PlaneNoise | None = None,
     pairs: bool = False,
     whole: bool = False,
@@ -42,14 +41,11 @@ def measure_plane(
 
     Args, errors: as `estimate_sigma`, whose result the deviation is where the noise has one, was not clipped, and no
         codec has taken a part of it away.
-    white: ask no more than that of any noise.
     whole: the plane itself was not clipped, however many of its samples are black or white.
     luma: the noise of the luma beside a plane of chroma. Codecs leave no high frequencies to chroma: whether there was
         any noise is seen by the luma.
     """
     sigma, least = estimate_sigma(planes, peak=peak), _LEAST_SIGMA * peak
-    if white:
-        return PlaneNoise(sigma)
     noise = _over_intensities(planes, peak, sigma, whole)
     by_luma = ramp(luma.sigma / peak, *_PROOF) if luma else 0.0
     if noise.sigma < least and not by_luma:

@@ -202,6 +202,11 @@ class NoiseModel:
         """Whether the noise of any plane is correlated between neighbouring pixels."""
         return any(plane.correlated for plane in self.planes) or any(self.opponent_spectra)
 
+    @property
+    def clipped(self) -> bool:
+        """Whether noise was clipped, in the planes themselves or in R, G and B before they became luma and chroma."""
+        return self.clipped_rgb is not None or any(plane.clipped for plane in self.planes)
+
     def times(self, factors: Iterable[float]) -> "NoiseModel":
         """The noise of every plane said to be so many times what it is; 0 is none.
 
@@ -223,12 +228,11 @@ class NoiseModel:
     def describe(self) -> str:
         """The deviations, and what else the noise is, for a reader."""
         values = ", ".join(f"{value:.2f}" for value in self.sigma)
-        clipped = self.clipped_rgb or any(plane.clipped for plane in self.planes)
         told = (
             (self.signal_dependent, "signal-dependent"),
             (self.correlated, "correlated"),
             (self.opponent, "shared"),
-            (clipped, "clipped"),
+            (self.clipped, "clipped"),
         )
         return ", ".join([f"sigma {values}", *(what for found, what in told if found)])
 

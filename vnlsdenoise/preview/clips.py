@@ -27,7 +27,9 @@ class Clip:
     frames: tuple[Frame, ...]
     seconds: float
 
-    def noise(self, layout: PlaneFormat, device: str, white: bool) -> NoiseModel:
+    def noise(
+        self, layout: PlaneFormat, device: str, white: bool = False, sigma: tuple[float, ...] | None = None
+    ) -> NoiseModel:
         """Of the whole frames, in native code values, as a run measures it where a scene begins here."""
         return measure_noise(
             self.frames[:MEASURED_FRAMES],
@@ -35,6 +37,7 @@ class Clip:
             layout,
             layout.peak,
             white=white,
+            sigma=sigma,
         )
 
 

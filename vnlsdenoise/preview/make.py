@@ -75,7 +75,7 @@ class Preview:
         self.clips: list[Clip] = []
         self.noise: list[NoiseModel] = []
         self.before: list[list[bytes]] = []
-        self._white: dict[int, NoiseModel] = {}
+        self._white: dict[tuple[int, tuple[float, ...] | None], NoiseModel] = {}
         self.tried = [
             Tried(candidate, local.predict_memory(info.format, candidate.settings)) for candidate in self.candidates
         ]
@@ -101,7 +101,7 @@ class Preview:
         clip = read_clip(self.reader, share, self.length)
         device = self.candidates[0].settings.device
         self.clips.append(clip)
-        self.noise.append(clip.noise(self.layout, device, white=False))
+        self.noise.append(clip.noise(self.layout, device))
         self.before.append([self._encoded(frame) for frame in _middle(clip.frames)])
 
     def _try(self, tried: Tried, index: int) -> None:
@@ -109,7 +109,7 @@ class Preview:
         settings = replace(settings, scene_cuts=False)
         window = self._window(settings)
         work = Work()
-        if settings.sigma is None and not settings.fields:
+        if not settings.fields:
             work.measured[0][0] = self._measured(index, settings)
         begin = time.monotonic()
         done = list(local.denoise_frames(map(window.take, clip.frames), window.format, settings, work))
@@ -135,11 +135,12 @@ class Preview:
         return tried.took * info.frames * self.layout.width * self.layout.height / (part.width * part.height)
 
     def _measured(self, index: int, settings: DenoiseSettings) -> NoiseModel:
-        if settings.noise_model != "white":
+        white, sigma = settings.noise_model == "white", settings.sigma
+        if not white and sigma is None:
             return self.noise[index]
-        if index not in self._white:
-            self._white[index] = self.clips[index].noise(self.layout, settings.device, white=True)
-        return self._white[index]
+        if (index, sigma) not in self._white:
+            self._white[index, sigma] = self.clips[index].noise(self.layout, settings.device, white, sigma)
+        return self._white[index, sigma]
 
     def _encoded(self, frame: Frame) -> bytes:
         return encode_picture(picture(*cropped(frame.planes, self.layout, self.part)), self.lossless)
