@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import browser, opened
-from calling import assert_error, call
+from calling import called_here
 from clips import noisy_film, write_clip
 
+from vnlsdenoise.errors import UsageError
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.model import Evidence
 from vnlsdenoise.noise.report import clipped_shares, spectrum_of
@@ -18,36 +19,37 @@ from vnlsdenoise.video.frame import PlaneFormat
 LUMA = PlaneFormat("yuv", 8, 4, 8, 1, 1)
 
 
-def test_every_scene_is_told_with_how_sure_it_is(tmp_path: Path) -> None:
+def test_every_scene_is_told_with_how_sure_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     film, page = tmp_path / "in.mkv", tmp_path / "page.html"
     noisy_film(film)  # two scenes of deviation 6, from frames 0 and 35 on
-    code, out, err = call("estimate", film, "--json", "--page", page, "--device", "cpu")
-    assert code == 0, err
-    told = json.loads(out)
+    ask = ("estimate", film, "--device", "cpu")
+    called_here(*ask, "--json", "--page", page)
+    told = json.loads(capsys.readouterr().out)
     assert [(scene["first"], scene["frames"]) for scene in told["scenes"]] == [(0, 35), (35, 25)]
     for scene in told["scenes"]:
         assert scene["noise"]["planes"][0]["sigma"] == pytest.approx(6, rel=0.1)
         assert scene["noise"]["evidence"]["taken"] == "quiet areas" and scene["certainty"] > 0.8
     assert told["sigma"]["Y"] == pytest.approx(6, rel=0.1)
-    code, out, _ = call("estimate", film, "--device", "cpu")
-    lines = out.splitlines()
-    assert code == 0 and lines[0].startswith("frame 0, 0.00 s, 35 frames: by quiet areas; sure")
+    called_here(*ask)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("frame 0, 0.00 s, 35 frames: by quiet areas; sure")
     assert lines[4].startswith("frame 35, 1.40 s, 25 frames") and lines[5].startswith("Y  ")
-    code, out, err = call("estimate", film, "--sampled", "--json", "--device", "cpu")
-    assert code == 0 and json.loads(out)["scenes"] is None and "--scenes" in err
+    called_here(*ask, "--sampled", "--json")
+    out, err = capsys.readouterr()
+    assert json.loads(out)["scenes"] is None and "--scenes" in err
     with browser() as started, opened(started, page) as shown:
         assert shown.locator("figure").count() == 3  # over time, and the curve of either scene
         assert shown.locator("#tables tbody tr").count() == 2
         assert shown.locator("#frame").get_attribute("max") == "3" and not shown.is_visible("#sides")
         assert "change from the frame beside" in str(shown.locator("#canvas").get_attribute("aria-label"))
-    assert_error(call("estimate", film, "--page", page), 2, "exists", "-y")
+    with pytest.raises(UsageError, match="exists.*-y"):
+        called_here(*ask, "--page", page)
 
 
-def test_a_single_frame_has_one_witness(tmp_path: Path) -> None:
+def test_a_single_frame_has_one_witness(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_clip(tmp_path / "one.mkv", count=1, size=(64, 64))
-    code, out, err = call("estimate", tmp_path / "one.mkv", "--device", "cpu")
-    assert code == 0, err
-    assert "one witness only" in out
+    called_here("estimate", tmp_path / "one.mkv", "--device", "cpu")
+    assert "one witness only" in capsys.readouterr().out
 
 
 def test_shares_at_black_and_white_are_those_of_the_range() -> None:

@@ -193,7 +193,7 @@ def _found_on(noise: NoiseModel, verdict: Verdict) -> float:
     """The deviation of all planes at the brightness of flat blocks."""
     own = zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)
     found = [plane.deviation_at(mean) for plane, news in own for mean in news.means]
-    return math.hypot(*found) / len(found) ** 0.5
+    return math.hypot(*found) / math.sqrt(len(found))
 
 
 def _in_quiet_areas(
