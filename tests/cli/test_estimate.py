@@ -42,7 +42,7 @@ def test_every_scene_is_told_with_how_sure_it_is(tmp_path: Path, capsys: pytest.
         assert shown.locator("#tables tbody tr").count() == 2
         assert shown.locator("#frame").get_attribute("max") == "3" and not shown.is_visible("#sides")
         assert "change from the frame beside" in str(shown.locator("#canvas").get_attribute("aria-label"))
-    with pytest.raises(UsageError, match="exists.*-y"):
+    with pytest.raises(UsageError, match=r"exists.*-y"):
         called_here(*ask, "--page", page)
 
 
