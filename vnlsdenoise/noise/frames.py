@@ -11,7 +11,7 @@ from torch import Tensor
 from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
 from vnlsdenoise.noise.estimate import estimate_sigma, measure_plane
 from vnlsdenoise.noise.grain import Verdict, judge
-from vnlsdenoise.noise.model import ClippedRgb, NoiseModel, PlaneNoise
+from vnlsdenoise.noise.model import ClippedRgb, Evidence, NoiseModel, PlaneNoise
 from vnlsdenoise.noise.picture import measure_picture
 from vnlsdenoise.noise.stabilise import stabilisers_of
 from vnlsdenoise.noise.temporal import find_news
@@ -62,13 +62,17 @@ def measure_noise(
     if len(frames) == 1:
         picture = _of_picture(planes(frames[0]), layout, peak)
         if picture is not None:
-            return picture
+            return replace(picture, evidence=Evidence("the shape of cameras' noise"))
     noise = _in_quiet_areas(frames, planes, layout, peak, pairs)
+    evidence = Evidence("quiet areas", noise.sigma)
     if len(frames) == 1:
-        return noise
+        return replace(noise, evidence=evidence)
     verdict = _what_is_new(frames, planes, layout, peak, pairs)
     if verdict is None:
-        return noise
+        return replace(noise, evidence=evidence)
+    told = verdict.channels[-len(noise.planes) :]
+    new_top, new = tuple(channel.top for channel in told), tuple(channel.deviation for channel in told)
+    evidence = replace(evidence, new_top=new_top, new=new, trust=verdict.trust)
     own = verdict.channels[: len(noise.planes)]
     if layout.family == "rgb":
         # Of a mosaic of sensors one colour may have kept high frequencies.
@@ -78,8 +82,8 @@ def measure_noise(
         unseen = math.hypot(*noise.sigma) < _SEEN * math.hypot(*(channel.low for channel in own))
     least = _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1)
     if unseen and verdict.trust >= _SURE and own[0].low >= least:
-        return _grainy(verdict, layout)
-    return _bounded(noise, verdict, layout, frames, planes, peak)
+        return replace(_grainy(verdict, layout), evidence=replace(evidence, taken="what is new"))
+    return replace(_bounded(noise, verdict, layout, frames, planes, peak), evidence=evidence)
 
 
 def _white(
@@ -189,7 +193,7 @@ def _found_on(noise: NoiseModel, verdict: Verdict) -> float:
     """The deviation of all planes at the brightness of flat blocks."""
     own = zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)
     found = [plane.deviation_at(mean) for plane, news in own for mean in news.means]
-    return math.hypot(*found) / len(found) ** 0.5
+    return math.hypot(*found) / math.sqrt(len(found))
 
 
 def _in_quiet_areas(
