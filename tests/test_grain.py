@@ -214,3 +214,12 @@ def test_noise_of_a_mosaic_of_sensors_is_told_where_motion_is_not_found(sigma, d
     assert found.sigma[0] == pytest.approx(float(noise.std()), rel=0.15)
     clean = measure_noise(list(unfollowed(6).expand(6, 3, 192, 256).to(device)), list, RGB, PEAK)
     assert not clean.correlated
+
+
+def test_what_clipping_left_does_not_bound_what_the_noise_was(device):
+    """Where flat areas are dark, half of the noise is left in them."""
+    level = 8 + 120 * (torch.arange(256) >= 176).float().expand(6, 3, 192, 256) + 10 * torch.rand(1, 1, 192, 256)
+    noise = 40 * torch.randn(6, 3, 192, 256, generator=torch.Generator().manual_seed(8))
+    video = (level + noise).round().clamp(0, PEAK).to(device)
+    found = measure_noise(list(video), list, RGB, PEAK)
+    assert found.clipped and found.sigma == pytest.approx((40.0,) * 3, rel=0.1)

@@ -29,6 +29,7 @@ _LEAST_GRAIN = 0.7 / 255  # of the peak, in flat areas: less is what codecs leav
 _LEAST_CLIPPED = 1 / 255  # of the peak, in luma: less is what codecs leave of text
 _FLOOR, _MOST_RAISED = 1.2 / 255, 1.5  # white noise of so much of the peak bounds what is said, so many times
 _MOST_INDEPENDENT = 1.04  # times what differences of R, G and B tell of white noise
+_BEFORE_CLIPPING = 1.7  # times what is left of noise that was clipped at its mean
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 
 F = TypeVar("F")
@@ -164,8 +165,9 @@ def _bounded(
     for index, (plane, news) in enumerate(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)):
         # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
         there = math.hypot(*map(plane.deviation_at, news.means)) / len(news.means) ** 0.5
-        raised = layout.family == "rgb" and news.top > _FLOOR * peak and there > _MOST_RAISED * news.top
-        most = _MOST_TIMES * max(news.deviation, news.most)
+        before = _BEFORE_CLIPPING if plane.clipped else 1.0
+        raised = layout.family == "rgb" and news.top > _FLOOR * peak and there > before * _MOST_RAISED * news.top
+        most = before * _MOST_TIMES * max(news.deviation, news.most)
         if raised or plane.sigma > most:
             stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
             plane = PlaneNoise(min(estimate_sigma(stack, peak=peak), most))
