@@ -63,14 +63,14 @@ def quality_whole() -> str:
 
 
 def quality_learned() -> str:
-    here, there = stored("quality-learned-xeon")["results"], stored("quality-learned-2-5-20-75-xeon")["results"]
-    classic = stored("quality-crops-epyc")["results"]
+    learned = stored("quality-learned-h200")["results"], stored("quality-learned-2-5-20-75-h200")["results"]
+    classic = stored("quality-crops-epyc")["results"], stored("quality-2-5-20-75-xeon")["results"]
     rows = []
     for preset in ("fast", "balanced", "learned"):
         row = [preset]
+        middle, others = learned if preset == "learned" else classic
         for sigma in (2, 5, 10, 20, 30, 50, 75):
-            middle = here if preset == "learned" else classic
-            row.append(f"{mean(middle if sigma in (10, 30, 50) else there, sigma, preset):.2f}")
+            row.append(f"{mean(middle if sigma in (10, 30, 50) else others, sigma, preset):.2f}")
         rows.append(row)
     return table(["denoiser", *(f"sigma {sigma}" for sigma in (2, 5, 10, 20, 30, 50, 75))], rows)
 
@@ -97,7 +97,7 @@ def real_noise() -> str:
 
 def camera_noise() -> str:
     rows = []
-    for kind, clips in stored("camera-noise-xeon")["results"].items():
+    for kind, clips in stored("camera-noise-h200")["results"].items():
         given = [way for way in next(iter(clips.values())) if way.isdigit()]
         best = max((float(means(clips, way)), way) for way in given)
         rows.append(
