@@ -87,13 +87,18 @@ def measure_intensities(planes: Tensor, *, peak: float) -> PlaneNoise:
 
 def _over_intensities(planes: Tensor, peak: float, sigma: float, whole: bool) -> PlaneNoise:
     """sigma: what `estimate_sigma` says, which stands where nothing speaks against it."""
-    inside = bool((planes.amin() >= 0) & (planes.amax() <= peak))
-    at_ends = sum(int(((frame <= 0) | (frame >= peak)).sum()) for frame in planes)
-    clipped = not whole and inside and at_ends >= _CLIPPED_SHARE * planes.numel()
+    clipped = not whole and ends_at_the_borders(planes, peak)
     measured = measure_curve(quiet_blocks(list(planes), peak), peak, clipped)
     if measured is None or not (measured.varies or clipped) or sigma < _PROOF[1] * peak:
         return PlaneNoise(sigma)
     return measured.noise(peak, clipped)
+
+
+def ends_at_the_borders(planes: Tensor, peak: float) -> bool:
+    """Whether samples are black or white, and none beyond: noise may have been clipped."""
+    inside = bool((planes.amin() >= 0) & (planes.amax() <= peak))
+    at_ends = sum(int(((frame <= 0) | (frame >= peak)).sum()) for frame in planes)
+    return inside and at_ends >= _CLIPPED_SHARE * planes.numel()
 
 
 def estimate_sigma(planes: Tensor, *, peak: float) -> float:

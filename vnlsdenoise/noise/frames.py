@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
-from vnlsdenoise.noise.estimate import estimate_sigma, measure_plane
+from vnlsdenoise.noise.estimate import ends_at_the_borders, estimate_sigma, measure_plane
 from vnlsdenoise.noise.grain import Verdict, judge
 from vnlsdenoise.noise.model import ClippedRgb, Evidence, NoiseModel, PlaneNoise
 from vnlsdenoise.noise.picture import measure_picture
@@ -101,7 +101,7 @@ def _white(
         stacks = (_stacked((planes(frame)[index] for frame in frames), len(frames)) for index in range(count))
         sigma = tuple(estimate_sigma(stack, peak=peak) for stack in stacks)
     white = NoiseModel.of_sigma(sigma)
-    if max(sigma) < _LEAST_CLIPPED * peak or not _in_quiet_areas(frames, planes, layout, peak, pairs).clipped:
+    if max(sigma) < _LEAST_CLIPPED * peak or not _may_be_clipped(frames, planes, layout, peak):
         return white
     found = measure_noise(frames, planes, layout, peak, pairs=pairs)
     own = (
@@ -110,6 +110,17 @@ def _white(
         for plane, measured in zip(white.planes, found.planes, strict=True)
     )
     return replace(white, planes=tuple(own), clipped_rgb=found.clipped_rgb)
+
+
+def _may_be_clipped(frames: Sequence[F], planes: Callable[[F], list[Tensor]], layout: PlaneFormat, peak: float) -> bool:
+    """Whether it is worth measuring all of the noise, which costs as much as denoising some frames."""
+    for index in range(len(layout.plane_shapes)):
+        stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
+        if ends_at_the_borders(stack, peak):
+            return True
+        if index == 0 and layout.family == "yuv" and measure_clipped_rgb(stack, layout, peak, 1.0) is not None:
+            return True
+    return False
 
 
 def _of_picture(planes: list[Tensor], layout: PlaneFormat, peak: float) -> NoiseModel | None:
