@@ -35,22 +35,22 @@ def estimate(input: Path, scenes: bool | None, page: Path | None, device: str, a
     """
     refuse_existing(page, (input,), overwrite)
     from vnlsdenoise.engine import local
-    from vnlsdenoise.noise.report import NAMES, make_page
+    from vnlsdenoise.noise.report import make_page
     from vnlsdenoise.video.open import open_reader
 
     reader = open_reader(input, interlaced="ignore", gaps="ignore")
-    names = NAMES[reader.info.format.family]
+    names = reader.info.format.plane_names
     chosen = local.resolve_device(device)
     if scenes is None:
         scenes = reader.info.frames is not None and reader.info.frames <= _SHORT
-    sampled = _sampled(reader, chosen)
-    found = _by_scenes(reader, chosen) if scenes else [sampled]
+    found = _by_scenes(reader, chosen) if scenes else [_sampled(reader, chosen)]
     if not scenes:
         talk.note("frames of 8 places were measured; --scenes reads all frames")
     if page is not None:
-        make_page(input, reader.info.format.family, found).write(page)
+        make_page(input, names, found).write(page)
         talk.note(f"page: {page}")
     if as_json:
+        sampled = _sampled(reader, chosen) if scenes else found[0]
         sigma = {name: round(value, 3) for name, value in zip(names, sampled.noise.sigma, strict=True)}
         told = {"input": str(input), "sigma": sigma, "noise": sampled.noise.as_dict()}
         click.echo(json.dumps({**told, "scenes": [_as_dict(scene) for scene in found] if scenes else None}))

@@ -64,10 +64,10 @@ def mark_cuts(frames: Iterable[Item], luma: Callable[[Item], Samples], peak: flo
                 begins = not flashing
             if begins:
                 lately.clear()
-            elif pair.change >= _STILL and not flashing:
-                lately.append(pair.change)
             if pair.change >= _STILL and not flashing:
                 earlier = pair
+                if not begins:
+                    lately.append(pair.change)
         yield frame, begins
         before, pair = now, next_pair
 

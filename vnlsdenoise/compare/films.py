@@ -16,9 +16,6 @@ from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
 from vnlsdenoise.video.open import Reader, open_reader
 from vnlsdenoise.video.pixels import adapt, layout_of, native_name
 
-NAMES = {"gray": ("Y",), "yuv": ("Y", "U", "V"), "rgb": ("R", "G", "B")}
-_BRIGHTNESS = {"gray": 0, "yuv": 0, "rgb": 1}
-
 Planes = tuple[Plane, ...]
 
 
@@ -163,7 +160,7 @@ def compare_films(
         found = [Place(place, True) for place in places]
     bring, layout, how = _common_kind([reader.info.format for reader in readers])
     begin = max(frames[0], 0, *(place.frames for place in found))
-    comparison = Comparison(paths[0], NAMES[layout.family], layout.peak, how, begin)
+    comparison = Comparison(paths[0], layout.plane_names, layout.peak, how, begin)
     comparison.others = [Measured(path, place) for path, place in zip(paths[1:], found, strict=True)]
     starts = [begin, *(begin - place.frames for place in found)]
     end = None if frames[1] is None else max(0, frames[1] - begin)
@@ -230,7 +227,7 @@ def _from(reader: Reader, start: int) -> Generator[Frame, None, None]:
 
 
 def _head(reader: Reader) -> list[Any]:
-    plane, peak = _BRIGHTNESS[reader.info.format.family], reader.info.format.peak
+    plane, peak = reader.info.format.brightness, reader.info.format.peak
     with closing(_from(reader, 0)) as frames:
         return [thumbnail(frame.planes[plane], peak) for frame in itertools.islice(frames, HEAD)]
 

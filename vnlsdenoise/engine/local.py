@@ -31,7 +31,6 @@ _LEAVING = 2  # finished frames that the device need not wait for
 _NO_HOST_MEMORY = "DefaultCPUAllocator"  # how torch's error begins
 _DEVICE_FAULTS = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "CUFFT_")  # in the errors of kernels and libraries
 _IF_AGAIN = "run it again; if it fails there again, try another device, its driver, or --device cpu"
-_BRIGHTNESS = {"gray": 0, "yuv": 0, "rgb": 1}  # the plane that scene cuts are looked for in
 
 
 def resolve_device(name: str) -> str:
@@ -123,7 +122,7 @@ def _marked(
     """Every frame, whether it begins a scene, and whether it repeats the one before."""
     marked: Iterable[tuple[Frame, bool]] = ((frame, False) for frame in frames)
     if settings.scene_cuts:
-        marked = mark_cuts(frames, lambda frame: frame.planes[_BRIGHTNESS[format.family]], format.peak)
+        marked = mark_cuts(frames, lambda frame: frame.planes[format.brightness], format.peak)
     before: tuple[Plane, ...] | None = None  # the last frame that was none like the one before it
     alone = False
     for number, (frame, cut) in enumerate(marked):

@@ -12,8 +12,6 @@ from vnlsdenoise.video.fields import field_format, split_fields
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.open import Reader
 
-_BRIGHTNESS = {"gray": 0, "yuv": 0, "rgb": 1}  # the plane that cuts are looked for in
-
 
 @dataclass(frozen=True)
 class FoundScene:
@@ -40,7 +38,7 @@ def find_scenes(reader: Reader, device: str) -> Iterator[FoundScene]:
 
     first, count, seconds = 0, 0, 0.0
     begin: list[Frame] = []
-    for frame, cut in mark_cuts(reader, lambda frame: frame.planes[_BRIGHTNESS[info.format.family]], info.format.peak):
+    for frame, cut in mark_cuts(reader, lambda frame: frame.planes[info.format.brightness], info.format.peak):
         if cut:
             yield FoundScene(first, count, seconds, noise(begin), tuple(begin))
             first, count, begin = first + count, 0, []

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
 from vnlsdenoise.noise.estimate import ends_at_the_borders, estimate_sigma, measure_plane
-from vnlsdenoise.noise.grain import Verdict, judge
+from vnlsdenoise.noise.grain import Grain, Verdict, judge
 from vnlsdenoise.noise.model import ClippedRgb, Evidence, NoiseModel, PlaneNoise
 from vnlsdenoise.noise.picture import measure_picture
 from vnlsdenoise.noise.stabilise import stabilisers_of
@@ -167,15 +167,15 @@ def _bounded(
     peak: float,
 ) -> NoiseModel:
     """No more noise than is new in every frame."""
-    independent = verdict.independent
-    if independent and not noise.clipped and _found_on(noise, verdict) > _MOST_INDEPENDENT * independent:
+    independent, own = verdict.independent, list(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True))
+    if independent and not noise.clipped and _in_flat_blocks(own) > _MOST_INDEPENDENT * independent:
         return NoiseModel.of_sigma([independent] * len(noise.planes))
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
     bounded = []
-    for index, (plane, news) in enumerate(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)):
+    for index, (plane, news) in enumerate(own):
         # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
-        there = math.hypot(*map(plane.deviation_at, news.means)) / len(news.means) ** 0.5
+        there = _in_flat_blocks([(plane, news)])
         before = _BEFORE_CLIPPING if plane.clipped else 1.0
         raised = layout.family == "rgb" and news.top > _FLOOR * peak and there > before * _MOST_RAISED * news.top
         most = before * _MOST_TIMES * max(news.deviation, news.most)
@@ -202,10 +202,9 @@ def _bounded(
     return replace(noise, planes=tuple(bounded), opponent=opponent, clipped_rgb=clipped)
 
 
-def _found_on(noise: NoiseModel, verdict: Verdict) -> float:
-    """The deviation of all planes at the brightness of flat blocks."""
-    own = zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)
-    found = [plane.deviation_at(mean) for plane, news in own for mean in news.means]
+def _in_flat_blocks(planes: Iterable[tuple[PlaneNoise, Grain]]) -> float:
+    """The deviation of planes at the brightness of flat blocks."""
+    found = [plane.deviation_at(mean) for plane, news in planes for mean in news.means]
     return math.hypot(*found) / math.sqrt(len(found))
 
 

@@ -201,9 +201,8 @@ def _whiteness(news: News, odd: Tensor, band: Tensor) -> _Whiteness:
     energy = float(new[top].mean())
     if energy <= 0:
         return _Whiteness(0.0, 1.0, 1.0, 1.0)
-    parts = (float(part.mean()) / energy for part in (new[middle], own[top], apart[top]))
-    fall, all_of_it, apart_of_it = parts
-    return _Whiteness(energy**0.5, fall**0.5, all_of_it, apart_of_it)
+    fall, own_share, apart_share = (float(part.mean()) / energy for part in (new[middle], own[top], apart[top]))
+    return _Whiteness(energy**0.5, fall**0.5, own_share, apart_share)
 
 
 def _steady(opponents: list[News], odd: Tensor) -> bool:

@@ -10,7 +10,6 @@ from vnlsdenoise.planes import code_range
 from vnlsdenoise.video.display import picture
 from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
 
-NAMES = {"gray": ("Y",), "yuv": ("Y", "U", "V"), "rgb": ("R", "G", "B")}
 _LEVELS = tuple(range(0, 256, 5))
 _MOST_SCENES = 24  # whose curves and pictures are shown
 _SURE, _FAIRLY = 0.8, 0.5
@@ -85,9 +84,8 @@ def spectrum_of(plane: PlaneNoise) -> list[tuple[float, float]]:
     return [(ring / (4 * side), plane.sigma * (sum(v) / len(v)) ** 0.5) for ring, v in sorted(rings.items())]
 
 
-def make_page(path: Path, family: str, scenes: Sequence[SceneNoise]) -> Page:
-    """The page of the scenes of a film."""
-    names = NAMES[family]
+def make_page(path: Path, names: Sequence[str], scenes: Sequence[SceneNoise]) -> Page:
+    """The page of the scenes of a film; names: of its planes."""
     shown = scenes[:_MOST_SCENES]
     shots = [
         Shot(f"frame {(scene.first or 0) + index}", [data], run, (scene.first or 0) + index)

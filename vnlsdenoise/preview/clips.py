@@ -16,7 +16,6 @@ from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
 from vnlsdenoise.video.open import Reader
 from vnlsdenoise.video.region import Region
 
-_BRIGHTNESS = {"gray": 0, "yuv": 0, "rgb": 1}
 _WIDTH, _HEIGHT = 480, 272  # of the part that is shown where none was chosen: a second a frame and preset
 
 
@@ -49,7 +48,7 @@ def read_clip(reader: Reader, share: float, length: int) -> Clip:
     info = reader.info
     longest: list[Frame] = []
     scene: list[Frame] = []
-    for frame, cut in mark_cuts(frames, lambda f: f.planes[_BRIGHTNESS[info.format.family]], info.format.peak):
+    for frame, cut in mark_cuts(frames, lambda f: f.planes[info.format.brightness], info.format.peak):
         scene = [frame] if cut else [*scene, frame]
         longest = max(longest, scene, key=len)
     return Clip(tuple(longest), float((longest[0].pts or 0) * info.time_base))

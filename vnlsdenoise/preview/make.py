@@ -12,7 +12,7 @@ from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.engine.work import Work
 from vnlsdenoise.job.speed import device_name, predict_seconds
 from vnlsdenoise.noise.model import NoiseModel
-from vnlsdenoise.noise.report import NAMES, SceneNoise, curve_of
+from vnlsdenoise.noise.report import SceneNoise, curve_of
 from vnlsdenoise.page.build import Page, Plot, Series, Shot, Source, Table, encode_picture, is_lossless
 from vnlsdenoise.preview.clips import Clip, cropped, read_clip, shown_region
 from vnlsdenoise.video.display import picture
@@ -200,8 +200,8 @@ class Preview:
             f"{device_name(self.candidates[0].settings.device)}",
             sources=[Source("as it is", info.path.name), *(self._source(tried) for tried in done)],
             shots=shots,
-            tables=[_noise_table(NAMES[self.layout.family], self.scenes())],
-            plots=[_curves(NAMES[self.layout.family], scene) for scene in self.scenes()],
+            tables=[_noise_table(self.layout.plane_names, self.scenes())],
+            plots=[_curves(self.layout.plane_names, scene) for scene in self.scenes()],
             right=best,
             waiting=self.waiting,
         )
