@@ -66,6 +66,12 @@ def test_figures_are_those_of_the_planes(tmp_path: Path) -> None:
     assert same.frames[0].ssim == pytest.approx((1, 1, 1))
 
 
+def test_a_film_that_is_named_twice_has_its_own_frames_both_times(tmp_path: Path) -> None:
+    one, other = write(tmp_path / "a.mkv", moving(4)), write(tmp_path / "b.mkv", noisy(moving(4), 3))
+    films = compare_films([one, other, other], places=[0, 0]).as_dict()["films"]
+    assert [len(film["frames"]["psnr"]) for film in films] == [4, 4]
+
+
 @pytest.mark.parametrize(("begin", "end"), [(7, 30), (0, 21), (3, 24)])
 @pytest.mark.parametrize("first_is_cut", [False, True])
 def test_films_that_begin_elsewhere_are_brought_together(

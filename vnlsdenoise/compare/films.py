@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,25 +88,26 @@ class Comparison:
 
     def rows(self) -> tuple[list[str], list[list[Any]]]:
         """The head and the rows of a table of every film and frame."""
+        return self._head(), [row for other in self.others for row in self._rows_of(other)]
+
+    def _head(self) -> list[str]:
         head = ["film", "frame", "seconds", "psnr", *(f"psnr_{name.lower()}" for name in self.planes)]
         head += [f"{what}_{name.lower()}" for what in ("ssim", "flicker") for name in self.planes]
-        head += ["flicker_still", "vmaf"]
-        rows: list[list[Any]] = []
-        for other in self.others:
-            for index, (at, frame) in enumerate(zip(self.seconds, other.frames, strict=True)):
-                vmaf = other.vmaf[index] if index < len(other.vmaf) else math.nan
-                flicker = frame.flicker or (math.nan,) * len(self.planes)
-                values = [frame.whole, *frame.psnr, *frame.ssim, *flicker, frame.flicker_still, vmaf]
-                rows.append([str(other.path), self.first + index, round(at, 4), *(round(v, 4) for v in values)])
-        return head, rows
+        return [*head, "flicker_still", "vmaf"]
+
+    def _rows_of(self, other: Measured) -> Iterator[list[Any]]:
+        for index, (at, frame) in enumerate(zip(self.seconds, other.frames, strict=True)):
+            vmaf = other.vmaf[index] if index < len(other.vmaf) else math.nan
+            flicker = frame.flicker or (math.nan,) * len(self.planes)
+            values = [frame.whole, *frame.psnr, *frame.ssim, *flicker, frame.flicker_still, vmaf]
+            yield [str(other.path), self.first + index, round(at, 4), *(round(v, 4) for v in values)]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; None for what is infinite or was not measured."""
-        head, rows = self.rows()
         films = []
         for other in self.others:
-            own = [row for row in rows if row[0] == str(other.path)]
-            columns = {name: [_plain(row[at]) for row in own] for at, name in enumerate(head) if at >= 3}
+            own = list(self._rows_of(other))
+            columns = {name: [_plain(row[at]) for row in own] for at, name in enumerate(self._head()) if at >= 3}
             place = {"starts_at": other.place.frames, "sure": other.place.sure, "left_out": other.left_out or None}
             films.append({"film": str(other.path), **place, "mean": other.summary(), "frames": columns})
         return {
