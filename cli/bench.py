@@ -25,7 +25,7 @@ from vnlsdenoise.errors import InputError, MemoryLimitError, UsageError
 @click.option("--sigma", default="10,30,50", show_default=True, help="Deviations of the noise added to the clips.")
 @click.option("--clip-frames", type=click.IntRange(1), default=8, show_default=True, help="First frames of each clip.")
 @click.option("--crop", default="224x160", show_default=True, help="WIDTHxHEIGHT of the clips' centre, or none.")
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots (.html).")
+@click.option("-o", "--page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots (.html).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite an existing page.")
 def bench(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("films", metavar="A B...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to look at (.html).")
+@click.option("-o", "--page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to look at (.html).")
 @click.option("--csv", "table", type=click.Path(path_type=Path, dir_okay=False), help="Write every frame's figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 @click.option("--frames", type=Frames(), help="Only frames A to B of the first film, counted from 0, without B.")

@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from browser import browser, opened
@@ -94,8 +95,11 @@ def test_films_that_begin_elsewhere_are_brought_together(
 
 def test_a_film_that_stands_still_is_said_to_fit_anywhere(tmp_path: Path) -> None:
     still = moving(1) * 20
-    told = compare_films([write(tmp_path / "a.mkv", noisy(still, 4)), write(tmp_path / "b.mkv", noisy(still, 4, 1))])
-    assert told.others[0].place.frames == 0 and not told.others[0].place.sure
+    one, other = write(tmp_path / "a.mkv", noisy(still, 4)), write(tmp_path / "b.mkv", noisy(still, 4, 1))
+    shorter = write(tmp_path / "c.mkv", noisy(still, 4, 1)[:17])
+    as_long, cut = compare_films([one, other, shorter]).others
+    assert as_long.place.frames == 0 and as_long.place.sure
+    assert cut.place.frames == 0 and not cut.place.sure
 
 
 def test_other_depths_and_kinds(tmp_path: Path) -> None:
@@ -169,3 +173,17 @@ def test_vmaf_where_ffmpeg_has_it(tmp_path: Path) -> None:
     assert code == 0, err
     shaken, same = json.loads(out)["films"]
     assert len(shaken["frames"]["vmaf"]) == 9 and shaken["mean"]["vmaf"] < 90 < same["mean"]["vmaf"]
+
+
+def test_vmaf_pairs_frames_of_containers_that_count_time_otherwise(tmp_path: Path) -> None:
+    if find_ffmpeg() is None:
+        pytest.skip("needs an ffmpeg with libvmaf: pip install imageio-ffmpeg")
+    one, other = write(tmp_path / "a.mkv", moving(12)), tmp_path / "a.mp4"
+    with av.open(one) as source, av.open(other, "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    (told,) = json.loads(call("compare", one, other, "--json")[1])["films"]
+    assert len(told["frames"]["vmaf"]) == 12 and told["mean"]["vmaf"] > 90

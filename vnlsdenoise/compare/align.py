@@ -25,7 +25,8 @@ Thumbnail = npt.NDArray[np.float32]
 class Place:
     """frames: the number of the first film's frame that the other film's frame 0 shows.
 
-    sure: whether it fits there clearly better than elsewhere; not so in films that stand still.
+    sure: whether it fits there clearly better than elsewhere, or both are as long and fit from their first frames on;
+    not so in films of different lengths that stand still.
     """
 
     frames: int
@@ -49,4 +50,5 @@ def find_place(first: Sequence[Thumbnail], other: Sequence[Thumbnail]) -> Place:
     good = min(costs.values()) * _SLACK + _SLACK_ABSOLUTE
     best = min((place for place, cost in costs.items() if cost <= good), key=abs)
     elsewhere = [cost for place, cost in costs.items() if abs(place - best) > 1]
-    return Place(best, not elsewhere or costs[best] < _POOR * float(np.median(elsewhere)))
+    as_long = best == 0 and len(one) == len(two) < HEAD  # whole films of one length: from their first frames on
+    return Place(best, as_long or not elsewhere or costs[best] < _POOR * float(np.median(elsewhere)))

@@ -34,7 +34,8 @@ def _has_vmaf(program: str) -> bool:
 
 def measure_vmaf(program: str, reference: Path, other: Path, starts: tuple[int, int], frames: int) -> list[float]:
     """VMAF of `frames` frames of two files from their frames `starts` on; raises InputError."""
-    chain = "[{0}:v]trim=start_frame={1}:end_frame={2},setpts=N[{3}]"
+    # Frames are paired by their times: both count in the same unit, whatever the containers count in.
+    chain = "[{0}:v]trim=start_frame={1}:end_frame={2},settb=1/1000,setpts=N[{3}]"
     parts = [chain.format(i, starts[1 - i], starts[1 - i] + frames, name) for i, name in ((0, "other"), (1, "first"))]
     with tempfile.TemporaryDirectory() as folder:
         graph = ";".join(parts) + ";[other][first]libvmaf=log_fmt=json:log_path=vmaf.json"
@@ -45,4 +46,10 @@ def measure_vmaf(program: str, reference: Path, other: Path, starts: tuple[int, 
             why = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
             raise InputError(f"VMAF of {other} could not be measured; {program}: {why}; leave it out by --vmaf off")
         told = json.loads((Path(folder) / "vmaf.json").read_text())
-    return [float(frame["metrics"]["vmaf"]) for frame in told["frames"]]
+    measured = [float(frame["metrics"]["vmaf"]) for frame in told["frames"]]
+    if len(measured) != frames:
+        raise InputError(
+            f"VMAF of {other} was measured for {len(measured)} frames of {frames}: {program} pairs them otherwise; "
+            "leave it out by --vmaf off"
+        )
+    return measured

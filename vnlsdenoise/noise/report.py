@@ -94,7 +94,7 @@ def make_page(path: Path, names: Sequence[str], scenes: Sequence[SceneNoise]) ->
     ]
     page = Page(
         f"Noise of {path.name}",
-        f"{len(scenes)} scene(s); deviations in code values of 8 bits",
+        f"{len(scenes)} scene{'s' * (len(scenes) != 1)}; deviations in code values of 8 bits",
         sources=[Source(path.name)],
         shots=shots,
         right=0,
