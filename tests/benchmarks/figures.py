@@ -230,9 +230,14 @@ def gradients() -> str:
 
 def peers_in_short() -> str:
     rows = {(row["denoiser"], row["sigma"]): row for row in stored("peers-xeon")["results"]}
-    shown = ("vnlsdenoise fast", "vnlsdenoise balanced", "ffmpeg nlmeans", "ffmpeg fftdnoiz", "OpenCV NlMeansMulti")
-    cells = [[name, *(f"{rows[name, sigma]['psnr']:.1f}" for sigma in (10, 30, 50))] for name in shown]
-    return table(["denoiser", "10", "30", "50"], cells)
+    ours, others = ("fast", "balanced"), ("BM3D", "DFTTest", "MVTools")
+    shown = [*(f"vnlsdenoise {name}" for name in ours), *(f"VapourSynth {name}" for name in others)]
+    shown += ["ffmpeg nlmeans", "ffmpeg fftdnoiz", "OpenCV NlMeansMulti"]
+    cells = []
+    for name in shown:
+        psnrs = [f"{rows[name, sigma]['psnr']:.1f}" for sigma in (10, 30, 50)]
+        cells.append([name, *psnrs, f"{rows[name, 30]['cpu_seconds_per_frame']:.2f}"])
+    return table(["denoiser", "10", "30", "50", "CPU-s a frame of 224x160"], cells)
 
 
 def peers() -> str:

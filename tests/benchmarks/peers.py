@@ -4,7 +4,7 @@
     python tests/benchmarks/peers.py CLIPS --tune OTHERS --vapoursynth /usr/bin/python3 --page peers.html
 
 ffmpeg's nlmeans, hqdn3d, atadenoise, fftdnoiz, vaguedenoiser, OpenCV's fastNlMeansDenoisingColoredMulti, and
-with `--vapoursynth PYTHON` (one that has them) VapourSynth's BM3D, DFTTest, KNLMeansCL and MVTools. Each peer has a few
+with `--vapoursynth PYTHON` (one that has them) VapourSynth's V-BM3D, DFTTest and MVTools. Each peer has a few
 strengths, and is given the one with the best PSNR at that sigma on the clips of `--tune`, which must be others than
 those that are measured. Protocol of noise and PSNR: quality.py, but that the noisy frames are rounded to 8 bits and
 clipped, as every peer takes them, ours too: told the deviation, as white noise.
@@ -113,10 +113,10 @@ def peers(ffmpeg: str | None, vapoursynth: str | None, presets: Sequence[str]) -
         filters: dict[str, tuple[Callable[[float, float], str], Sequence[float]]] = {
             "nlmeans": (lambda sigma, k: f"nlmeans=s={min(30, max(1, k * sigma)):.2f}:p=7:r=15", (0.3, 0.5, 0.7, 1.0)),
             "hqdn3d": (lambda sigma, k: f"hqdn3d={k * sigma:.2f}", (0.5, 1.0, 1.5, 2.5, 4.0)),
-            "atadenoise": (atadenoise, (0.3, 0.6, 1.0, 2.0, 4.0)),
+            "atadenoise": (atadenoise, (0.6, 1.0, 2.0, 4.0, 8.0)),
             "fftdnoiz": (
                 lambda sigma, k: f"fftdnoiz=sigma={min(100, k * sigma):.2f}:prev=1:next=1",
-                (0.5, 1.0, 1.5, 2.0, 3.0),
+                (0.5, 1.0, 1.5, 2.0, 3.0, 5.0),
             ),
             "vaguedenoiser": (
                 lambda sigma, k: f"vaguedenoiser=threshold={k * sigma:.2f}:percent=100",
@@ -134,7 +134,7 @@ def peers(ffmpeg: str | None, vapoursynth: str | None, presets: Sequence[str]) -
         script = pathlib.Path(__file__).with_name("peers_vapoursynth.py")
         listed = subprocess.run([vapoursynth, str(script), "list"], capture_output=True, text=True, check=True).stdout
         kinds = listed.split()
-        found += [Peer(f"VapourSynth {k}", through_vapoursynth(vapoursynth, k), (0.7, 1.0, 1.4)) for k in kinds]
+        found += [Peer(f"VapourSynth {k}", through_vapoursynth(vapoursynth, k), (0.7, 1.0, 1.4, 2.0)) for k in kinds]
     else:
         left_out("VapourSynth", ["give --vapoursynth PYTHON"])
     return found

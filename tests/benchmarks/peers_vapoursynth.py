@@ -2,38 +2,61 @@
 
 PYTHON peers_vapoursynth.py list
 PYTHON peers_vapoursynth.py KIND FRAMES HEIGHT WIDTH STRENGTH < frames > frames
+
+pip install vapoursynth vapoursynth-bm3d dfttest2 vapoursynth-dfttest2-cpu vapoursynth-mvtools
+(Python 3.12; with --no-deps for plugins that ask for another VapourSynth)
 """
 
+import importlib.util
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import vapoursynth as vs
 
 core = vs.core
-NAMESPACES = {"BM3D": "bm3dcpu", "DFTTest": "dfttest", "KNLMeansCL": "knlm", "MVTools": "mv"}
 
 
-def denoised(kind: str, clip: vs.VideoNode, strength: float) -> vs.VideoNode:
-    if kind == "BM3D":  # V-BM3D: basic and final estimate over two frames on each side
-        video = core.resize.Bicubic(clip, format=vs.YUV444PS, matrix_s="709")
-        basic = core.bm3dcpu.BM3D(video, sigma=[strength] * 3, radius=2)
-        basic = core.bm3d.VAggregate(basic, radius=2, sample=1)
-        final = core.bm3dcpu.BM3D(video, ref=basic, sigma=[strength] * 3, radius=2)
-        return core.bm3d.VAggregate(final, radius=2, sample=1)
+def bm3d(clip: vs.VideoNode, strength: float) -> vs.VideoNode:
+    """V-BM3D: basic and final estimate over two frames on each side, in the colours of its manual."""
+    video = core.bm3d.RGB2OPP(core.resize.Point(clip, format=vs.RGBS), sample=1)
+    sigma = [strength] * 3
+    basic = core.bm3d.VAggregate(core.bm3d.VBasic(video, sigma=sigma, radius=2, matrix=100), radius=2, sample=1)
+    final = core.bm3d.VFinal(video, basic, sigma=sigma, radius=2, matrix=100)
+    return core.bm3d.OPP2RGB(core.bm3d.VAggregate(final, radius=2, sample=1), sample=1)
+
+
+def dfttest(clip: vs.VideoNode, strength: float) -> vs.VideoNode:
+    """Its sigma is a power; blocks of 16 pixels over 5 frames."""
+    import dfttest2
+
+    video = core.resize.Bicubic(clip, format=vs.YUV444PS, matrix_s="709")
+    return dfttest2.DFTTest(video, sigma=2 * strength**2, tbsize=5, backend=dfttest2.Backend.CPU())
+
+
+def mvtools(clip: vs.VideoNode, strength: float) -> vs.VideoNode:
+    """Two frames on either side, moved to this one; thresholds grow with the noise."""
     video = core.resize.Bicubic(clip, format=vs.YUV444P8, matrix_s="709")
-    if kind == "DFTTest":
-        return core.dfttest.DFTTest(video, sigma=strength, tbsize=5)
-    if kind == "KNLMeansCL":
-        return core.knlm.KNLMeansCL(video, d=2, a=4, h=strength / 10, channels="YUV")
     parts = core.mv.Super(video, pel=2)
     vectors = [core.mv.Analyse(parts, isb=back, delta=d, overlap=4) for d in (1, 2) for back in (True, False)]
-    return core.mv.Degrain2(video, parts, *vectors, thsad=40 * strength, thsadc=40 * strength)
+    threshold = round(100 * strength)
+    # Strong noise is taken for a change of scene unless its thresholds are as high as they go.
+    never = {"thscd1": 16320, "thscd2": 255}
+    return core.mv.Degrain2(video, parts, *vectors, thsad=threshold, thsadc=threshold, **never)
+
+
+DENOISERS: dict[str, tuple[Callable[[vs.VideoNode, float], vs.VideoNode], bool]] = {
+    "BM3D": (bm3d, hasattr(core, "bm3d")),
+    "DFTTest": (dfttest, hasattr(core, "dfttest2_cpu") and importlib.util.find_spec("dfttest2") is not None),
+    "MVTools": (mvtools, hasattr(core, "mv")),
+}
 
 
 def main() -> None:
     if sys.argv[1] == "list":
-        print(*(kind for kind, name in NAMESPACES.items() if hasattr(core, name)))
+        print(*(kind for kind, (_, there) in DENOISERS.items() if there))
         return
+    core.num_threads = 1
     kind, (frames, height, width), strength = sys.argv[1], map(int, sys.argv[2:5]), float(sys.argv[5])
     video = np.frombuffer(sys.stdin.buffer.read(), np.uint8).reshape(frames, height, width, 3)
 
@@ -44,8 +67,9 @@ def main() -> None:
         return out
 
     blank = core.std.BlankClip(width=width, height=height, length=frames, format=vs.RGB24)
-    clip = denoised(kind, core.std.ModifyFrame(blank, blank, fill), strength)
-    clip = core.resize.Bicubic(clip, format=vs.RGB24, matrix_in_s="709")
+    clip = DENOISERS[kind][0](core.std.ModifyFrame(blank, blank, fill), strength)
+    of_yuv = {"matrix_in_s": "709"} if clip.format.color_family == vs.YUV else {}
+    clip = core.resize.Bicubic(clip, format=vs.RGB24, **of_yuv)
     for frame in clip.frames():
         sys.stdout.buffer.write(np.stack([np.asarray(frame[plane]) for plane in range(3)], -1).tobytes())
 
