@@ -4,7 +4,7 @@
     python tests/benchmarks/soak.py --minutes 10 --options "--preset fast"     is denoised
 
 The film is a short one, looped. Prints the resident memory and the bytes in the work folder over the time as a graph,
-and the growth of memory between the first tenth of the frames and the last.
+line by line while it runs, and the growth of memory between the first fifth of the frames and the last.
 """
 
 import argparse
@@ -23,7 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from films import write_film
 
 COMMAND = [sys.executable, "-c", "from vnlsdenoise.cli.main import main; main()"]
-_SECONDS, _BARS = 25, 50
+_SECONDS = 25
+_EVERY = 20  # seconds between lines
+_MIB = 20  # of a bar
 
 
 def looped(path: Path, short: Path, minutes: float) -> None:
@@ -76,17 +78,23 @@ def main() -> None:
 
         threading.Thread(target=follow, daemon=True).start()
         samples: list[tuple[int, int, int]] = []  # frame, MiB resident, bytes in the work folder and of the result
+        begun, said = time.monotonic(), 0.0
         while process.poll() is None:
             size = sum(
                 file.stat().st_size for path in folder.glob(".*") for file in [path, *path.rglob("*")] if file.is_file()
             )
             samples.append((frames[0], resident(process.pid), size))
+            if time.monotonic() - begun >= said:
+                said += _EVERY
+                frame, memory, _ = samples[-1]
+                graph = f"{memory:5} MiB {'#' * (memory // _MIB)}"
+                print(
+                    f"{time.monotonic() - begun:5.0f} s, frame {frame:6}, {size / 1e6:8.1f} MB on the disk, {graph}",
+                    flush=True,
+                )
             time.sleep(1)
         assert process.returncode == 0, f"ended with {process.returncode}"
         total = samples[-1][0] or 1
-    most = max(sample[1] for sample in samples)
-    for _, memory, size in samples[:: max(1, len(samples) // 40)]:
-        print(f"{memory:6} MiB {'#' * (memory * _BARS // most):{_BARS}} {size / 1e6:10.1f} MB on the disk")
     early = max(s[1] for s in samples if s[0] <= total / 5)
     late = max(s[1] for s in samples if s[0] >= total * 4 / 5)
     print(f"memory: at most {early} MiB in the first fifth, {late} MiB in the last one")
