@@ -89,7 +89,7 @@ def _is_there(request: "Request", choices: Choices, many: bool) -> bool:
     if choices.overwrite:
         return False
     workdir, images = request.workdir, writes_images(request.output)
-    if WorkFolder.of(request.output, workdir, images).has_published(request.output):
+    if WorkFolder.of(request.output, workdir, images).has_published(found):
         return False  # A run was interrupted between giving it its name and ending.
     if choices.keep:
         talk.note(f"output {found} exists; kept, as -n asks")

@@ -35,8 +35,8 @@ def resume(workdir: Path, progress: Style, as_json: bool, overwrite: bool, verbo
         raise InputError(f"{workdir} is no work folder of an unfinished job; nothing to go on with; check the name")
     request = replace(Request.from_json(manifest["request"]), resume="require")
     assert request.output is not None
-    found = None if overwrite or folder.has_published(request.output) else existing_output(request.output)
-    if found is not None:
+    found = existing_output(request.output)
+    if found is not None and not overwrite and not folder.has_published(found):
         raise UsageError(f"output {found} exists; it would be overwritten; give -y to overwrite, or move it away")
     plan = make_plan(request)
     for text in plan.warnings:

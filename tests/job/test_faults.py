@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -215,6 +216,34 @@ def test_the_second_run_on_one_output_is_refused(tmp_path: Path) -> None:
     finally:
         process.kill()
     assert left_in(tmp_path) == ["in.mkv", "out.mkv", "out.mkv.json"]
+
+
+def test_a_run_that_is_killed_while_images_move_into_a_folder_is_gone_on_with(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", "bgr0", size=(32, 32), count=1500)
+    job = [*COMMAND, str(tmp_path / "in.mkv"), "-o", str(tmp_path / "out" / "%04d.png"), "--strength", "0"]
+    moved = 0
+    for _ in range(8):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "readme.txt").write_text("there before")
+        process = subprocess.Popen([*job, "--progress", "none"], stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(os.listdir(tmp_path / "out")) < 2:
+            pass
+        process.kill()
+        process.wait()
+        moved = len(os.listdir(tmp_path / "out")) - 1
+        if 0 < moved < 1500:
+            break
+        for left in tmp_path.glob(".out.*"):  # killed too late or too early: again from the start
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    assert 0 < moved < 1500
+    code, err = call(*job[3:])
+    assert code == 0 and "goes on where it was interrupted" in err, err
+    assert call(tmp_path / "in.mkv", "-o", tmp_path / "whole" / "%04d.png", "--strength", "0")[0] == 0
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("*.png")}
+    (tmp_path / "out" / "readme.txt").unlink()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")} == whole
+    assert len(whole) == 1500 and not [path for path in tmp_path.glob(".*") if "out" in path.name]
 
 
 def test_no_memory_on_the_host_ends_with_6(tmp_path: Path) -> None:

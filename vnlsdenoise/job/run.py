@@ -228,6 +228,7 @@ class _Job:
                         f"{len(names)} images of {self._output} were written, expected {told['frames']}; "
                         "nothing was published"
                     )
+                folder.note_publishing(temporary / name for name in names)
             files = [target / name for name in names]
         else:
             assert plan.encoder is not None
@@ -236,7 +237,7 @@ class _Job:
                 written, choice = writer.written, plan.encoder
                 self._check_input()
                 self._timed("verify", lambda: verify_file(temporary, self._output, plan.info, choice, written))
-                folder.note_publishing(temporary)
+                folder.note_publishing([temporary])
             warnings += writer.warnings
             files = [self._output]
         unsound = tuple(number for piece in pieces for number in piece.unsound)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,19 +138,19 @@ class WorkFolder:
         """What `finish_reading` noted, None before."""
         return _read_json(self.path / _READ)
 
-    def note_publishing(self, made: Path) -> None:
-        """Note the file that is about to get the name of the output."""
-        status = made.stat()
-        self._put(_PUBLISHED, {"device": status.st_dev, "file": status.st_ino})
+    def note_publishing(self, made: Iterable[Path]) -> None:
+        """Note the files that are about to get the names of the output."""
+        states = [file.stat() for file in made]
+        self._put(_PUBLISHED, {"files": [[status.st_dev, status.st_ino] for status in states]})
 
-    def has_published(self, output: Path) -> bool:
-        """Whether what has the name of the output is this job's own: only what comes after is missing."""
-        noted = _read_json(self.path / _PUBLISHED)
+    def has_published(self, found: Path) -> bool:
+        """Whether what has a name of the output is this job's own: only what comes after is missing."""
+        noted = _read_json(self.path / _PUBLISHED) or {}
         try:
-            status = output.stat()
+            status = found.stat()
         except OSError:
             return False
-        return noted == {"device": status.st_dev, "file": status.st_ino}
+        return [status.st_dev, status.st_ino] in noted.get("files", [])
 
     def fail_at(self, first: int) -> int:
         """Note that the device failed before the piece from frame `first` on was done; how often it has there."""
