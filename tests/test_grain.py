@@ -14,7 +14,7 @@ from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.blocks import dct_matrix
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.grain import judge
-from vnlsdenoise.noise.temporal import find_news
+from vnlsdenoise.noise.temporal import News, find_news, frequency_sums
 from vnlsdenoise.planes import rgb_from_opponent
 from vnlsdenoise.video.frame import PlaneFormat
 
@@ -223,3 +223,26 @@ def test_what_clipping_left_does_not_bound_what_the_noise_was(device):
     video = (level + noise).round().clamp(0, PEAK).to(device)
     found = measure_noise(list(video), list, RGB, PEAK)
     assert found.clipped and found.sigma == pytest.approx((40.0,) * 3, rel=0.1)
+
+
+@pytest.mark.parametrize(("held", "share", "moves", "is_noise"), [
+    (0.6, 0.12, 1.1, True),  # a codec has left less noise in flat blocks
+    (3.0, 0.6, 1.1, True),  # flat blocks hold some texture as well
+    (5.0, 0.12, 1.1, False),  # texture whose motion was not found shows least in flat blocks
+    (3.0, 0.6, 4.0, False),  # texture that moves by parts of a pixel
+])  # fmt: skip
+def test_noise_that_flat_blocks_have_less_of_is_told_from_texture(
+    held: float, share: float, moves: float, is_noise: bool
+) -> None:
+    random = torch.Generator().manual_seed(3)
+    sums = frequency_sums(torch.device("cpu"))
+    shape = torch.exp(-sums / 4.0) ** 2 * 400
+    level = torch.ones(600, 1, 1)
+    level[:60] = share / (0.9 + 0.1 * share)
+    new = shape * level * torch.rand(600, 16, 16, generator=random).add(0.5)
+    own = new * held
+    own[60:] = 40 * shape
+    slow = sums == 1
+    apart = torch.where(slow, moves * new, 1.3 * new)
+    verdict = judge([News(new, apart, own)])
+    assert verdict is not None and (verdict.trust > 0.5) == is_noise, verdict.trust

@@ -25,6 +25,10 @@ _MOST = 3.5**2  # times the energy that is new in flat blocks: more is texture t
 # All that flat blocks hold, of what is new in them, at middle frequencies: 1 where they hold noise and nothing else.
 _PURE = (1.6, 1.3)
 _MIDDLE = (6, 14)
+# The same, to the share (below) of what is new that is new in flat blocks: up to 8 where a codec has left less noise in
+# flat blocks than elsewhere, or these hold some texture as well; from 10 on in most clean texture, of which the rest
+# moves by parts of a pixel or into another brightness.
+_TOGETHER, _LEAST_SHARE_NEW, _SUBPIXEL = (12.0, 8.0), (0.08, 0.11), (2.5, 2.0)
 # Of what the frames on both sides do not share in flat blocks, to what is new: 1 in noise, 3 in texture that was found
 # again but for parts of a pixel, by chance; more in what moves on evenly.
 _INDEPENDENT = (1.4, 1.15)
@@ -122,7 +126,11 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     # A codec that carries noise on does so everywhere, at the lowest frequencies a little.
     slowest, noisier = sums == 1, _noisier(guide, odd, band)
     moving = _apart(guide, noisier, odd, slowest) / min(max(1.0, _apart(guide, flat, odd, slowest)), _CARRIED_LOW)
-    pure = max(_purity(guide, flat, odd), ramp(carried, *_INDEPENDENT)) * _all_over(guide, flat, odd, band)
+    held, share = _held(guide, flat, odd), _share(guide, flat, odd, band)
+    pure = max(ramp(held, *_PURE), ramp(carried, *_INDEPENDENT)) * ramp(share, *_EVERYWHERE)
+    thinned = ramp(held / max(share, 1e-12), *_TOGETHER) * ramp(share, *_LEAST_SHARE_NEW) * ramp(moving, *_SUBPIXEL)
+    found, same = _was_found(guide, flat, odd, band)
+    pure = max(pure, thinned * found) * same
     pure *= ramp(_moved(guide, flat, odd, band), *_IN_MOTION)
     carried = min(max(carried, 1.0), _MOST_CARRIED)
     channels = tuple(_grain(news, flat, odd, band, carried, 1 - ramp(moving, *_MOVING)) for news in evidence)
@@ -214,14 +222,18 @@ def _steady(opponents: list[News], odd: Tensor) -> bool:
     return max(medians) <= _STEADY**2 * min(medians)
 
 
-def _all_over(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
-    """How sure it is, 0 to 1, that what is new is everywhere, and not where no motion was found."""
+def _share(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
+    """Of what is new in all blocks, what is new in flat ones: noise is everywhere, and not where motion was missed."""
+    return float(of_halves(guide.new, flat, odd)[band].mean() / guide.new[:, band].mean().clamp_min(1e-12))
+
+
+def _was_found(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> tuple[float, float]:
+    """How sure it is, 0 to 1, that blocks were found again; and that, if not, at least none was taken for another."""
     quiet, sums = of_halves(guide.new, flat, odd), frequency_sums(odd.device)
-    share = float(quiet[band].mean() / guide.new[:, band].mean())
     low = (sums >= _LOW[0]) & (sums <= _LOW[1])
     found = ramp(float(guide.own[:, low].mean() / guide.new[:, low].mean()), *_FOUND)
     steep = float(quiet[sums == 1].mean() / quiet[band].mean())
-    return ramp(share, *_EVERYWHERE) * max(found, ramp(steep, *_STEEP)) * ramp(steep, *_TOO_STEEP)
+    return found, max(found, ramp(steep, *_STEEP)) * ramp(steep, *_TOO_STEEP)
 
 
 def _flat(news: News, odd: Tensor, band: Tensor) -> dict[bool, Tensor]:
@@ -242,11 +254,12 @@ def of_halves(energies: Tensor, blocks: dict[bool, Tensor], odd: Tensor) -> Tens
     return torch.where(odd, energies[blocks[False]].mean(0), energies[blocks[True]].mean(0))
 
 
-def _purity(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
+def _held(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
+    """All that flat blocks hold at middle frequencies, to what is new in them."""
     sums = frequency_sums(odd.device)
     middle = (sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])
     new, own = (float(of_halves(part, flat, odd)[middle].mean()) for part in (guide.new, guide.own))
-    return ramp(own / new, *_PURE) if new > 0 else 0.0
+    return own / new if new > 0 else math.inf
 
 
 def _apart(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
