@@ -88,7 +88,7 @@ from vnlsdenoise.errors import DamagedInputError, UsageError
 )
 @click.option(
     "--preset",
-    type=click.Choice(["fast", "balanced", "best"]),
+    type=click.Choice(["draft", "fast", "balanced", "best"]),
     default="balanced",
     show_default=True,
     help="Speed or quality.",

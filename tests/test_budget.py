@@ -38,7 +38,7 @@ def test_an_impossible_ceiling_says_what_is_needed():
 
 
 @pytest.mark.parametrize(("width", "height", "ceiling"), [(1920, 1080, 0.7), (3840, 2160, 2.6), (7680, 4320, 8)])
-@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_large_frames_fit_where_others_wait_in_host_memory(width, height, ceiling, preset):
     plan = plan_memory(PlaneFormat("yuv", width, height, 8, 1, 1), PRESETS[preset], int(ceiling * 2**30))
     assert plan.pages is not None
@@ -249,7 +249,7 @@ def test_undoing_clipped_rgb_takes_what_is_planned_for_it(layout):
 
 @pytest.mark.needs_cuda
 @pytest.mark.parametrize("tight", [False, True])
-@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(
     "layout",
     [

@@ -40,7 +40,7 @@ def denoise(
             measured. Channels whose sigma is 0 are returned as they are.
         method: "classic", or "learned" for a network behind it (which takes the preset "fast"); "auto" is "classic".
         weights: of the network: a name of `vnlsdenoise.weights` or a .safetensors file.
-        preset: of the classic method, "fast", "balanced" or "best".
+        preset: of the classic method, "draft", "fast", "balanced" or "best".
         device: where to work, e.g. "cuda"; None = where the video is.
         peak: the value of full white; None = 1 if the mean of the video's absolute values is at most 1.5, else 255. It
             scales the image that flow is measured on, and the estimate of sigma.

@@ -18,7 +18,7 @@ from vnlsdenoise.classic.level import (
     query_bytes,
 )
 from vnlsdenoise.classic.motion import FLOW_PAIR_PLANES, FLOW_PLANES
-from vnlsdenoise.classic.planar import padded_size, transit_bytes
+from vnlsdenoise.classic.planar import chroma_is_below, padded_size, transit_bytes
 from vnlsdenoise.classic.presets import Level, Preset
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.errors import MemoryLimitError
@@ -153,8 +153,8 @@ _Pyramid = tuple[list[tuple[int, int]], list[int]]  # (height, width) and channe
 
 
 def _pyramids(layout: PlaneFormat, preset: Preset) -> list[_Pyramid]:
-    subsampled = (layout.chroma_x, layout.chroma_y) == (1, 1)
-    channels = 1 if layout.family == "gray" or layout.chroma_x + layout.chroma_y else 3
+    subsampled = chroma_is_below(layout, preset)
+    channels = 1 if layout.family == "gray" or layout.chroma_x + layout.chroma_y or subsampled else 3
     sizes = level_sizes(preset, *padded_size(layout.height, layout.width), subsampled)
     pyramids = [(sizes, [3 if subsampled and index else channels for index in range(len(sizes))])]
     if layout.chroma_x + layout.chroma_y == 1:  # chroma has a pyramid of its own

@@ -113,7 +113,10 @@ def textured(count: int, side: int) -> list[Tensor]:
 
 
 # tests/benchmarks/support.py goes on with more levels. What reaches over many passes is less than rounding leaves.
-@pytest.mark.parametrize(("preset", "levels", "tight"), [("fast", 1, True), ("fast", 2, False), ("balanced", 1, True)])
+@pytest.mark.parametrize(
+    ("preset", "levels", "tight"),
+    [("draft", 1, True), ("draft", 2, False), ("fast", 1, True), ("fast", 2, False), ("balanced", 1, True)],
+)
 def test_the_filters_themselves_depend_on_no_frame_more(preset: str, levels: int, tight: bool) -> None:
     side = SIDES[levels]
     layout = PlaneFormat("gray", side, side, 8)

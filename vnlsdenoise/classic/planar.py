@@ -44,10 +44,20 @@ def untouched(noise: NoiseModel, peak: float) -> list[bool]:
     return [sigma < SMALLEST_SIGMA * peak for sigma in noise.sigma]
 
 
+def halves_chroma(layout: PlaneFormat, preset: Preset) -> bool:
+    """Whether chroma of luma's size is halved, to enter one level down, and enlarged again."""
+    return preset.halved_chroma and layout.family != "gray" and layout.chroma_x + layout.chroma_y == 0
+
+
+def chroma_is_below(layout: PlaneFormat, preset: Preset) -> bool:
+    """Whether chroma enters the pyramid one level down: that of 4:2:0, and that which is halved."""
+    return (layout.chroma_y, layout.chroma_x) == (1, 1) or halves_chroma(layout, preset)
+
+
 def first_needed(layout: PlaneFormat, preset: Preset, learned: bool, number: int) -> int:
     """The frame that a `PlanarDenoiser` must be fed from, at the latest, so that frame `number` gets the bits that it
     has in the whole scene; both numbered in their scene. It may also be fed from any earlier one."""
-    sizes = level_sizes(preset, *padded_size(layout.height, layout.width), (layout.chroma_y, layout.chroma_x) == (1, 1))
+    sizes = level_sizes(preset, *padded_size(layout.height, layout.width), chroma_is_below(layout, preset))
     # Chroma denoised by itself is smaller, and so of no more levels.
     return max(0, (first_seen(number) if learned else number) - support_of(preset, sizes))
 
@@ -57,11 +67,10 @@ def _deviation_of_mean(spectrum: Spectrum) -> float:
     return spectrum[0] ** 0.5 if spectrum else 1.0
 
 
-def tvl1_motion(pages: int | None) -> Callable[[float], Motion]:
+def tvl1_motion(preset: Preset, pages: int | None) -> Callable[[float], Motion]:
     """What makes the flow estimators of a video: quick ones, or thrifty ones where device memory has a ceiling."""
-    if pages is not None:
-        return Tvl1Motion
-    return partial(Tvl1Motion, captured=CapturedFlow())
+    captured = CapturedFlow(coarse_warps=preset.flow.coarse_warps) if pages is None else None
+    return partial(Tvl1Motion, captured=captured, field=preset.flow)
 
 
 class PlanarDenoiser:
@@ -74,7 +83,7 @@ class PlanarDenoiser:
 
     layout: sizes, subsampling and family of the planes. noise: of each plane, in the planes' own scale, whose largest
     value is `peak`; a plane of no noise is returned as it is. motion: makes the flow estimator, from the factor that
-    takes a luma to 0..255; None for `tvl1_motion(pages)`. network: on the device of the planes, to correct the classic
+    takes a luma to 0..255; None for `tvl1_motion`. network: on the device of the planes, to correct the classic
     result; None for none. number: of the first frame in its scene, where those before it are left out (`first_needed`).
     """
 
@@ -101,7 +110,7 @@ class PlanarDenoiser:
         if noise.clipped_rgb is not None and not self._untouched[0]:
             self._unclip = Unclipper(noise.clipped_rgb, layout, peak)
         self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
-        motion = motion or tvl1_motion(pages)
+        motion = motion or tvl1_motion(preset, pages)
         height, width = padded_size(layout.height, layout.width)
         # Deviations of the opponent channels of R, G and B, if they are not 1.
         self._opponent = noise.opponent
@@ -112,7 +121,8 @@ class PlanarDenoiser:
         if self._opponent:
             to_bytes *= self._opponent[0]
         subsampling = (layout.chroma_y, layout.chroma_x)
-        self._subsampled = subsampling == (1, 1)
+        self._halved = halves_chroma(layout, preset)
+        self._subsampled = chroma_is_below(layout, preset)
         self._pager = Pager(pages)
         if pages is not None:
             # Pieces that are left over from other work are handed out again though they be larger than what is asked.
@@ -207,7 +217,11 @@ class PlanarDenoiser:
             luma, *chroma = units
             return pad_by_reflection(luma[None], height, width), self._with_halved_luma(luma, chroma)
         if self._subsampled:
-            chroma_planes = pad_by_reflection(torch.stack(units[1:]), (height + 1) // 2, (width + 1) // 2)
+            chroma_planes = torch.stack(units[1:])
+            if self._halved:  # its noise back at 1
+                chroma_planes = ops.pyramid_down(pad_by_reflection(chroma_planes, height, width)) * 2
+            else:
+                chroma_planes = pad_by_reflection(chroma_planes, (height + 1) // 2, (width + 1) // 2)
             return pad_by_reflection(units[0][None], height, width), chroma_planes
         return pad_by_reflection(torch.stack(units), height, width), None
 
@@ -245,7 +259,8 @@ class PlanarDenoiser:
         units = list(channels)
         if result[1] is not None:
             # Chroma that was denoised beside halved luma has that luma first.
-            units += others.pop(0)[-2:]
+            chroma = others.pop(0)[-2:]
+            units += ops.pyramid_up(chroma, *self._size) / 2 if self._halved else chroma
         units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]
         if self._layout.family == "rgb":
             if self._opponent_whiteners:

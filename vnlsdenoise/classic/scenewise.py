@@ -116,7 +116,7 @@ class SceneDenoiser(Generic[F]):
         self._batch = batch
         self._pages = pages
         self._network = network
-        self._motion = tvl1_motion(pages)
+        self._motion = tvl1_motion(preset, pages)
         self._opened = opened
         self._wanted = wanted
         self._measured = {} if measured is None else measured
