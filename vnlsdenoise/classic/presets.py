@@ -1,6 +1,6 @@
 """What the presets mean: patch sizes, group sizes, strides and windows of every pass."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ _MIX_1, _MIX_3, _MIX_4 = (0.15, 0.85), (0.1, 0.3, 0.3, 0.3), (0.1, 0.2, 0.25, 0.
 
 _BEST_COARSE = Level(_shrink(10, 64, 8, 2.0), (_wiener(12, 32, 8), _wiener(8, 32, 6), _wiener(6, 32, 5)), _MIX_3)
 
-_DRAFT = Level(Pass(8, 16, 8, side=3, side_other=3, mean_threshold=2.7), (), (1.0,), radius=3)
+_DRAFT = Level(Pass(8, 16, 8, side=3, side_other=3, mean_threshold=2.4), (), (1.0,), radius=3)
 
 PRESETS = {
     # One step, whose errors the recomposition with the coarser levels holds down; more frames instead of wider windows.
     "draft": Preset(
         finest=_DRAFT,
-        coarse=_DRAFT,
+        coarse=replace(_DRAFT, radius=4),
         halved_chroma=True,
         flow=Flow(scale=4, coarse_warps=3),
     ),
