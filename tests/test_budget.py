@@ -8,7 +8,6 @@ import torch
 
 from vnlsdenoise import budget, ops
 from vnlsdenoise.budget import plan_memory
-from vnlsdenoise.classic import pager
 from vnlsdenoise.classic.level import SMALLEST_BATCH
 from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.planar import PlanarDenoiser
@@ -167,11 +166,6 @@ def correlated(layout: PlaneFormat) -> NoiseModel:
     return NoiseModel((plane,) * len(layout.plane_shapes))
 
 
-def _unseen(like: torch.Tensor) -> torch.Tensor:
-    """A host buffer that is not torch's, so that it does not count as memory of a device that is the CPU."""
-    return torch.from_numpy(np.empty(like.numel() * like.element_size(), np.uint8)).view(like.dtype).view(like.shape)
-
-
 def _allocated_at_most(work: Callable[[], None]) -> int:
     """Bytes of tensors that were alive at once, as torch's own record of the CPU's memory has it."""
     gc.collect()
@@ -187,8 +181,7 @@ def _allocated_at_most(work: Callable[[], None]) -> int:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.family}-{layout.chroma_x}{layout.chroma_y}")
 def test_pages_and_work_stay_under_the_prediction(layout, monkeypatch):
-    """From the least that the steps need on; the frames that wait in host memory are not counted."""
-    monkeypatch.setattr(pager, "host_buffer", _unseen)
+    """From the least that the steps need on; the frames that wait in a file are not counted."""
     # Small frames are measured with as many blocks as large ones: more than all else takes.
     monkeypatch.setattr(budget, "_measuring", lambda layout: 0)
     least = _least_ceiling(layout)

@@ -78,7 +78,7 @@ def denoise(
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
     preset = preset if network is None else LEARNED_PRESET
-    memory = plan_memory(layout, PRESETS[preset], max_memory)
+    memory = plan_memory(layout, PRESETS[preset], max_memory, measured=noise is None)
     denoiser = SceneDenoiser[Tensor](
         layout,
         lambda frame: list(frame.to(work).float()),

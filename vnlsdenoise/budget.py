@@ -42,13 +42,14 @@ class MemoryPlan:
     """batch: most queries worked on at once. pages: bytes of frames in flight, and of work on them, that may be on the
     device; None for no limit.
 
-    peak: predicted peak of device memory, in bytes. Planes that are returned as they are wait for the others: without
+    waiting: most bytes of frames that wait elsewhere. peak: predicted peak of device memory, in bytes. Planes that are returned as they are wait for the others: without
     a ceiling they come on top.
     """
 
     batch: int
     pages: int | None
     peak: int
+    waiting: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,20 @@ class _Need:
     step: int
 
 
-def plan_memory(layout: PlaneFormat, preset: Preset, ceiling: int | None = None) -> MemoryPlan:
+def plan_memory(
+    layout: PlaneFormat, preset: Preset, ceiling: int | None = None, *, measured: bool = True
+) -> MemoryPlan:
     """The largest batch that keeps the predicted peak under `ceiling` bytes; it does not change the result.
 
-    Where there is no room for all frames in flight, some wait in host memory while others are worked on.
+    Where there is no room for all frames in flight, some wait in host memory (those of the CPU: in a file) while others
+    are worked on. measured: whether the noise is measured, which takes memory too.
 
     Raises:
         MemoryLimitError: the frames of one pass and the smallest batch would need more.
     """
     need = _need(layout, preset)
     held = _held(layout, preset)
-    measuring = held + _measuring(layout)
+    measuring = held + (_measuring(layout) if measured else 0)
     per_query = max(
         query_bytes(step, _window(level))
         for level in (preset.finest, preset.coarse)
@@ -89,8 +93,8 @@ def plan_memory(layout: PlaneFormat, preset: Preset, ceiling: int | None = None)
     least = max(measuring, held + need.passed + SMALLEST_BATCH * per_query, held + need.step)
     if _peak(least) > ceiling:
         raise MemoryLimitError(
-            f"{layout.width}x{layout.height} at this preset needs about {_mebibytes(_peak(least))} MiB of device "
-            f"memory and {_mebibytes(ceiling)} MiB are allowed; allow more or use a faster preset"
+            f"{layout.width}x{layout.height} at this preset needs about {_mebibytes(_peak(least))} MiB of "
+            f"memory for its frames and {_mebibytes(ceiling)} MiB are allowed; allow more or use a faster preset"
         )
     room = int(ceiling / _SLACK) - held
     spare = room - need.pages
@@ -98,7 +102,8 @@ def plan_memory(layout: PlaneFormat, preset: Preset, ceiling: int | None = None)
         # Half of what is to spare for more queries at once, half for fewer journeys of frames.
         spare = (room - need.passed) // 2
     batch = min(most, max(SMALLEST_BATCH, spare // per_query))
-    return MemoryPlan(batch, room, _peak(min(max(everything, measuring), held + room)))
+    waiting = need.pages if everything > held + room else 0
+    return MemoryPlan(batch, room, _peak(min(max(everything, measuring), held + room)), waiting)
 
 
 def _peak(size: int) -> int:

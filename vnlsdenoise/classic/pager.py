@@ -1,4 +1,4 @@
-"""Tensors that take turns on the device: under a ceiling, those that are not worked on may wait in host memory."""
+"""Tensors that take turns on the device: under a ceiling, others wait in host memory or a file."""
 
 import weakref
 from collections import deque
@@ -8,22 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vnlsdenoise.classic.spool import Place, Spool
+
 
 @dataclass(eq=False)
 class Page:
     """One tensor of a frame in flight, on the device or away. Only its `Pager` may look inside."""
 
     here: Tensor | None  # on its device
-    away: Tensor | None  # its place in host memory, once it has needed one
+    away: Tensor | Place | None  # its place in host memory, or in a file where that is the device, once it needed one
     device: torch.device
     size: int  # in bytes
     current: bool = False  # whether the values that are away are those of the page
     used: int = 0
-
-
-def host_buffer(like: Tensor) -> Tensor:
-    """Room in host memory for the values of a tensor: pinned if it is on CUDA, which keeps and reuses such memory."""
-    return torch.empty(like.shape, dtype=like.dtype, pin_memory=like.device.type == "cuda")
 
 
 class Pager:
@@ -42,6 +39,7 @@ class Pager:
         self._pages: weakref.WeakSet[Page] = weakref.WeakSet()
         self._clock = 0
         self._outward: torch.cuda.Stream | None = None
+        self._spool: Spool | None = None
         self._moved = 0
 
     def keep(self, tensor: Tensor) -> Page:
@@ -117,13 +115,18 @@ class Pager:
 
     def _copied_out(self, page: Page) -> torch.cuda.Event | None:
         assert page.here is not None
-        # A copy back from there that is still to be made comes first: this one waits for the stream that it is in.
-        page.away = host_buffer(page.here) if page.away is None else page.away
         page.current = True
         self._moved += page.size
         if page.device.type != "cuda":
-            page.away.copy_(page.here)
+            assert not isinstance(page.away, Tensor)
+            self._spool = self._spool or Spool()
+            page.away = self._spool.write(page.here, page.away)
             return None
+        # Pinned, which torch keeps and reuses. A copy back from there that is still to be made comes first: this one
+        # waits for the stream that it is in.
+        if page.away is None:
+            page.away = torch.empty(page.here.shape, dtype=page.here.dtype, pin_memory=True)
+        assert isinstance(page.away, Tensor)
         if self._outward is None:
             self._outward = torch.cuda.Stream(page.device)  # type: ignore[no-untyped-call]
         # Not before the work that made the page is done.
@@ -146,7 +149,11 @@ class Pager:
 
     def _returned(self, page: Page) -> int:
         assert page.away is not None
-        # In the stream of the work, which has waited for the copy out and will find the page there.
-        page.here = page.away.to(page.device, copy=True, non_blocking=True)
+        if isinstance(page.away, Place):
+            assert self._spool is not None
+            page.here = self._spool.read(page.away)
+        else:
+            # In the stream of the work, which has waited for the copy out and will find the page there.
+            page.here = page.away.to(page.device, copy=True, non_blocking=True)
         self._moved += page.size
         return page.size

@@ -14,6 +14,7 @@ from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
+from vnlsdenoise.engine.ceiling import process_memory, return_large_memory, with_ceiling
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.engine.work import Work
 from vnlsdenoise.errors import DeviceError, DeviceFaultError, MemoryLimitError, UsageError
@@ -79,14 +80,28 @@ def estimate_noise(
 
 
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
-    """The peak of device memory, in bytes, that `denoise_frames` will need.
+    """The peak of device memory, in bytes, that `denoise_frames` will need; on the CPU, that of the process.
 
     Raises:
         MemoryLimitError: more than `settings.max_memory` even with the smallest batch.
     """
+    beside = process_memory(format) if settings.device == "cpu" else 0
+    return beside + _predicted(format, with_ceiling(format, settings))
+
+
+def predict_waiting(format: PlaneFormat, settings: DenoiseSettings) -> int:
+    """Bytes of frames that wait at most: of a GPU in pinned host memory, of the CPU in a file."""
+    settings, count = with_ceiling(format, settings), 1
     if settings.fields:
-        return 2 * predict_memory(field_format(format), _of_one_field(settings))
-    peak = plan_memory(format, PRESETS[settings.preset], settings.max_memory).peak
+        format, settings, count = field_format(format), _of_one_field(settings), 2
+    measured = settings.sigma is None
+    return count * plan_memory(format, PRESETS[settings.preset], settings.max_memory, measured=measured).waiting
+
+
+def _predicted(format: PlaneFormat, settings: DenoiseSettings) -> int:
+    if settings.fields:
+        return 2 * _predicted(field_format(format), _of_one_field(settings))
+    peak = plan_memory(format, PRESETS[settings.preset], settings.max_memory, measured=settings.sigma is None).peak
     network = network_of(settings.method, settings.weights, torch.device("cpu"), settings.max_memory)
     if network is not None:
         value = 2 if settings.device.startswith("cuda") else 4
@@ -110,6 +125,11 @@ def denoise_frames(
         DeviceFaultError: the device failed, or gave what are no samples.
     """
     work = work or Work()
+    if settings.preset not in PRESETS:
+        raise UsageError(f"no such preset: {settings.preset!r}; there are: {', '.join(PRESETS)}")
+    settings = with_ceiling(format, replace(settings, device=resolve_device(settings.device)))
+    if settings.device == "cpu" and settings.max_memory is not None:
+        return_large_memory()
     if settings.fields:
         yield from _by_fields(frames, format, settings, work)
         return
@@ -145,12 +165,10 @@ def _denoise_frames(
     work: Work,
     field: int = 0,
 ) -> Iterator[Frame]:
-    if settings.preset not in PRESETS:
-        raise UsageError(f"no such preset: {settings.preset!r}; there are: {', '.join(PRESETS)}")
     device = resolve_device(settings.device)
     network = network_of(settings.method, settings.weights, torch.device(device), settings.max_memory)
     preset = PRESETS[settings.preset]
-    memory = plan_memory(format, preset, settings.max_memory)
+    memory = plan_memory(format, preset, settings.max_memory, measured=settings.sigma is None)
     denoiser = SceneDenoiser[Frame](
         format,
         lambda frame: planes_to_tensors(frame.planes, device),

@@ -17,7 +17,8 @@ class DenoiseSettings:
     scene_cuts: whether frames on both sides of a cut are kept apart.
     duplicates: whether frames that repeat the one before are told apart and not used as evidence.
     fields: whether frames are interlaced: every second line is denoised among its like.
-    max_memory: ceiling of device memory in bytes, None for none; it never changes the result.
+    max_memory: ceiling of device memory in bytes, on the CPU of the memory of the process; None for what is free. It
+        never changes the result.
     """
 
     sigma: tuple[float, ...] | None

@@ -1,6 +1,8 @@
 """Decide everything about a run before it starts: what is read, what is written, with which settings."""
 
 import os
+import shutil
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,7 +174,7 @@ class Plan:
             lines.append(f"denoise:  {self._method(self.settings)}, on {self.settings.device}")
             if self.request.roi is not None:
                 lines.append(f"region:   {self.request.roi}; the rest stays as it is")
-            lines.append(f"memory:   about {(self.memory or 0) / 2**20:.0f} MiB")
+            lines.append(f"memory:   about {(self.memory or 0) / 2**20:.0f} MiB{self._waiting(self.settings)}")
             lines.append(f"noise:    {self._noise(self.settings)}")
             if (seconds := self.predicted_seconds) is not None:
                 lines.append(f"time:     about {seconds:.0f} s, if decoding and encoding keep up")
@@ -192,6 +194,19 @@ class Plan:
             )
         lines += [f"{fate.how + ':':9} {fate.what}" for fate in self.fates]
         return lines + [f"special:  {text}" for text in info.notes()]
+
+    def _waiting(self, settings: DenoiseSettings) -> str:
+        """Where frames wait that do not fit, and what they may take there."""
+        from vnlsdenoise.engine import local
+
+        waiting = local.predict_waiting(self.format, settings)
+        if not waiting:
+            return ""
+        if settings.device != "cpu":
+            return f", and up to {waiting / 2**20:.0f} MiB of host memory for frames that wait"
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+        return f", and up to {waiting / 2**20:.0f} MiB of {folder} for frames that wait ({free / 2**20:.0f} MiB free)"
 
 
 def make_plan(request: Request, *, estimate: bool = False) -> Plan:
