@@ -5,7 +5,7 @@ VENV := .venv
 PYTHON := $(abspath $(VENV)/bin/python)
 CUDA_ROOT := $(firstword $(wildcard $(CUDA_HOME) /usr/local/cuda))
 
-.PHONY: demo test run setup build check lint cuda-link pytest wheel clean
+.PHONY: demo test run setup build check lint cuda-link browser pytest wheel clean
 
 demo: build
 	$(PYTHON) tests/demo.py demo
@@ -30,7 +30,8 @@ $(VENV)/.ready: requirements-dev.txt
 
 # --- build: libraries beside the sources, and an editable install that maps cli/ and weights/ into the package
 build: setup
-	$(PYTHON) setup.py -q build_ext --inplace
+	@mkdir -p build && echo "building (a few minutes the first time; what the compiler says: build/compile.log)"
+	@$(PYTHON) setup.py -q build_ext --inplace > build/compile.log 2>&1 || { cat build/compile.log >&2; exit 1; }
 	@test -e $(VENV)/.installed -a $(VENV)/.installed -nt pyproject.toml || { \
 	  $(PYTHON) -m pip install --quiet --no-build-isolation --no-deps -e . && touch $(VENV)/.installed; }
 
@@ -52,7 +53,13 @@ cuda-link: setup
 	  ls build/cuda-wheel/*.whl; \
 	else echo "cuda-link: no CUDA toolkit on this machine: the .cu files were not compiled" >&2; fi
 
-pytest: build
+# What the tests of pages run in; without it they are skipped, and say so.
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+	  echo "browser: no chromium on this machine: the tests of pages will be skipped" >&2
+
+pytest: build browser
 	$(VENV)/bin/pytest -q $(PYTEST_ARGS)
 
 clean:

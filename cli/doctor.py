@@ -43,7 +43,9 @@ def _unknown_variables(context: click.Context) -> list[tuple[str, str]]:
     for name in group.list_commands(context) if isinstance(group, click.Group) else []:
         command = group.get_command(context, name) if isinstance(group, click.Group) else None
         for option in command.params if command is not None else []:
-            names |= {f"VNLSDENOISE_{option.name}".upper(), f"VNLSDENOISE_{name}_{option.name}".upper()}
+            # Those of the default command go without its name.
+            own = option.name if name == "denoise" else f"{name}_{option.name}"
+            names.add(f"VNLSDENOISE_{own}".upper())
     given = [name for name in os.environ if name.startswith("VNLSDENOISE_") and name not in names | _OF_THE_BUILD]
     return [(f"{name} is no option", "see vnlsdenoise denoise --help for their names") for name in sorted(given)]
 

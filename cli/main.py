@@ -11,12 +11,15 @@ from typing import Any, NoReturn
 
 import click
 from click_default_group import DefaultGroup
+from vnlsdenoise.cli.bench import bench
+from vnlsdenoise.cli.compare import compare
 from vnlsdenoise.cli.completion import completion
 from vnlsdenoise.cli.denoise import denoise
 from vnlsdenoise.cli.doctor import doctor
 from vnlsdenoise.cli.estimate import estimate
 from vnlsdenoise.cli.faults import explain
 from vnlsdenoise.cli.info import info
+from vnlsdenoise.cli.preview import preview
 from vnlsdenoise.cli.resume import resume
 from vnlsdenoise.cli.talk import talk
 from vnlsdenoise.cli.verify import verify
@@ -60,7 +63,7 @@ def commands() -> None:
     """
 
 
-for command in (denoise, resume, verify, info, estimate, doctor, completion):
+for command in (denoise, resume, verify, info, estimate, preview, compare, bench, doctor, completion):
     commands.add_command(command)
 
 

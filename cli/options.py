@@ -89,7 +89,9 @@ class _Rate(click.ParamType[Any]):
         return rate
 
 
-class _Time(click.ParamType[Any]):
+class Time(click.ParamType[Any]):
+    """Seconds, as an exact fraction."""
+
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
@@ -99,7 +101,9 @@ class _Time(click.ParamType[Any]):
         return int(match[1] or 0) * 3600 + int(match[2] or 0) * 60 + Fraction(match[3])
 
 
-class _Frames(click.ParamType[Any]):
+class Frames(click.ParamType[Any]):
+    """A range of frames: the first one, and the one after the last or None."""
+
     name = "A:B"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int | None]:
@@ -110,7 +114,9 @@ class _Frames(click.ParamType[Any]):
         return first, end
 
 
-class _Rectangle(click.ParamType[Any]):
+class Rectangle(click.ParamType[Any]):
+    """x, y, width and height in pixels."""
+
     name = "X,Y,W,H"
 
     def convert(
@@ -131,12 +137,12 @@ def part_options(command: Command) -> Command:
             help="Also write what was removed, on mid grey: a film (.mkv: lossless) or images.",
         ),
         click.option(
-            "--roi", type=_Rectangle(), help="Denoise only this rectangle, in stored pixels; the rest stays as it is."
+            "--roi", type=Rectangle(), help="Denoise only this rectangle, in stored pixels; the rest stays as it is."
         ),
-        click.option("--frames", type=_Frames(), help="Only frames A to B, counted from 0, without B."),
-        click.option("--end", type=_Time(), help="Only up to this time: seconds, or [HH:]MM:SS.mmm."),
+        click.option("--frames", type=Frames(), help="Only frames A to B, counted from 0, without B."),
+        click.option("--end", type=Time(), help="Only up to this time: seconds, or [HH:]MM:SS.mmm."),
         click.option(
-            "--start", type=_Time(), help="Only from this time on; sound, subtitles and chapters are cut alike."
+            "--start", type=Time(), help="Only from this time on; sound, subtitles and chapters are cut alike."
         ),
     ):
         command = option(command)

@@ -33,3 +33,10 @@ def assert_error(result: tuple[int, str, str], code: int, *words: str) -> None:
     [line] = [line for line in err.splitlines() if line.startswith("vnlsdenoise: error: ")]
     assert "Traceback" not in err
     assert all(word in line for word in words), line
+
+
+def called_here(*arguments: object) -> None:
+    """One call within this process, which has loaded everything already; what fails raises."""
+    from vnlsdenoise.cli.main import commands
+
+    commands.main([str(word) for word in arguments], prog_name="vnlsdenoise", standalone_mode=False)

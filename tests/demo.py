@@ -3,7 +3,8 @@
     python tests/demo.py demo
 
 writes clean.mp4, noisy.mp4 (lossless H.264, 4:2:0), has `vnlsdenoise` restore the noisy one into denoised.mp4, prints
-the PSNR before and after and writes a frame of both side by side to before_after.png. The photographs come with
+the PSNR before and after, writes a frame of both side by side to before_after.png and all three films to compare.html,
+a page to open in a browser. The photographs come with
 scikit-image (astronaut: NASA, public domain; coffee: Rachel Michetti, public domain).
 """
 
@@ -75,9 +76,15 @@ def main() -> None:
     middle = len(clean) // 2
     picture = np.concatenate((before[middle], after[middle]), axis=1).astype(np.uint8)
     imageio.v3.imwrite(folder / "before_after.png", picture)
+    films = [folder / name for name in ("clean.mp4", "noisy.mp4", "denoised.mp4")]
+    page = folder / "compare.html"
+    command = [sys.executable, "-m", "vnlsdenoise", "compare", *films, "--page", page, "-y", "-q"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     print(f"PSNR before {psnr(before, clean):.2f} dB, after {psnr(after, clean):.2f} dB")
     print(f"restored video: {folder / 'denoised.mp4'}")
     print(f"before and after: {folder / 'before_after.png'}")
+    print(f"to look at, in any browser, without a network: {page.resolve().as_uri()}")
+    print("next, of your own film: .venv/bin/vnlsdenoise preview noisy.mp4")
 
 
 if __name__ == "__main__":

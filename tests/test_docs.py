@@ -116,13 +116,24 @@ def test_catalogue_names_every_operator_and_its_test():
     assert sorted(named) == sorted(public)
 
 
-def test_readme_operators():
+def test_operators_of_the_page_on_python():
     names: dict[str, torch.Tensor] = {}
     names["fflow"], names["bflow"] = torch.randn(2, 1, 5, 2, 32, 40).unbind(0)
     names["queries"], names["keys"], names["values"] = torch.randn(3, 1, 5, 8, 32, 40).unbind(0)
-    exec(program(ROOT / "README.md", "search = nn.NonLocalSearch"), names)
+    exec(program(ROOT / "docs" / "python.md", "search = nn.NonLocalSearch"), names)
     assert names["dists"].shape == (1, 2, 5, 8, 10, 10)
     assert names["out"].shape == (1, 2, 5, 4, 32, 40)
+
+
+def test_programs_for_tensors():
+    names: dict[str, Any] = {}
+    small = "video = torch.rand(3, 3, 24, 32)"
+    for page in (ROOT / "README.md", ROOT / "docs" / "python.md"):
+        names.clear()
+        exec(re.sub(r"video = torch.rand\(.*?\)", small, program(page, "import torch, vnlsdenoise")), names)
+        assert names["clean"].shape == (3, 3, 24, 32)
+    exec(program(ROOT / "docs" / "python.md", "curve = PlaneNoise"), names)
+    assert names["clean"].shape == (4, 1, 48, 64) and names["measured"].sigma == (0.05,)
 
 
 def test_every_exit_code_names_the_tests_that_prove_it():

@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # From the roof down. A room may import from lower floors and from its own; errors and weights are leaves for all.
 FLOORS = [
     ["cli", "__main__"],
+    ["preview", "bench"],
     ["job", "compare", "training"],
     ["engine"],
     ["api"],
@@ -16,6 +17,7 @@ FLOORS = [
     ["noise", "planes"],
     ["nn"],
     ["ops"],
+    ["page"],
     ["video"],
     ["_library"],
     ["errors", "weights"],

@@ -1,6 +1,8 @@
 """Noise as cameras and codecs leave it: told by what is new in every frame, at every frequency, and removed."""
 
+import numpy as np
 import pytest
+import skimage.data
 import torch
 from test_coded_noise import drifting, plane, through_h264
 from test_noise import PEAK
@@ -162,3 +164,62 @@ def test_a_single_picture_of_a_camera_is_told_by_the_shape_of_its_noise(device):
     assert max(model(clean).sigma) < 0.5
     out = vnlsdenoise.denoise((clean + noise)[None].to(device), None, preset="fast", peak=PEAK)[0].cpu()
     assert float((out - clean).square().mean()) < 0.5 * float(noise.square().mean())
+
+
+RGB = PlaneFormat("rgb", 256, 192, 8)
+
+
+def unfollowed(frames: int) -> Tensor:
+    """A grey picture that leaps farther than flow follows, [T, 1, H, W]."""
+    picture = torch.from_numpy(skimage.data.astronaut().astype(np.float32)).mean(-1)
+    places = [(0, 0), (200, 90), (60, 256), (300, 20), (110, 130), (250, 200)]
+    return torch.stack([picture[y : y + 192, x : x + 256][None] for y, x in places[:frames]])
+
+
+def demosaicked(noise: Tensor) -> Tensor:
+    """[T, 3, H, W]: of white noise what a mosaic's sensors saw, interpolated linearly."""
+    rows, columns = torch.meshgrid(torch.arange(noise.shape[2]), torch.arange(noise.shape[3]), indexing="ij")
+    red, blue = (rows % 2 == 0) & (columns % 2 == 0), (rows % 2 == 1) & (columns % 2 == 1)
+    masks = torch.stack([red, ~(red | blue), blue]).to(noise)
+    kernel = torch.tensor([[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]])
+    parts = [
+        functional.conv2d(part * mask, kernel[None, None], padding=1)
+        / functional.conv2d(mask[None, None], kernel[None, None], padding=1)
+        for part, mask in zip(noise.split(1, 1), masks, strict=True)
+    ]
+    return torch.cat(parts, 1)
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0, 6.0])
+def test_differences_of_colours_tell_white_noise_under_grey_texture(sigma, device):
+    noise = sigma * torch.randn(6, 3, 192, 256, generator=torch.Generator().manual_seed(5))
+    video = (unfollowed(6) + noise).to(device)
+    found = measure_noise(list(video), list, RGB, PEAK)
+    assert found.sigma == pytest.approx((sigma,) * 3, rel=0.1)
+
+
+def test_white_noise_that_colours_share_is_not_taken_for_texture(device):
+    random = torch.Generator().manual_seed(6)
+    noise = 6 * torch.randn(6, 1, 192, 256, generator=random) + torch.randn(6, 3, 192, 256, generator=random)
+    video = (drifting(6)[:, None] + noise).to(device)
+    assert min(measure_noise(list(video), list, RGB, PEAK).sigma) > 5.5
+
+
+@pytest.mark.parametrize("sigma", [6.0, 15.0])
+def test_noise_of_a_mosaic_of_sensors_is_told_where_motion_is_not_found(sigma, device):
+    noise = demosaicked(sigma * torch.randn(6, 3, 192, 256, generator=torch.Generator().manual_seed(7)))
+    video = (unfollowed(6) + noise).to(device)
+    found = measure_noise(list(video), list, RGB, PEAK)
+    assert found.correlated
+    assert found.sigma[0] == pytest.approx(float(noise.std()), rel=0.15)
+    clean = measure_noise(list(unfollowed(6).expand(6, 3, 192, 256).to(device)), list, RGB, PEAK)
+    assert not clean.correlated
+
+
+def test_what_clipping_left_does_not_bound_what_the_noise_was(device):
+    """Where flat areas are dark, half of the noise is left in them."""
+    level = 8 + 120 * (torch.arange(256) >= 176).float().expand(6, 3, 192, 256) + 10 * torch.rand(1, 1, 192, 256)
+    noise = 40 * torch.randn(6, 3, 192, 256, generator=torch.Generator().manual_seed(8))
+    video = (level + noise).round().clamp(0, PEAK).to(device)
+    found = measure_noise(list(video), list, RGB, PEAK)
+    assert found.clipped and found.sigma == pytest.approx((40.0,) * 3, rel=0.1)

@@ -8,6 +8,8 @@ import zipfile
 
 import pytest
 
+from vnlsdenoise.page.build import _PARTS
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -28,6 +30,9 @@ def test_one_top_level_package(wheel: pathlib.Path) -> None:
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"vnlsdenoise"}
     for needed in ("vnlsdenoise/_C.abi3.so", "vnlsdenoise/cli/main.py", "vnlsdenoise/weights/small.safetensors"):
         assert needed in names
+    # What a page is made of.
+    for part in (*_PARTS, "page.html"):
+        assert f"vnlsdenoise/page/{part}" in names
     assert not any(name.startswith("vnlsdenoise/tests") for name in names)
     assert re.search(r"-cp311-abi3-", wheel.name)
 

@@ -42,9 +42,21 @@ def test_motion_noise_and_fades_are_no_cuts(sigma):
     assert cuts([one * (1 - t / 20) + other * t / 20 for t in range(21)], sigma) == []
 
 
-def test_a_flash_is_set_apart():
-    frames = [f + 120 * (t == 6) for t, f in enumerate(pan(gray("coffee"), 12))]
-    assert cuts(frames) == [6, 7]
+@pytest.mark.parametrize("length", [1, 2, 3])
+@pytest.mark.parametrize("sigma", [0, 20])
+def test_a_flash_is_no_scene_of_its_own(length, sigma):
+    frames = [f + 120 * (6 <= t < 6 + length) for t, f in enumerate(pan(gray("coffee"), 14))]
+    assert cuts(frames, sigma) == []
+    other = pan(gray("astronaut"), 5)
+    assert cuts(frames + other, sigma) == [14]
+    # A cut in the flash, and one right after it.
+    assert cuts(frames[:7] + other, sigma) == [6, 7]
+    assert cuts(frames[: 7 + length] + other, sigma) == [7 + length]
+
+
+def test_a_change_that_stays_is_a_scene():
+    frames = [f + 120 * (t >= 6) for t, f in enumerate(pan(gray("coffee"), 14))]
+    assert cuts(frames) == [6]
 
 
 def test_black_tiny_and_deep_frames():

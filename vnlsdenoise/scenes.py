@@ -17,6 +17,7 @@ _BLOCK = 5  # side of the blocks whose motion is found
 _BINS = 32
 _OUTSTANDING = 1.6  # times the change on the calmer side
 _STILL = 0.05  # change, in code values, of a frame that repeats the one before: it says nothing of those around it
+_LONGEST_FLASH = 3  # frames
 _MEMORY = 15  # pairs of frames that tell how much this scene changes from frame to frame
 
 _SAME = 0.25 / 255  # mean difference, of the peak, up to which a block counts as the same
@@ -41,27 +42,47 @@ def mark_cuts(frames: Iterable[Item], luma: Callable[[Item], Samples], peak: flo
     Works on thumbnails of the brightness: cheap, and the same on any device. A frame begins a new scene if, after block
     motion of a few per cent of the picture, it differs from the one before by far more than frames lately did and than
     the frames on at least one side of it do, and its brightness is distributed differently (or it differs hugely).
-    Slow changes (fades, dissolves), motion however fast that goes on, and noise are no cuts; a flash is a cut before
-    and a cut after. One frame is held back, until the one after it is known.
+    Slow changes (fades, dissolves), motion however fast that goes on, and noise are no cuts; nor is a flash, after
+    which the picture is what it was before. Some frames are held back, until those after them are known.
 
     luma: gives the brightness of a frame, [H, W]. peak: its largest sample value.
     """
     scale = 255 / peak
     lately: deque[float] = deque(maxlen=_MEMORY)
     before: Thumbnail | None = None
-    earlier = pair = None  # the last pair that was decided and no repeat, and the one that waits
-    held: list[Item] = []
+    earlier = pair = None  # the last pair that was decided and no repeat, and that of the frame before and this one
+    flashing = 0  # frames that still belong to a flash, and the first one after it
+    for frame, now, following in _with_following(frames, lambda frame: _thumbnail(luma(frame), scale)):
+        next_pair = _compare(now, following[0], lately) if following else None
+        begins = False
+        if flashing:
+            flashing -= 1
+        elif before is not None and pair is not None:
+            begins = _outstanding(earlier, pair, next_pair)
+            if begins:
+                flashing = _flash(before, following, lately)
+                begins = not flashing
+            if begins:
+                lately.clear()
+            if pair.change >= _STILL and not flashing:
+                earlier = pair
+                if not begins:
+                    lately.append(pair.change)
+        yield frame, begins
+        before, pair = now, next_pair
+
+
+def _with_following(
+    frames: Iterable[Item], thumbnail: Callable[[Item], Thumbnail]
+) -> Iterator[tuple[Item, Thumbnail, list[Thumbnail]]]:
+    """Every frame, its thumbnail, and those of the frames after it, as many as a flash may last."""
+    held: deque[tuple[Item, Thumbnail]] = deque()
     for frame in frames:
-        now = _thumbnail(luma(frame), scale)
-        following = None if before is None else _compare(before, now, lately)
-        if held:
-            yield held.pop(), _begins(earlier, pair, following, lately)
-            earlier = earlier if pair is None or pair.change < _STILL else pair
-            pair = following
-        before = now
-        held.append(frame)
-    if held:
-        yield held.pop(), _begins(earlier, pair, None, lately)
+        held.append((frame, thumbnail(frame)))
+        if len(held) > _LONGEST_FLASH:
+            yield *held.popleft(), [after for _, after in held]
+    while held:
+        yield *held.popleft(), [after for _, after in held]
 
 
 def _compare(before: Thumbnail, now: Thumbnail, lately: deque[float]) -> _Pair:
@@ -71,18 +92,18 @@ def _compare(before: Thumbnail, now: Thumbnail, lately: deque[float]) -> _Pair:
     return _Pair(change, (change > max(8.0, 3 * usual) and shifted > 0.05) or change > max(20.0, 4 * usual))
 
 
-def _begins(earlier: _Pair | None, pair: _Pair | None, following: _Pair | None, lately: deque[float]) -> bool:
-    """Whether `pair` is a cut; remembers its change if it is none."""
-    if pair is None:
-        return False
+def _outstanding(earlier: _Pair | None, pair: _Pair, following: _Pair | None) -> bool:
+    """Whether `pair` differs by more than what lies on at least one side of it does."""
     near = [other.change for other in (earlier, following) if other is not None and other.change >= _STILL]
-    calmest = min(near, default=0.0)
-    if pair.stands_out and pair.change > _OUTSTANDING * calmest:
-        lately.clear()
-        return True
-    if pair.change >= _STILL:
-        lately.append(pair.change)
-    return False
+    return pair.stands_out and pair.change > _OUTSTANDING * min(near, default=0.0)
+
+
+def _flash(before: Thumbnail, following: list[Thumbnail], lately: deque[float]) -> int:
+    """Of frames that differ from the one before them: in how many the picture is back; 0 if it does not come back."""
+    for length, after in enumerate(following, 1):
+        if not _compare(before, after, lately).stands_out:
+            return length
+    return 0
 
 
 def _thumbnail(luma: Samples, scale: float) -> Thumbnail:

@@ -12,5 +12,5 @@ class Weights:
 
 
 WEIGHTS = {
-    "small": Weights("small.safetensors", "ec3bc809d6c17e47f35cef7f3d5811c43fdc0744c838d68e3d6b8ce75d2ca178"),
+    "small": Weights("small.safetensors", "2e8897ed6f5423a4c495b8ce71066d853cde03586ca6d8b9d530b201249b317a"),
 }

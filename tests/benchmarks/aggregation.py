@@ -17,9 +17,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from speed import device_name, synchronise
 
 from vnlsdenoise import ops
+from vnlsdenoise.bench.speed import device_name, synchronise
 
 
 def measure(work: Callable[[], Any], device: str, repeat: int) -> dict[str, float]:

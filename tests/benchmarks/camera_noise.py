@@ -7,8 +7,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from clips import Video
 from coded_noise import through_h264
+
+from vnlsdenoise.bench.quality import Video
 
 Image = npt.NDArray[np.float32]  # [H, W, 3], R, G, B, 0 .. 255
 GAINS = (0.0005, 0.002, 0.006, 0.02)  # variance of photon noise in linear light, of the signal; read noise beside it

@@ -5,20 +5,9 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
-import av
-import numpy as np
-import numpy.typing as npt
 import torch
 
-Video = npt.NDArray[np.float32]  # [T, H, W, 3], R, G, B
-
-_ENDINGS = (".mkv", ".mp4", ".mov", ".avi")
-
-
-def denoiser_of(name: str) -> dict[str, str]:
-    """A preset of the classic denoiser, or "learned:WEIGHTS"."""
-    method, _, weights = name.partition(":")
-    return {"method": "learned", "weights": weights or "small"} if method == "learned" else {"preset": name}
+from vnlsdenoise.bench.quality import Video, clips_in, load_clip
 
 
 def clip_parser(description: str | None) -> argparse.ArgumentParser:
@@ -39,24 +28,9 @@ def chosen_clips(options: argparse.Namespace) -> Iterator[tuple[str, Video]]:
         torch.set_num_threads(options.threads)
     crop = tuple(int(side) for side in options.crop.split("x")) if options.crop else None
     wanted = options.clips.split(",") if options.clips else None
-    paths = sorted(path for path in options.folder.iterdir() if path.suffix in _ENDINGS)
+    paths = clips_in(options.folder)
     paths = [path for path in paths if wanted is None or path.stem in wanted]
     if not paths:
         sys.exit(f"no clips in {options.folder}")
     for path in paths:
-        yield path.stem, _load(path, options.frames, crop)
-
-
-def _load(path: pathlib.Path, frames: int | None, crop: tuple[int, ...] | None) -> Video:
-    with av.open(path) as container:
-        images = []
-        for frame in container.decode(video=0):
-            images.append(frame.to_ndarray(format="rgb24"))
-            if len(images) == frames:
-                break
-    video = np.stack(images).astype(np.float32)
-    if crop:
-        width, height = crop
-        top, left = (video.shape[1] - height) // 2, (video.shape[2] - width) // 2
-        video = video[:, top : top + height, left : left + width]
-    return video
+        yield path.stem, load_clip(path, options.frames, crop)

@@ -17,8 +17,9 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from clips import Video, chosen_clips, clip_parser, denoiser_of
+from clips import chosen_clips, clip_parser
 
+from vnlsdenoise.bench.quality import Video, denoiser_of
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat

@@ -24,8 +24,8 @@ from typing import Any
 
 import av
 import torch
-from speed import SIZES, device_name, footage
 
+from vnlsdenoise.bench.speed import SIZES, device_name, footage
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.job.plan import make_plan
 from vnlsdenoise.job.request import Request

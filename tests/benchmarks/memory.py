@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 from operators import smooth_flow
-from speed import device_name, synchronise
 
 from vnlsdenoise import ops
+from vnlsdenoise.bench.speed import device_name, synchronise
 
 # The shape of the video (T, H, W) of three channels, and the options of the search.
 CASES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {

@@ -14,10 +14,10 @@ import zlib
 
 import torch
 from clips import chosen_clips, clip_parser
-from quality import psnr
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
+from vnlsdenoise.bench.quality import psnr
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.noise import NoiseModel

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 from patch_database import patch_database_search
-from speed import device_name, seconds, synchronise
+from speed import seconds
 
 from vnlsdenoise import ops
+from vnlsdenoise.bench.speed import device_name, synchronise
 
 # Each names the shape of the video (T, C, H, W) and the options of the search; the floor follows from them.
 SEARCHES: dict[str, tuple[tuple[int, int, int, int], dict[str, Any]]] = {

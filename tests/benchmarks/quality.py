@@ -7,7 +7,8 @@
 Protocol: clips are decoded to 8-bit RGB; noise is drawn once a clip, unclipped, from a seed of its name and sigma
 (`numpy.random.RandomState(crc32(f"{clip}{sigma}") % 2**31)`, frame after frame, H x W x 3 in the order B, G, R); sigma
 is given to the denoiser; PSNR is the mean over frames of each frame's RGB PSNR, the output clipped to 0..255, not
-rounded. SSIM: mean over frames, scikit-image, data range 255. Flicker: mean absolute difference between the errors
+rounded. SSIM: mean over frames and channels, as that of scikit-image, data range 255. Flicker: mean absolute
+difference between the errors
 (output minus clean) of neighbouring frames, in code values; once more for the pixels that stand still (the clean frames
 differ there by less than 2 in the mean of the channels) and for the others.
 
@@ -16,57 +17,12 @@ differ there by less than 2 in the mean of the channels) and for the others.
 
 import json
 import pathlib
-import time
-import zlib
 from typing import Any
 
 import numpy as np
-import skimage.metrics
-import torch
-from clips import Video, chosen_clips, clip_parser, denoiser_of
+from clips import chosen_clips, clip_parser
 
-import vnlsdenoise
-
-
-def add_noise(clean: Video, name: str, sigma: int) -> Video:
-    random = np.random.RandomState(zlib.crc32(f"{name}{sigma}".encode()) % 2**31)
-    noisy = [frame + sigma * random.randn(*frame.shape)[..., ::-1].astype(np.float32) for frame in clean]
-    return np.stack(noisy).astype(np.float32)
-
-
-def psnr(video: Video, clean: Video) -> float:
-    errors = ((video.clip(0, 255).astype(np.float64) - clean) ** 2).mean((1, 2, 3))
-    return float(np.mean(10 * np.log10(255**2 / errors)))
-
-
-def ssim(video: Video, clean: Video) -> float:
-    scores = [
-        skimage.metrics.structural_similarity(a.clip(0, 255), b, channel_axis=-1, data_range=255)
-        for a, b in zip(video, clean, strict=True)
-    ]
-    return float(np.mean(scores))
-
-
-def flicker(video: Video, clean: Video) -> dict[str, float]:
-    change = np.abs(np.diff(video.clip(0, 255) - clean, axis=0)).mean(-1)
-    still = np.abs(np.diff(clean, axis=0)).mean(-1) < 2
-    parts = {"flicker": change, "flicker_still": change[still], "flicker_moving": change[~still]}
-    return {name: float(part.mean()) if part.size else 0.0 for name, part in parts.items()}
-
-
-def measure(clean: Video, noisy: Video, sigma: int, denoiser: dict[str, str], device: str) -> dict[str, float]:
-    tensor = torch.from_numpy(noisy.transpose(0, 3, 1, 2).copy())
-    wall, cpu = time.perf_counter(), time.process_time()
-    out = vnlsdenoise.denoise(tensor, float(sigma), **denoiser, device=device, peak=255.0)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    video = out.cpu().numpy().transpose(0, 2, 3, 1)
-    return {
-        "psnr": psnr(video, clean),
-        "ssim": ssim(video, clean),
-        **flicker(video, clean),
-        "seconds_per_frame": wall / len(clean),
-        "cpu_seconds_per_frame": cpu / len(clean),
-    }
+from vnlsdenoise.bench.quality import add_noise, denoiser_of, measure, psnr
 
 
 def main() -> None:

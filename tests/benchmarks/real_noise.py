@@ -22,12 +22,12 @@ import zlib
 import numpy as np
 import torch
 from camera_noise import NoisyClip, photographed, simulated
-from clips import Video, chosen_clips, clip_parser, denoiser_of
+from clips import chosen_clips, clip_parser
 from coded_noise import through_h264
-from quality import psnr
 from torch import Tensor
 
 import vnlsdenoise
+from vnlsdenoise.bench.quality import Video, denoiser_of, psnr
 from vnlsdenoise.noise import NoiseModel, estimate_sigma, synthesis
 from vnlsdenoise.noise.estimate import measure_intensities
 from vnlsdenoise.noise.frames import measure_noise

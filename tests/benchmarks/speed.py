@@ -14,57 +14,23 @@ which must be the same for all, with the peak that was predicted beside the one 
 """
 
 import argparse
-import gc
-import hashlib
 import itertools
 import json
-import platform
-import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from vnlsdenoise import ops
-from vnlsdenoise.budget import plan_memory
+from vnlsdenoise.bench.speed import SIGMA, SIZES, denoiser, device_name, footage, synchronise
 from vnlsdenoise.classic.motion import Tvl1Motion
-from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import MemoryLimitError
-from vnlsdenoise.learned.denoiser import CHUNK, memory_bytes
-from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
-from vnlsdenoise.noise import NoiseModel
-from vnlsdenoise.video.frame import PlaneFormat
 
-SIZES = {"240p": (240, 432), "540p": (540, 960), "1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680)}
-SIGMA = 20.0
 WINDOW = 9
-
-
-def synchronise(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
-def footage(height: int, width: int, device: str) -> Iterator[list[torch.Tensor]]:
-    """Noisy 4:2:0 frames without end: a pattern that drifts by (0.7, 1.6) pixels a frame."""
-    generator = torch.Generator(device).manual_seed(7)
-    margin = 64
-    base = torch.randn(1, 1, height + margin, width + margin, generator=generator, device=device)
-    texture = 100 * ops.pyramid_down(base[0])
-    texture = ops.pyramid_up(texture, height + margin, width + margin)[0]
-    flat = (torch.arange(width + margin, device=device) // 160 % 2 == 0).float()
-    pattern = 120 + texture * flat
-    number = 0
-    while True:
-        y, x = int(0.7 * number) % margin, int(1.6 * number) % margin
-        luma = pattern[y : y + height, x : x + width]
-        chroma = torch.full(((height + 1) // 2, (width + 1) // 2), 128.0, device=device)
-        yield [p + SIGMA * torch.randn(p.shape, generator=generator, device=device) for p in (luma, chroma, chroma)]
-        number += 1
 
 
 def seconds(work: Callable[[], Any], device: str, repeat: int) -> float:
@@ -131,69 +97,6 @@ def operators(height: int, width: int, device: str, repeat: int) -> dict[str, fl
         "fine Wiener": lambda: ops.fine_wiener(luma[0], luma[1], variance, sigma=1.0, neighbors=32),
     }
     return {name: 1e3 * seconds(work, device, repeat) for name, work in cases.items()}
-
-
-def device_name(device: str) -> str:
-    """What the figures were measured on."""
-    return torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
-
-
-def longest_kernels(push: Callable[[int], object], frames: int, count: int) -> dict[str, float]:
-    """Milliseconds a frame of the kernels that take most, while that many frames are pushed."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        for index in range(frames):
-            push(index)
-        torch.cuda.synchronize()
-    events = sorted(profile.key_averages(), key=lambda event: -event.self_device_time_total)[:count]
-    names = [re.sub(r"\(anonymous namespace\)::|^void ", "", event.key).split("(")[0] for event in events]
-    return {name: event.self_device_time_total / 1e3 / frames for name, event in zip(names, events, strict=True)}
-
-
-def denoiser(
-    height: int, width: int, preset: str, device: str, frames: int, ceiling: int | None, kernels: int
-) -> dict[str, Any]:
-    """Milliseconds a frame (wall and CPU) in the steady state, peaks of device memory in MiB, hash of the output."""
-    layout = PlaneFormat("yuv", width, height, 8, 1, 1)
-    method, _, weights = preset.partition(":")
-    network = network_of("learned", weights, torch.device(device), ceiling) if method == "learned" else None
-    settings = PRESETS[LEARNED_PRESET if network else preset]
-    plan = plan_memory(layout, settings, ceiling)
-    predicted = plan.peak
-    if network is not None:
-        predicted += memory_bytes(network.dimensions, layout.plane_shapes, 2 if device.startswith("cuda") else 4)
-    noise = NoiseModel.of_sigma((SIGMA,) * 3)
-    work = PlanarDenoiser(layout, noise, settings, peak=255, batch=plan.batch, pages=plan.pages, network=network)
-    source = footage(height, width, device)
-    recorded = [next(source) for _ in range(8)]
-    before = 0
-    if device.startswith("cuda"):
-        gc.collect()  # what earlier cases left
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-    pushed = 0
-    while next(iter(list(work.push(recorded[pushed % 8]))), None) is None:  # fill the pipeline
-        pushed += 1
-    if network is not None:  # whose frames leave by whole chunks
-        frames = -(-frames // CHUNK) * CHUNK
-    synchronise(device)
-    start, start_cpu = time.perf_counter(), time.process_time()
-    for index in range(frames):
-        for finished in work.push(recorded[(pushed + 1 + index) % 8]):
-            last = finished
-    synchronise(device)
-    wall, cpu = time.perf_counter() - start, time.process_time() - start_cpu
-    figures = {
-        "ms_per_frame": 1e3 * wall / frames,
-        "frames_per_second": frames / wall,
-        "cpu_ms_per_frame": 1e3 * cpu / frames,
-        "predicted_MiB": predicted / 2**20,
-    }
-    if device.startswith("cuda"):
-        figures["peak_MiB"] = (torch.cuda.max_memory_allocated() - before) / 2**20
-    figures["sha256"] = hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in last)).hexdigest()[:16]
-    if kernels:
-        figures["kernels_ms"] = longest_kernels(lambda index: list(work.push(recorded[index % 8])), frames, kernels)
-    return figures
 
 
 def main() -> None:

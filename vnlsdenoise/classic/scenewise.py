@@ -80,6 +80,7 @@ class SceneDenoiser(Generic[F]):
     F is whatever holds a frame until `planes` makes float32 tensors [h, w] of it on the device, one a plane.
 
     noise: of every scene; None to measure it on each scene's first frames. white: measure one deviation a plane.
+    sigma: the deviations of white noise, of which only whether it was clipped is left to measure.
     strength: multiplies the noise of each plane. network: as in `PlanarDenoiser`.
     opened: told of every scene when its noise is known.
     wanted: frames whose results are asked for, in ascending order; the others give None, and only those that are
@@ -98,6 +99,7 @@ class SceneDenoiser(Generic[F]):
         peak: float,
         noise: NoiseModel | None = None,
         white: bool = False,
+        sigma: tuple[float, ...] | None = None,
         strength: tuple[float, ...] | None = None,
         batch: int = DEFAULT_BATCH,
         pages: int | None = None,
@@ -112,6 +114,7 @@ class SceneDenoiser(Generic[F]):
         self._peak = peak
         self._given = noise
         self._white = white
+        self._sigma = sigma
         self._strength = strength or (1.0,) * len(layout.plane_shapes)
         self._batch = batch
         self._pages = pages
@@ -237,7 +240,7 @@ class SceneDenoiser(Generic[F]):
         first = self._waiting[0].number
         noise = self._given or self._measured.get(first)
         if noise is None:
-            noise = measure_noise(buffer, self._planes, self._layout, self._peak, white=self._white)
+            noise = measure_noise(buffer, self._planes, self._layout, self._peak, white=self._white, sigma=self._sigma)
             self._measured[first] = noise
         if self._begins or self.scenes[-1].noise != noise:
             self.scenes.append(Scene(first, 0, noise))

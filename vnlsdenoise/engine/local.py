@@ -32,7 +32,6 @@ _LEAVING = 2  # finished frames that the device need not wait for
 _NO_HOST_MEMORY = "DefaultCPUAllocator"  # how torch's error begins
 _DEVICE_FAULTS = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "CUFFT_")  # in the errors of kernels and libraries
 _IF_AGAIN = "run it again; if it fails there again, try another device, its driver, or --device cpu"
-_BRIGHTNESS = {"gray": 0, "yuv": 0, "rgb": 1}  # the plane that scene cuts are looked for in
 
 
 def resolve_device(name: str) -> str:
@@ -143,7 +142,7 @@ def _marked(
     """Every frame, whether it begins a scene, and whether it repeats the one before."""
     marked: Iterable[tuple[Frame, bool]] = ((frame, False) for frame in frames)
     if settings.scene_cuts:
-        marked = mark_cuts(frames, lambda frame: frame.planes[_BRIGHTNESS[format.family]], format.peak)
+        marked = mark_cuts(frames, lambda frame: frame.planes[format.brightness], format.peak)
     before: tuple[Plane, ...] | None = None  # the last frame that was none like the one before it
     alone = False
     for number, (frame, cut) in enumerate(marked):
@@ -174,7 +173,7 @@ def _denoise_frames(
         lambda frame: planes_to_tensors(frame.planes, device),
         preset,
         peak=format.peak,
-        noise=NoiseModel.of_sigma(settings.sigma) if settings.sigma is not None else None,
+        sigma=settings.sigma,
         white=settings.noise_model == "white",
         strength=settings.strength,
         batch=memory.batch,

@@ -237,7 +237,7 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
     elif request.output is not None and isinstance(reader, VideoReader) and pipe is None:
         carry = decide(request.input, reader.info.index, "images", "images hold nothing beside the pictures")
     info = cut_out(reader, request.part) if request.part else reader.info
-    settings = _settings(request, reader)
+    settings = settings_of(request, reader.info.format)
     window = _window(request, info)
     memory = _memory(info.format if window is None else window.format, settings)
     noise = _estimate(reader, settings) if estimate else None
@@ -305,8 +305,8 @@ def _identity(source: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _settings(request: Request, reader: Reader) -> DenoiseSettings | None:
-    format = reader.info.format
+def settings_of(request: Request, format: PlaneFormat) -> DenoiseSettings | None:
+    """What a request means for the denoiser; None where nothing is denoised. Raises UsageError and DeviceError."""
     given = native_sigma(request.sigma, format)
     if request.strength == 0 or request.keep_grain == 1:
         return None

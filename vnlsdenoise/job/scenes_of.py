@@ -12,17 +12,19 @@ from vnlsdenoise.video.fields import field_format, split_fields
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.open import Reader
 
-_BRIGHTNESS = {"gray": 0, "yuv": 0, "rgb": 1}  # the plane that cuts are looked for in
-
 
 @dataclass(frozen=True)
 class FoundScene:
-    """Where a scene lies, and the noise of its first frames in native code values. seconds: of its first frame."""
+    """Where a scene lies, and the noise of its first frames in native code values. seconds: of its first frame.
+
+    begin: the frames that were measured.
+    """
 
     first: int
     frames: int
     seconds: float
     noise: NoiseModel
+    begin: tuple[Frame, ...] = ()
 
 
 def find_scenes(reader: Reader, device: str) -> Iterator[FoundScene]:
@@ -36,9 +38,9 @@ def find_scenes(reader: Reader, device: str) -> Iterator[FoundScene]:
 
     first, count, seconds = 0, 0, 0.0
     begin: list[Frame] = []
-    for frame, cut in mark_cuts(reader, lambda frame: frame.planes[_BRIGHTNESS[info.format.family]], info.format.peak):
+    for frame, cut in mark_cuts(reader, lambda frame: frame.planes[info.format.brightness], info.format.peak):
         if cut:
-            yield FoundScene(first, count, seconds, noise(begin))
+            yield FoundScene(first, count, seconds, noise(begin), tuple(begin))
             first, count, begin = first + count, 0, []
         if not count:
             seconds = float((frame.pts or 0) * info.time_base)
@@ -46,4 +48,4 @@ def find_scenes(reader: Reader, device: str) -> Iterator[FoundScene]:
         if len(begin) < MEASURED_FRAMES:
             begin.append(frame)
     if begin:
-        yield FoundScene(first, count, seconds, noise(begin))
+        yield FoundScene(first, count, seconds, noise(begin), tuple(begin))

@@ -33,7 +33,6 @@ def measure_plane(
     planes: Tensor,
     *,
     peak: float,
-    white: bool = False,
     luma: PlaneNoise | None = None,
     pairs: bool = False,
     whole: bool = False,
@@ -42,14 +41,11 @@ def measure_plane(
 
     Args, errors: as `estimate_sigma`, whose result the deviation is where the noise has one, was not clipped, and no
         codec has taken a part of it away.
-    white: ask no more than that of any noise.
     whole: the plane itself was not clipped, however many of its samples are black or white.
     luma: the noise of the luma beside a plane of chroma. Codecs leave no high frequencies to chroma: whether there was
         any noise is seen by the luma.
     """
     sigma, least = estimate_sigma(planes, peak=peak), _LEAST_SIGMA * peak
-    if white:
-        return PlaneNoise(sigma)
     noise = _over_intensities(planes, peak, sigma, whole)
     by_luma = ramp(luma.sigma / peak, *_PROOF) if luma else 0.0
     if noise.sigma < least and not by_luma:
@@ -91,13 +87,18 @@ def measure_intensities(planes: Tensor, *, peak: float) -> PlaneNoise:
 
 def _over_intensities(planes: Tensor, peak: float, sigma: float, whole: bool) -> PlaneNoise:
     """sigma: what `estimate_sigma` says, which stands where nothing speaks against it."""
-    inside = bool((planes.amin() >= 0) & (planes.amax() <= peak))
-    at_ends = sum(int(((frame <= 0) | (frame >= peak)).sum()) for frame in planes)
-    clipped = not whole and inside and at_ends >= _CLIPPED_SHARE * planes.numel()
+    clipped = not whole and ends_at_the_borders(planes, peak)
     measured = measure_curve(quiet_blocks(list(planes), peak), peak, clipped)
     if measured is None or not (measured.varies or clipped) or sigma < _PROOF[1] * peak:
         return PlaneNoise(sigma)
     return measured.noise(peak, clipped)
+
+
+def ends_at_the_borders(planes: Tensor, peak: float) -> bool:
+    """Whether samples are black or white, and none beyond: noise may have been clipped."""
+    inside = bool((planes.amin() >= 0) & (planes.amax() <= peak))
+    at_ends = sum(int(((frame <= 0) | (frame >= peak)).sum()) for frame in planes)
+    return inside and at_ends >= _CLIPPED_SHARE * planes.numel()
 
 
 def estimate_sigma(planes: Tensor, *, peak: float) -> float:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
-from vnlsdenoise.noise.estimate import estimate_sigma, measure_plane
-from vnlsdenoise.noise.grain import Verdict, judge
-from vnlsdenoise.noise.model import ClippedRgb, NoiseModel, PlaneNoise
+from vnlsdenoise.noise.estimate import ends_at_the_borders, estimate_sigma, measure_plane
+from vnlsdenoise.noise.grain import Grain, Verdict, judge
+from vnlsdenoise.noise.model import ClippedRgb, Evidence, NoiseModel, PlaneNoise
 from vnlsdenoise.noise.picture import measure_picture
 from vnlsdenoise.noise.stabilise import stabilisers_of
 from vnlsdenoise.noise.temporal import find_news
@@ -28,6 +28,8 @@ _SURE = 0.5  # trust in what is new, from which it is taken for the noise
 _LEAST_GRAIN = 0.7 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
 _LEAST_CLIPPED = 1 / 255  # of the peak, in luma: less is what codecs leave of text
 _FLOOR, _MOST_RAISED = 1.2 / 255, 1.5  # white noise of so much of the peak bounds what is said, so many times
+_MOST_INDEPENDENT = 1.04  # times what differences of R, G and B tell of white noise
+_BEFORE_CLIPPING = 1.7  # times what is left of noise that was clipped at its mean
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 
 F = TypeVar("F")
@@ -40,9 +42,13 @@ def measure_noise(
     peak: float,
     *,
     white: bool = False,
+    sigma: tuple[float, ...] | None = None,
     pairs: bool = False,
 ) -> NoiseModel:
-    """The noise of every plane of some frames; white: as one deviation a plane, whatever is found.
+    """The noise of every plane of some frames; white: as one deviation a plane, whatever else is found.
+
+    sigma: the deviation of every plane, where it is known: of white noise. In both cases noise that was clipped is told
+    all the same, since denoising must undo the shift of dark and bright areas that clipping has left.
 
     There are two witnesses: what is new in every frame (`temporal`, `grain`), at every frequency, and what quiet areas
     hold at the highest ones (`estimate`). Where the first is sure of noise that is not white, as a camera or a codec
@@ -52,16 +58,22 @@ def measure_noise(
     pairs: the frames do not follow each other all, as those of a scene do, but by twos.
     planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
     """
-    if len(frames) == 1 and not white:
+    if white or sigma is not None:
+        return _white(frames, planes, layout, peak, sigma, pairs)
+    if len(frames) == 1:
         picture = _of_picture(planes(frames[0]), layout, peak)
         if picture is not None:
-            return picture
-    noise = _in_quiet_areas(frames, planes, layout, peak, white, pairs)
-    if white or len(frames) == 1:
-        return noise
+            return replace(picture, evidence=Evidence("the shape of cameras' noise"))
+    noise = _in_quiet_areas(frames, planes, layout, peak, pairs)
+    evidence = Evidence("quiet areas", noise.sigma)
+    if len(frames) == 1:
+        return replace(noise, evidence=evidence)
     verdict = _what_is_new(frames, planes, layout, peak, pairs)
     if verdict is None:
-        return noise
+        return replace(noise, evidence=evidence)
+    told = verdict.channels[-len(noise.planes) :]
+    new_top, new = tuple(channel.top for channel in told), tuple(channel.deviation for channel in told)
+    evidence = replace(evidence, new_top=new_top, new=new, trust=verdict.trust)
     own = verdict.channels[: len(noise.planes)]
     if layout.family == "rgb":
         # Of a mosaic of sensors one colour may have kept high frequencies.
@@ -71,8 +83,44 @@ def measure_noise(
         unseen = math.hypot(*noise.sigma) < _SEEN * math.hypot(*(channel.low for channel in own))
     least = _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1)
     if unseen and verdict.trust >= _SURE and own[0].low >= least:
-        return _grainy(verdict, layout)
-    return _bounded(noise, verdict, layout, frames, planes, peak)
+        return replace(_grainy(verdict, layout), evidence=replace(evidence, taken="what is new"))
+    return replace(_bounded(noise, verdict, layout, frames, planes, peak), evidence=evidence)
+
+
+def _white(
+    frames: Sequence[F],
+    planes: Callable[[F], list[Tensor]],
+    layout: PlaneFormat,
+    peak: float,
+    sigma: tuple[float, ...] | None,
+    pairs: bool,
+) -> NoiseModel:
+    """White noise, of the deviations given or else of those that quiet areas hold, with what clipping did to it."""
+    if sigma is None:
+        count = len(layout.plane_shapes)
+        stacks = (_stacked((planes(frame)[index] for frame in frames), len(frames)) for index in range(count))
+        sigma = tuple(estimate_sigma(stack, peak=peak) for stack in stacks)
+    white = NoiseModel.of_sigma(sigma)
+    if max(sigma) < _LEAST_CLIPPED * peak or not _may_be_clipped(frames, planes, layout, peak):
+        return white
+    found = measure_noise(frames, planes, layout, peak, pairs=pairs)
+    own = (
+        # What clipping did is told by the noise that is there, however much of it is to be removed.
+        replace(plane, clipped=True, overstated=plane.sigma / measured.sigma) if measured.clipped else plane
+        for plane, measured in zip(white.planes, found.planes, strict=True)
+    )
+    return replace(white, planes=tuple(own), clipped_rgb=found.clipped_rgb)
+
+
+def _may_be_clipped(frames: Sequence[F], planes: Callable[[F], list[Tensor]], layout: PlaneFormat, peak: float) -> bool:
+    """Whether it is worth measuring all of the noise, which costs as much as denoising some frames."""
+    for index in range(len(layout.plane_shapes)):
+        stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
+        if ends_at_the_borders(stack, peak):
+            return True
+        if index == 0 and layout.family == "yuv" and measure_clipped_rgb(stack, layout, peak, 1.0) is not None:
+            return True
+    return False
 
 
 def _of_picture(planes: list[Tensor], layout: PlaneFormat, peak: float) -> NoiseModel | None:
@@ -94,7 +142,7 @@ def _what_is_new(
         return [*opponent_from_rgb(own), *own] if rgb else own
 
     evidence = find_news(len(frames), channels, 255 / peak / (3**0.5 if rgb else 1), pairs)
-    return None if evidence is None else judge(evidence)
+    return None if evidence is None else judge(evidence, 255 / peak)
 
 
 def _grainy(verdict: Verdict, layout: PlaneFormat) -> NoiseModel:
@@ -119,14 +167,18 @@ def _bounded(
     peak: float,
 ) -> NoiseModel:
     """No more noise than is new in every frame."""
+    independent, own = verdict.independent, list(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True))
+    if independent and not noise.clipped and _in_flat_blocks(own) > _MOST_INDEPENDENT * independent:
+        return NoiseModel.of_sigma([independent] * len(noise.planes))
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
     bounded = []
-    for index, (plane, news) in enumerate(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)):
+    for index, (plane, news) in enumerate(own):
         # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
-        there = math.hypot(*map(plane.deviation_at, news.means)) / len(news.means) ** 0.5
-        raised = layout.family == "rgb" and news.top > _FLOOR * peak and there > _MOST_RAISED * news.top
-        most = _MOST_TIMES * max(news.deviation, news.most)
+        there = _in_flat_blocks([(plane, news)])
+        before = _BEFORE_CLIPPING if plane.clipped else 1.0
+        raised = layout.family == "rgb" and news.top > _FLOOR * peak and there > before * _MOST_RAISED * news.top
+        most = before * _MOST_TIMES * max(news.deviation, news.most)
         if raised or plane.sigma > most:
             stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
             plane = PlaneNoise(min(estimate_sigma(stack, peak=peak), most))
@@ -150,12 +202,17 @@ def _bounded(
     return replace(noise, planes=tuple(bounded), opponent=opponent, clipped_rgb=clipped)
 
 
+def _in_flat_blocks(planes: Iterable[tuple[PlaneNoise, Grain]]) -> float:
+    """The deviation of planes at the brightness of flat blocks."""
+    found = [plane.deviation_at(mean) for plane, news in planes for mean in news.means]
+    return math.hypot(*found) / math.sqrt(len(found))
+
+
 def _in_quiet_areas(
     frames: Sequence[F],
     planes: Callable[[F], list[Tensor]],
     layout: PlaneFormat,
     peak: float,
-    white: bool,
     pairs: bool,
 ) -> NoiseModel:
     """The noise by what quiet areas hold."""
@@ -163,17 +220,17 @@ def _in_quiet_areas(
     for index in range(len(layout.plane_shapes)):
         stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
         luma = measured[0] if index and layout.family == "yuv" else None
-        measured.append(measure_plane(stack, peak=peak, white=white, luma=luma, pairs=pairs))
+        measured.append(measure_plane(stack, peak=peak, luma=luma, pairs=pairs))
         del stack
     clipped: ClippedRgb | None = None
     # Of correlated noise the quiet areas do not tell the deviation.
-    if layout.family == "yuv" and not white and measured[0].sigma and not measured[0].correlated:
+    if layout.family == "yuv" and measured[0].sigma and not measured[0].correlated:
         stack = _stacked((planes(frame)[0] for frame in frames), len(frames))
         clipped = measure_clipped_rgb(stack, layout, peak, measured[1].sigma / measured[0].sigma)
         if clipped and measured[0].clipped:
             measured[0] = measure_plane(stack, peak=peak, pairs=pairs, whole=True)
     noise = NoiseModel(tuple(measured), clipped_rgb=clipped)
-    if layout.family != "rgb" or white or noise.correlated or min(noise.sigma) < _LEAST_DEPENDENT * peak:
+    if layout.family != "rgb" or noise.correlated or min(noise.sigma) < _LEAST_DEPENDENT * peak:
         return noise
     return replace(noise, opponent=_opponent_deviations(frames, planes, noise, peak, pairs))
 

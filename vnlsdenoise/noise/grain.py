@@ -15,6 +15,9 @@ _BAND = (2, 14)  # sums u + v of 16x16 that tell structure and grain; below lie 
 _TOP = 23  # from this sum on: the highest frequencies, where white noise is measured
 _FLAT = 0.1  # share of the blocks: those of least structure
 _NOISIER = (0.85, 1.0)  # ranks of the blocks that tell how strong noise is
+# A block that was found again: what the frames on both sides do not share, of what is new; and the share of such blocks
+# from which the others are left out.
+_FOUND_AGAIN, _LEAST_FOUND = 1.5, 0.25
 # Of what the frames on both sides do not share at the lowest frequencies, to what is new, in the noisier blocks beside
 # the flat ones: about 1 in the noise of cameras; 1.9 and more in texture that moves by parts of a pixel.
 _MOVING, _CARRIED_LOW = (1.3, 1.8), 1.25
@@ -43,6 +46,22 @@ _LEAST_SHARE = 0.1  # of the first channel's deviation: noise of less does not s
 # Of what the frames on both sides do not share, to what is new: noise that a codec carried on from frame to frame. More
 # is motion.
 _MOST_CARRIED, _IN_MOTION = 2.5, (2.6, 2.2)
+# White noise that R, G and B have each for itself shows in their two differences alike, and hardly any texture does: of
+# what these hold at middle frequencies, to that at the highest; of one to the other; of all to what is new; of what the
+# frames on both sides do not share, to what is new.
+_FALL, _ALIKE, _ALL, _APART = 1.3, 1.1, 1.1, 1.15
+_TELLING = 8  # sum u + v from which frequencies tell white noise from texture
+_SHARED = 1.15  # the same white noise in all three is so many times that in their sum, and looks like noise there
+# Coloured noise of a mosaic of sensors shows there, too, where texture and motion hide it in the sum: deviation at the
+# frequencies of sums 5 to 16, of the range (clean videos have up to 1.2 of 255 there, as texture whose motion was not
+# found), what of it the frames on both sides do not share, and times that it is stronger there than at the highest.
+_PLAIN, _MOST_PLAIN = (5, 16), 9
+_PROVEN, _PROVEN_APART, _PROVEN_FALL = (1.4, 1.8), (1.5, 1.3), (1.5, 1.8)
+_PLATEAU = 1.4**2  # times the variance at the lowest of those frequencies: more at lower ones is texture
+_NO_MORE = 1.3**2  # times the energy in the sum that independent noise has there, at sums 10 to 16: texture hides less
+_SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
+_STEADY = 1.25  # ratio of the deviations at all brightnesses, of noise of one deviation
+_BRIGHTNESSES = 5
 _FEWEST = 64  # blocks
 _MEANS = 9
 _FLOOR = 1 / 4096  # of the mean variance
@@ -73,15 +92,21 @@ class Verdict(NamedTuple):
     """trust: 0 to 1, how sure it is that what is new in flat blocks is noise, and that it is anything but white.
 
     white: whether any channel has noise at the highest frequencies that is as strong as elsewhere.
+    independent: deviation of the white noise that R, G and B have each for itself, told by their differences; 0 where
+    these do not tell, where noise depends on the brightness, or where the three share white noise.
     """
 
     trust: float
     white: bool
     channels: tuple[Grain, ...]
+    independent: float = 0.0
 
 
-def judge(evidence: list[News]) -> Verdict | None:
+def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     """The noise that explains what is new; None where there are too few blocks.
+
+    evidence: of every plane, before which the sum and the differences of R, G and B come if it is these. to_bytes:
+    takes a plane to 0..255.
 
     What is new in flat blocks is noise if they hold nothing else: texture whose motion was not found shows in them too.
     Whether it is coloured is asked of those of the first three channels that have a good part of it.
@@ -92,20 +117,101 @@ def judge(evidence: list[News]) -> Verdict | None:
     sums = frequency_sums(guide.new.device)
     odd = sums % 2 == 1
     band = (sums >= _BAND[0]) & (sums <= _BAND[1])
-    flat = {half: lowest(guide.own[:, band & (odd == half)].mean(1), _FLAT) for half in (True, False)}
+    flat = _flat(guide, odd, band)
     carried = _apart(guide, flat, odd, band)
     # A codec that carries noise on does so everywhere, at the lowest frequencies a little.
     slowest, noisier = sums == 1, _noisier(guide, odd, band)
     moving = _apart(guide, noisier, odd, slowest) / min(max(1.0, _apart(guide, flat, odd, slowest)), _CARRIED_LOW)
-    pure = max(_purity(guide, flat, odd), ramp(carried, *_INDEPENDENT)) * ramp(carried, *_IN_MOTION)
-    pure *= _all_over(guide, flat, odd, band)
+    pure = max(_purity(guide, flat, odd), ramp(carried, *_INDEPENDENT)) * _all_over(guide, flat, odd, band)
+    pure *= ramp(_moved(guide, flat, odd, band), *_IN_MOTION)
     carried = min(max(carried, 1.0), _MOST_CARRIED)
     channels = tuple(_grain(news, flat, odd, band, carried, 1 - ramp(moving, *_MOVING)) for news in evidence)
     least = _LEAST_SHARE * channels[0].low
     telling = [grain for grain in channels[:3] if grain.low >= least and grain.top > 0]
     ratios = [grain.low / grain.top for grain in telling]
     colour = ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) if ratios else 0.0
-    return Verdict(pure * colour, any(grain.white for grain in telling), channels)
+    trust, white = pure * colour, any(grain.white for grain in telling)
+    if len(evidence) < 6:
+        return Verdict(trust, white, channels)
+    proof, alike, told = _by_differences(evidence[:3], channels, odd, band, to_bytes)
+    if proof and (alike or proof > _SURER * trust):
+        trust, channels = max(proof, trust), (*told, *channels[3:])
+    return Verdict(trust, white, channels, _independent(evidence[:3], odd, band))
+
+
+def _by_differences(
+    opponents: list[News], found: tuple[Grain, ...], odd: Tensor, band: Tensor, to_bytes: float
+) -> tuple[float, bool, list[Grain]]:
+    """Noise of R, G and B that was told by their differences, where theirs in the sum is hidden.
+
+    Comes after how sure it is, and whether there is no more noise in their sum.
+
+    The noise of a mosaic's sensors is independent from one to the next. So is that of R, G and B, whichever is
+    interpolated from what, at all but the highest frequencies: their sum has as much as their differences in the mean.
+    """
+    sums = frequency_sums(odd.device)
+    plain, lower = (sums >= _PLAIN[0]) & (sums <= _PLAIN[1]), (sums >= _PLAIN[0]) & (sums <= _MOST_PLAIN)
+    variances, proof = [], 1.0
+    for news in opponents:
+        flat = _flat(news, odd, band)
+        variance = of_halves(news.new, flat, odd)
+        if news is not opponents[0]:
+            deviation, top = float(variance[plain].mean()) ** 0.5, float(variance[sums >= _TOP].mean()) ** 0.5
+            proof *= ramp(deviation * to_bytes, *_PROVEN) * ramp(_apart(news, flat, odd, plain), *_PROVEN_APART)
+            proof *= ramp(deviation / max(top, 1e-12), *_PROVEN_FALL)
+            most = _PLATEAU * variance[lower].mean()
+            variance = torch.where(sums < _PLAIN[0], variance.minimum(most), variance)
+        variances.append(_smoothed(variance))
+    expected, finest = (variances[1] + variances[2]) / 2, plain & (sums > _MOST_PLAIN)
+    alike = bool(variances[0][finest].mean() <= _NO_MORE * expected[finest].mean())
+    variances[0] = variances[0].minimum(expected)
+    return proof, alike, [_of_variance(grain, variance) for grain, variance in zip(found, variances, strict=False)]
+
+
+class _Whiteness(NamedTuple):
+    """Of a channel where it is flat: deviation at the highest frequencies, ratios as at `_FALL`, `_ALL`, `_APART`."""
+
+    top: float
+    fall: float
+    all: float
+    apart: float
+
+    def holds(self, fall: float) -> bool:
+        """Whether it is white noise and nothing else."""
+        return self.fall <= fall and self.all <= _ALL and 1 / _APART <= self.apart <= _APART
+
+
+def _independent(opponents: list[News], odd: Tensor, band: Tensor) -> float:
+    """The deviation of white noise of R, G and B, from their sum and differences."""
+    shared, *differences = (_whiteness(news, odd, band) for news in opponents)
+    one, other = (difference.top for difference in differences)
+    if min(one, other) <= 0 or max(one, other) > _ALIKE * min(one, other):
+        return 0.0
+    deviation = math.hypot(one, other) / 2**0.5
+    if not all(difference.holds(_FALL) for difference in differences) or not _steady(opponents, odd):
+        return 0.0
+    return 0.0 if shared.top > _SHARED * deviation and shared.holds(_SHARED) else deviation
+
+
+def _whiteness(news: News, odd: Tensor, band: Tensor) -> _Whiteness:
+    flat = _flat(news, odd, band)
+    new, apart, own = (of_halves(part, flat, odd) for part in (news.new, news.apart, news.own))
+    sums = frequency_sums(odd.device)
+    top, middle = sums >= _TOP, (sums >= _TELLING) & (sums < _TOP)
+    energy = float(new[top].mean())
+    if energy <= 0:
+        return _Whiteness(0.0, 1.0, 1.0, 1.0)
+    fall, own_share, apart_share = (float(part.mean()) / energy for part in (new[middle], own[top], apart[top]))
+    return _Whiteness(energy**0.5, fall**0.5, own_share, apart_share)
+
+
+def _steady(opponents: list[News], odd: Tensor) -> bool:
+    """Whether the differences of R, G and B have as much noise at every brightness."""
+    brightness, top = opponents[0].own[:, 0, 0], frequency_sums(odd.device) >= _TOP
+    energy = sum((news.new[:, top].mean(1) for news in opponents[1:]), torch.zeros_like(brightness))
+    order = brightness.argsort(stable=True)
+    medians = [float(energy[part].median()) for part in order.chunk(_BRIGHTNESSES)]
+    return max(medians) <= _STEADY**2 * min(medians)
 
 
 def _all_over(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
@@ -116,6 +222,11 @@ def _all_over(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) 
     found = ramp(float(guide.own[:, low].mean() / guide.new[:, low].mean()), *_FOUND)
     steep = float(quiet[sums == 1].mean() / quiet[band].mean())
     return ramp(share, *_EVERYWHERE) * max(found, ramp(steep, *_STEEP)) * ramp(steep, *_TOO_STEEP)
+
+
+def _flat(news: News, odd: Tensor, band: Tensor) -> dict[bool, Tensor]:
+    """The blocks of least structure, by either half of the frequencies."""
+    return {half: lowest(news.own[:, band & (odd == half)].mean(1), _FLAT) for half in (True, False)}
 
 
 def lowest(values: Tensor, share: float) -> Tensor:
@@ -144,12 +255,27 @@ def _apart(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) ->
     return apart / new if new > 0 and apart > 0 else 1.0
 
 
+def _moved(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
+    """As `_apart`, where the blocks may have been chosen for having less noise than the frames beside them have.
+
+    What is new is then that of the block, twice as much as of either of these in the second difference, and theirs.
+    """
+    new, apart, own = (float(of_halves(part, blocks, odd)[band].mean()) for part in (news.new, news.apart, news.own))
+    expected = 3 * new - 2 * min(own, new)
+    return apart / expected if expected > 0 and apart > 0 else 1.0
+
+
 def _noisier(news: News, odd: Tensor, band: Tensor) -> dict[bool, Tensor]:
-    """Numbers of the blocks with most that is new, by either half of the frequencies."""
+    """Numbers of the blocks with most that is new, by either half of the frequencies, among those found again."""
     scale = news.new.mean(0).clamp_min(1e-12)
     chosen = {}
     for half in (True, False):
-        order = (news.new / scale)[:, band & (odd == half)].mean(1).argsort(stable=True)
+        telling = band & (odd == half)
+        new, apart = (part[:, telling].mean(1) for part in (news.new, news.apart))
+        found = (apart <= _FOUND_AGAIN * new).nonzero()[:, 0]
+        if len(found) < _LEAST_FOUND * len(new):
+            found = torch.arange(len(new), device=new.device)
+        order = found[(news.new[found] / scale)[:, telling].mean(1).argsort(stable=True)]
         first, last = (round(share * len(order)) for share in _NOISIER)
         chosen[half] = order[first : max(last, first + 1)]
     return chosen
@@ -165,13 +291,18 @@ def _grain(news: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, carr
     means = tuple(brightness.quantile(torch.linspace(0, 1, _MEANS, device=brightness.device)).tolist())
     variance = torch.lerp(quiet, of_halves(news.new, _noisier(news, odd, band), odd), unsteady)
     variance = torch.minimum(variance, _MOST * quiet.clamp_min(1e-12))
-    variance = carried * _smoothed(variance)
+    return _of_variance(Grain(0.0, (), top, low, most, means), carried * _smoothed(variance))
+
+
+def _of_variance(grain: Grain, variance: Tensor) -> Grain:
+    """The same with noise of these variances, [16, 16]."""
     mean = float(variance.mean())
     if mean <= 0:
-        return Grain(0.0, (), top, low, most, means)
+        return grain._replace(deviation=0.0, spectrum=())
     variance = (variance / mean).clamp_min(_FLOOR)
     variance = variance / variance.mean()
-    return Grain(mean**0.5, tuple(round(float(value), 6) for value in variance.flatten()), top, low, most, means)
+    spectrum = tuple(round(float(value), 6) for value in variance.flatten())
+    return grain._replace(deviation=mean**0.5, spectrum=spectrum)
 
 
 def _smoothed(variance: Tensor) -> Tensor:

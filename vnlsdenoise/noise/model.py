@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
@@ -88,6 +88,13 @@ def _plane_from_json(found: dict[str, Any]) -> PlaneNoise:
     )
 
 
+def _evidence_from_json(found: dict[str, Any] | None) -> "Evidence | None":
+    if found is None:
+        return None
+    quiet, new_top, new = (tuple(map(float, found[name])) for name in ("quiet", "new_top", "new"))
+    return Evidence(found["taken"], quiet, new_top, new, found["trust"])
+
+
 def _check_spectrum(spectrum: Spectrum) -> None:
     if len(spectrum) not in (0, 64, 256) or not all(0 < variance < float("inf") for variance in spectrum):
         raise ValueError("spectrum must be of 64 or 256 variances, finite and greater than 0, or empty")
@@ -106,6 +113,47 @@ class ClippedRgb:
     white: bool
 
 
+Witness = Literal["quiet areas", "what is new", "the shape of cameras' noise"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What spoke for a measured noise: two witnesses where frames follow each other, one in a single picture.
+
+    taken: the one whose word the noise is. quiet: deviation of every plane by what quiet areas hold at the highest
+    frequencies. new_top, new: by what is new in every frame, at the highest frequencies and at all; empty where that
+    was not asked. trust: 0 to 1, how sure it is that what is new is noise, and is not white.
+    """
+
+    taken: Witness
+    quiet: tuple[float, ...] = ()
+    new_top: tuple[float, ...] = ()
+    new: tuple[float, ...] = ()
+    trust: float | None = None
+
+    def agreement(self, peak: float) -> float | None:
+        """How far the witnesses agree, 0 to 1: `trust` where what is new was taken; None where there is only one.
+
+        Otherwise the mean over the planes of the ratio between what quiet areas hold and the nearest value that what is
+        new allows, less than half a code value of 8 bits being the same as none.
+        """
+        if not self.new:
+            return None
+        if self.taken == "what is new":
+            return self.trust
+        least = peak / 510
+        ratios = []
+        for quiet, top, new in zip(self.quiet, self.new_top, self.new, strict=True):
+            nearest = min(max(quiet, min(top, new)), max(top, new))
+            ratios.append((min(quiet, nearest) + least) / (max(quiet, nearest) + least))
+        return sum(ratios) / len(ratios)
+
+    def scaled(self, scale: float) -> "Evidence":
+        """The same of samples that are `scale` times as large."""
+        quiet, new_top, new = (tuple(v * scale for v in part) for part in (self.quiet, self.new_top, self.new))
+        return replace(self, quiet=quiet, new_top=new_top, new=new)
+
+
 @dataclass(frozen=True)
 class NoiseModel:
     """The noise of a video or scene.
@@ -117,12 +165,14 @@ class NoiseModel:
         sum and of the two differences (`planes.opponent_from_rgb`), each plane in units of its own noise; empty where
         all are 1.
     opponent_spectra: of the noise of these three, like `PlaneNoise.spectrum`; empty where it is white.
+    evidence: what spoke for it where it was measured; models that differ in nothing else are equal.
     """
 
     planes: tuple[PlaneNoise, ...]
     opponent: tuple[float, ...] = ()
     opponent_spectra: tuple[Spectrum, ...] = ()
     clipped_rgb: ClippedRgb | None = None
+    evidence: Evidence | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.opponent) not in (0, 3) or not all(0 < value < float("inf") for value in self.opponent):
@@ -152,6 +202,11 @@ class NoiseModel:
         """Whether the noise of any plane is correlated between neighbouring pixels."""
         return any(plane.correlated for plane in self.planes) or any(self.opponent_spectra)
 
+    @property
+    def clipped(self) -> bool:
+        """Whether noise was clipped, in the planes themselves or in R, G and B before they became luma and chroma."""
+        return self.clipped_rgb is not None or any(plane.clipped for plane in self.planes)
+
     def times(self, factors: Iterable[float]) -> "NoiseModel":
         """The noise of every plane said to be so many times what it is; 0 is none.
 
@@ -167,17 +222,17 @@ class NoiseModel:
 
     def scaled(self, scale: float) -> "NoiseModel":
         """The same noise of samples that are `scale` times as large."""
-        return replace(self, planes=tuple(plane.scaled(scale) for plane in self.planes))
+        evidence = self.evidence and self.evidence.scaled(scale)
+        return replace(self, planes=tuple(plane.scaled(scale) for plane in self.planes), evidence=evidence)
 
     def describe(self) -> str:
         """The deviations, and what else the noise is, for a reader."""
         values = ", ".join(f"{value:.2f}" for value in self.sigma)
-        clipped = self.clipped_rgb or any(plane.clipped for plane in self.planes)
         told = (
             (self.signal_dependent, "signal-dependent"),
             (self.correlated, "correlated"),
             (self.opponent, "shared"),
-            (clipped, "clipped"),
+            (self.clipped, "clipped"),
         )
         return ", ".join([f"sigma {values}", *(what for found, what in told if found)])
 
@@ -194,6 +249,7 @@ class NoiseModel:
             tuple(map(float, found["opponent"])),
             tuple(tuple(map(float, spectrum)) for spectrum in found["opponent_spectra"]),
             rgb and ClippedRgb(_plane_from_json(rgb["noise"]), bool(rgb["black"]), bool(rgb["white"])),
+            _evidence_from_json(found.get("evidence")),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -210,4 +266,5 @@ class NoiseModel:
                 "black": self.clipped_rgb.black,
                 "white": self.clipped_rgb.white,
             },
+            "evidence": self.evidence and vars(self.evidence),
         }

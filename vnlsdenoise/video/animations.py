@@ -94,3 +94,8 @@ class AnimationReader:
                 pairs.append((before, frame))
             before = frame
         return pairs[-places:] or ([(before, before)] if before is not None else [])
+
+    def clip(self, share: float, length: int) -> list[Frame]:
+        """Up to `length` neighbouring frames from about this share of the animation on, 0 to 1."""
+        first = min(int(share * self._count), max(self._count - length, 0))
+        return [frame for index, frame in enumerate(self) if first <= index < first + length]

@@ -8,6 +8,8 @@ import numpy.typing as npt
 
 Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
+_PLANES = {"gray": ("Y",), "yuv": ("Y", "U", "V"), "rgb": ("R", "G", "B")}
+
 
 @dataclass(frozen=True)
 class PlaneFormat:
@@ -37,6 +39,16 @@ class PlaneFormat:
             return (luma,)
         chroma = (-(-self.height >> self.chroma_y), -(-self.width >> self.chroma_x))
         return (luma, chroma, chroma)
+
+    @property
+    def plane_names(self) -> tuple[str, ...]:
+        """What a reader calls the planes."""
+        return _PLANES[self.family]
+
+    @property
+    def brightness(self) -> int:
+        """The plane that scenes are told by: luma, or green."""
+        return 1 if self.family == "rgb" else 0
 
     @property
     def peak(self) -> int:

@@ -1,8 +1,9 @@
 """Decode a video file into frames of native planes, and keep count of what was damaged."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import InitVar, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -32,6 +33,7 @@ MAX_FAILURES_IN_A_ROW = 32
 """So many undecodable packets without one good frame between them end the run."""
 _LINEAR_LIMIT = 64
 _DECODE_AFTER_SEEK = 48
+_LONGEST_GROUP = 600  # frames from a key frame to the one that was asked for, at most
 
 
 @dataclass
@@ -77,6 +79,9 @@ class VideoReader:
             )
 
     def __iter__(self) -> Iterator[Frame]:
+        return self._whole()
+
+    def _whole(self) -> Generator[Frame, None, None]:
         clock = Clock(self._step, self.info.time_base, self.warnings)
         good: Frame | None = None
         number = 0
@@ -265,6 +270,32 @@ class VideoReader:
                 if one is not None and other is not None and one.pts is not None:
                     found[one.pts] = self._frame(one), self._frame(other)
         return [found[pts] for pts in sorted(found)] or self._sample_linear(places, _LINEAR_LIMIT)
+
+    def clip(self, share: float, length: int) -> list[Frame]:
+        """Up to `length` neighbouring frames from about this share of the film on, 0 to 1; long files are sought."""
+        total = self.info.frames
+        if total is None or total <= _LINEAR_LIMIT or self.info.duration is None:
+            return self._clip_linear(min(int(share * (total or 0)), max((total or 0) - length, 0)), length)
+        found: list[Frame] = []
+        with open_input(self.path) as container:
+            stream = main_video(container, self.path, self.info.index)
+            decoder = decoder_of(stream)
+            decoder.thread_type = ThreadType.AUTO
+            target = (stream.start_time or 0) + int(share * self.info.duration / self.info.time_base)
+            with suppress(av.FFmpegError):
+                container.seek(target, stream=stream)
+                decoder.flush_buffers()
+            for index, decoded in enumerate(_frames(container, stream, decoder)):
+                before = decoded.pts is not None and decoded.pts < target and index < _LONGEST_GROUP
+                if not (before or decoded.is_corrupt):
+                    found.append(self._frame(decoded))
+                if len(found) == length:
+                    break
+        return found or self._clip_linear(0, length)
+
+    def _clip_linear(self, first: int, length: int) -> list[Frame]:
+        with closing(self._whole()) as frames:
+            return list(islice(frames, first, first + length))
 
     def _decode_to(
         self, container: InputContainer, stream: VideoStream, decoder: VideoCodecContext, target: int

@@ -241,6 +241,12 @@ class SequenceReader:
         firsts = sorted({(2 * part + 1) * total // (2 * places) for part in range(places)})
         return [(self._frame(first), self._frame(min(first + 1, total - 1))) for first in firsts]
 
+    def clip(self, share: float, length: int) -> list[Frame]:
+        """Up to `length` neighbouring frames from about this share of the sequence on, 0 to 1."""
+        total = len(self._images)
+        first = min(int(share * total), max(total - length, 0))
+        return [self._frame(index) for index in range(first, min(first + length, total))]
+
 
 def _alike(samples: Samples, shape: Shape) -> list[Plane] | None:
     """The planes of an image brought to `shape`, which holds at least as much; None where it does not."""

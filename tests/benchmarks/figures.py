@@ -1,0 +1,289 @@
+"""The tables of README.md, docs/figures.md and docs/experiments.md, from the JSON that the benchmarks have written.
+
+    python tests/benchmarks/figures.py            # writes the pages anew
+    python tests/benchmarks/figures.py --check    # fails where page and JSON differ
+
+A table stands in the page between `<!-- NAME -->` and `<!-- end -->`; all around it is written by hand. What has no
+JSON has no table: it stands under "Kept by hand" with its command and its date.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "figures.md", ROOT / "docs" / "experiments.md")
+RESULTS = ROOT / "tests" / "benchmarks" / "results"
+PRESETS = ("fast", "balanced", "best")
+SIZES = ("540p", "1080p", "4k", "8k")
+
+
+def stored(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def mean(results: dict[str, Any], sigma: object, preset: str, figure: str = "psnr") -> float:
+    """Over the clips of one sigma."""
+    return float(np.mean([row[preset][figure] for key, row in results.items() if key.endswith(f"/{sigma}")]))
+
+
+def means(clips: dict[str, dict[str, Any]], way: str) -> Any:
+    return np.mean([clip[way] for clip in clips.values()], 0)
+
+
+def quality_crops() -> str:
+    results, sigmas = stored("quality-crops-epyc")["results"], (10, 20, 30, 40, 50)
+    rows = [
+        [
+            preset,
+            *(f"{mean(results, sigma, preset):.2f}" for sigma in sigmas),
+            f"{mean(results, 30, preset, 'ssim'):.3f}",
+            f"{mean(results, 30, preset, 'flicker_still'):.2f}",
+        ]
+        for preset in PRESETS
+    ]
+    return table(["preset", *(f"sigma {sigma}" for sigma in sigmas), "SSIM at 30", "flicker at 30, still"], rows)
+
+
+def quality_whole() -> str:
+    results = stored("quality-whole-epyc")["results"]
+    rows = [[preset, *(f"{mean(results, sigma, preset):.2f}" for sigma in (10, 30, 50))] for preset in PRESETS[:2]]
+    return table(["preset", "sigma 10", "30", "50"], rows)
+
+
+def quality_learned() -> str:
+    learned = stored("quality-learned-h200")["results"], stored("quality-learned-2-5-20-75-h200")["results"]
+    classic = stored("quality-crops-epyc")["results"], stored("quality-2-5-20-75-xeon")["results"]
+    rows = []
+    for preset in ("fast", "balanced", "learned"):
+        row = [preset]
+        middle, others = learned if preset == "learned" else classic
+        for sigma in (2, 5, 10, 20, 30, 50, 75):
+            row.append(f"{mean(middle if sigma in (10, 30, 50) else others, sigma, preset):.2f}")
+        rows.append(row)
+    return table(["denoiser", *(f"sigma {sigma}" for sigma in (2, 5, 10, 20, 30, 50, 75))], rows)
+
+
+def native_chroma() -> str:
+    results = stored("native-chroma-epyc")
+    rows = []
+    for sigma in (10, 30, 50):
+        clips = [row for key, row in results.items() if key.endswith(f"/{sigma}")]
+        names = ("native_luma", "native_chroma", "full_luma", "full_chroma")
+        rows.append([str(sigma), *(f"{np.mean([clip[name] for clip in clips]):.2f}" for name in names)])
+    return table(["sigma", "own planes: luma", "chroma", "enlarged: luma", "chroma"], rows)
+
+
+def by_ways(name: str, ways: Sequence[str]) -> str:
+    results = stored(name)["results"]
+    rows = [[kind, *(f"{means(clips, way):.2f}" for way in ways)] for kind, clips in results.items()]
+    return table(["noise", *ways], rows)
+
+
+def real_noise() -> str:
+    return by_ways("real-noise-epyc", ("noisy", "white", "curve", "everything"))
+
+
+def camera_noise() -> str:
+    rows = []
+    for kind, clips in stored("camera-noise-h200")["results"].items():
+        given = [way for way in next(iter(clips.values())) if way.isdigit()]
+        best = max((float(means(clips, way)), way) for way in given)
+        rows.append(
+            [kind, *(f"{means(clips, way):.2f}" for way in ("noisy", "measured")), f"{best[0]:.2f} ({best[1]})"]
+        )
+    return table(["noise", "noisy", "measured", "best of one deviation (which)"], rows)
+
+
+def coded_noise() -> str:
+    ways = ("noisy", "white", "measured", "true")
+    rows = [
+        [*re.findall(r"\d+", kind), *(" / ".join(f"{value:.2f}" for value in means(clips, way)) for way in ways)]
+        for kind, clips in stored("coded-noise-epyc")["results"].items()
+    ]
+    return table(["sigma", "crf", *ways], rows)
+
+
+def memory_of(mebibytes: float) -> str:
+    return f"{mebibytes / 1024:.1f} GiB"
+
+
+def speed_cuda() -> str:
+    sizes = stored("speed-h200")["sizes"]
+    rows = []
+    for size in SIZES:
+        row = [size]
+        for preset in PRESETS:
+            found = sizes[size]["denoiser"][preset]
+            row.append(f"{found['frames_per_second']:.1f} frames/s, {memory_of(found['peak_MiB'])}")
+        rows.append(row)
+    return table(["size", *PRESETS], rows)
+
+
+def kernels_cuda() -> str:
+    sizes = stored("speed-h200")["sizes"]
+    rows = []
+    for size in SIZES:
+        kernels = [sizes[size]["denoiser"][preset]["kernels_ms"] for preset in PRESETS]
+        rows.append([size, *(", ".join(f"{name} {ms:.1f}" for name, ms in found.items()) for found in kernels)])
+    return table(["size", *PRESETS], rows)
+
+
+def ceilings() -> str:
+    rows = []
+    for size, entry in stored("memory-ceilings-h200")["sizes"].items():
+        for case, found in entry["denoiser"].items():
+            preset, _, ceiling = case.partition(" ")
+            peak = f"{found['predicted_MiB']:.0f} / {found['peak_MiB']:.0f}"
+            rows.append([f"{size}, {preset}", ceiling or "none", peak, f"{found['frames_per_second']:.1f}"])
+    return table(["size, preset", "ceiling", "peak, MiB: predicted / measured", "frames/s"], rows)
+
+
+def file_to_file() -> str:
+    rows = []
+    for run in stored("file-to-file-h200")["runs"]:
+        for preset, found in run["presets"].items():
+            rates = [
+                f"{run['frames'] / found['seconds'][part]:.0f}" for part in ("decode", "denoise", "encode", "whole")
+            ]
+            cpu = 1e3 * found["cpu_seconds"]["whole"] / run["frames"]
+            source = f"{run['source_mbit_per_s']:.0f} Mbit/s"
+            rows.append([preset, source, run["decoder"], str(run["frames"]), *rates, f"{cpu:.0f}"])
+    head = ["preset", "source", "decoder", "frames", "decode", "denoise", "encode", "whole, frames/s", "CPU-ms a frame"]
+    return table(head, rows)
+
+
+def operators() -> str:
+    cases = stored("operators-h200")["cases"]
+    rows = [[name, f"{c['forward_ms']:.1f}", f"{c['forward_backward_ms']:.1f}"] for name, c in cases.items()]
+    return table(["case", "forward, ms", "with backward, ms"], rows)
+
+
+def aggregation() -> str:
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in stored("aggregation-h200")["rows"]:
+        case = (row["case"], row["offsets"], str(row["ps"]))
+        found.setdefault(case, {})[row["pass"]] = f"{row['ms']:.1f}"
+    passes = list(dict.fromkeys(name for times in found.values() for name in times))
+    rows = [[*case, *(times.get(name, "-") for name in passes)] for case, times in found.items()]
+    return table(["lists", "offsets", "ps", *(f"{name}, ms" for name in passes)], rows)
+
+
+def memory_of_search() -> str:
+    rows = [
+        [case, memory_of(found["peak_MiB"]), memory_of(found["explicit_MiB"]), f"{found['seconds']:.0f} s"]
+        for case, found in stored("memory-epyc")["cases"].items()
+    ]
+    return table(["case", "peak beyond the inputs", "patches of all neighbours", "time, one thread"], rows)
+
+
+def speed_cpu() -> str:
+    one, two = (stored(f"speed-epyc-{name}")["sizes"]["240p"]["denoiser"] for name in ("1-thread", "2-threads"))
+    rows = [
+        [
+            preset,
+            f"{one[preset]['cpu_ms_per_frame'] / 1e3:.2f}",
+            f"{two[preset]['frames_per_second'] / one[preset]['frames_per_second']:.1f}",
+        ]
+        for preset in PRESETS
+    ]
+    return table(["preset", "CPU-s a frame of 432x240, one core", "times as fast on two"], rows)
+
+
+def alignment() -> str:
+    found = {(row["ws"], row["around"]): row for row in stored("alignment-xeon")["results"]}
+    rows = []
+    for ws in sorted({ws for ws, _ in found}):
+        flow, none = found[ws, "flow"], found[ws, "none"]
+        cells = [f"{flow['psnr']:.2f}", f"{flow['over_flow_alone']:+.2f}", f"{flow['least']:+.2f}"]
+        rows.append([str(ws), *cells, f"{none['psnr']:.2f}", f"{flow['seconds']:.1f}"])
+    return table(["ws", "around the flow, dB", "over flow alone", "worst clip", "without flow, dB", "seconds"], rows)
+
+
+def search_sweep() -> str:
+    found: dict[tuple[str, ...], dict[str, str]] = {}
+    for row in stored("search-sweep-xeon")["results"]:
+        case = (row["sweep"], str(row["ws"]), str(row["features"]), str(row["nheads"]))
+        found.setdefault(case, {})[row["way"]] = f"{row['seconds']:.2f} s, {row['peak_MiB']:.0f} MiB"
+    ways = list(next(iter(found.values())))
+    return table(
+        ["sweep", "ws", "F", "HD", *ways], [[*case, *(cells[way] for way in ways)] for case, cells in found.items()]
+    )
+
+
+def gradients() -> str:
+    names = ("between_runs_largest", "against_exact_median", "against_exact_mean")
+    rows = [[row["case"], *(f"{row[name]:.1e}" for name in names)] for row in stored("gradients-xeon")["results"]]
+    return table(["search", "between runs, largest", "against float64, median", "mean"], rows)
+
+
+def peers_in_short() -> str:
+    rows = {(row["denoiser"], row["sigma"]): row for row in stored("peers-xeon")["results"]}
+    shown = ("vnlsdenoise fast", "vnlsdenoise balanced", "ffmpeg nlmeans", "ffmpeg fftdnoiz", "OpenCV NlMeansMulti")
+    cells = [[name, *(f"{rows[name, sigma]['psnr']:.1f}" for sigma in (10, 30, 50))] for name in shown]
+    return table(["denoiser", "10", "30", "50"], cells)
+
+
+def peers() -> str:
+    rows = stored("peers-xeon")["results"]
+    found: dict[str, dict[int, dict[str, float]]] = {}
+    for row in rows:
+        found.setdefault(row["denoiser"], {})[row["sigma"]] = row
+    sigmas = sorted({row["sigma"] for row in rows})
+    head = ["denoiser", *(f"sigma {sigma}: dB" for sigma in sigmas), "SSIM at 30", "flicker at 30", "CPU-s a frame"]
+    cells = []
+    for name, by in found.items():
+        psnrs = [f"{by[sigma]['psnr']:.2f}" if sigma in by else "-" for sigma in sigmas]
+        at = by.get(30, next(iter(by.values())))
+        cells.append([name, *psnrs, f"{at['ssim']:.3f}", f"{at['flicker']:.2f}", f"{at['cpu_seconds_per_frame']:.3f}"])
+    return table(head, cells)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    function.__name__: function
+    for function in (
+        *(quality_crops, quality_whole, quality_learned, native_chroma, real_noise, camera_noise, coded_noise),
+        *(speed_cuda, kernels_cuda, ceilings, file_to_file, operators, aggregation, memory_of_search, speed_cpu),
+        *(peers, peers_in_short, alignment, search_sweep, gradients),
+    )
+}
+
+
+def with_tables(page: str) -> str:
+    """A page with every table of it made anew."""
+
+    def made(match: re.Match[str]) -> str:
+        return f"<!-- {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n(?:.*?\n)??<!-- end -->", made, page, flags=re.S)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where page and JSON differ")
+    options = parser.parse_args()
+    pages = {path: path.read_text() for path in PAGES}
+    missing = [name for name in TABLES if not any(f"<!-- {name} -->" in page for page in pages.values())]
+    if missing:
+        sys.exit(f"no page has a place for {', '.join(missing)}")
+    for path, page in pages.items():
+        made = with_tables(page)
+        if not options.check:
+            path.write_text(made)
+        elif made != page:
+            sys.exit(f"{path} differs from the JSON: run python tests/benchmarks/figures.py")
+
+
+if __name__ == "__main__":
+    main()

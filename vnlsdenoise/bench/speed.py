@@ -1,0 +1,139 @@
+"""How fast this machine denoises, and what memory that takes: moving noisy footage that is made on the spot.
+
+`SIZES`: (height, width) by name. Of presets "learned:WEIGHTS" is the network.
+"""
+
+import ctypes
+import gc
+import hashlib
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vnlsdenoise import ops
+from vnlsdenoise.budget import plan_memory
+from vnlsdenoise.classic.planar import PlanarDenoiser
+from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.learned.denoiser import CHUNK, memory_bytes
+from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
+from vnlsdenoise.noise import NoiseModel
+from vnlsdenoise.video.frame import PlaneFormat
+
+SIZES = {"240p": (240, 432), "540p": (540, 960), "1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680)}
+SIGMA = 20.0
+
+
+def synchronise(device: str) -> None:
+    """Wait until the device has done its work."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def footage(height: int, width: int, device: str) -> Iterator[list[torch.Tensor]]:
+    """Noisy 4:2:0 frames without end: a pattern that drifts by (0.7, 1.6) pixels a frame."""
+    generator = torch.Generator(device).manual_seed(7)
+    margin = 64
+    base = torch.randn(1, 1, height + margin, width + margin, generator=generator, device=device)
+    texture = 100 * ops.pyramid_down(base[0])
+    texture = ops.pyramid_up(texture, height + margin, width + margin)[0]
+    flat = (torch.arange(width + margin, device=device) // 160 % 2 == 0).float()
+    pattern = 120 + texture * flat
+    number = 0
+    while True:
+        y, x = int(0.7 * number) % margin, int(1.6 * number) % margin
+        luma = pattern[y : y + height, x : x + width]
+        chroma = torch.full(((height + 1) // 2, (width + 1) // 2), 128.0, device=device)
+        yield [p + SIGMA * torch.randn(p.shape, generator=generator, device=device) for p in (luma, chroma, chroma)]
+        number += 1
+
+
+def device_name(device: str) -> str:
+    """What the figures were measured on."""
+    return torch.cuda.get_device_name() if device.startswith("cuda") else platform.processor() or platform.machine()
+
+
+def longest_kernels(push: Callable[[int], object], frames: int, count: int) -> dict[str, float]:
+    """Milliseconds a frame of the kernels that take most, while that many frames are pushed."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for index in range(frames):
+            push(index)
+        torch.cuda.synchronize()
+    events = sorted(profile.key_averages(), key=lambda event: -event.self_device_time_total)[:count]
+    names = [re.sub(r"\(anonymous namespace\)::|^void ", "", event.key).split("(")[0] for event in events]
+    return {name: event.self_device_time_total / 1e3 / frames for name, event in zip(names, events, strict=True)}
+
+
+def begin_peak(device: str) -> int | None:
+    """Bytes that are in use now, from where on the peak counts; None where nobody knows."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # glibc: memory that was freed would be taken again, and not count
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of resident memory begins anew
+    except (OSError, AttributeError):
+        return None
+    return _resident("VmRSS")
+
+
+def peak(device: str) -> int | None:
+    """Bytes in use at the most since `begin_peak`."""
+    return torch.cuda.max_memory_allocated() if device.startswith("cuda") else _resident("VmHWM")
+
+
+def _resident(name: str) -> int | None:
+    try:
+        told = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+    except OSError:
+        return None
+    return None if told is None else 1024 * int(told[1])
+
+
+def denoiser(
+    height: int, width: int, preset: str, device: str, frames: int, ceiling: int | None, kernels: int
+) -> dict[str, Any]:
+    """Milliseconds a frame (wall and CPU) in the steady state, peaks of device memory in MiB, hash of the output."""
+    layout = PlaneFormat("yuv", width, height, 8, 1, 1)
+    method, _, weights = preset.partition(":")
+    network = network_of("learned", weights, torch.device(device), ceiling) if method == "learned" else None
+    settings = PRESETS[LEARNED_PRESET if network else preset]
+    plan = plan_memory(layout, settings, ceiling)
+    predicted = plan.peak
+    if network is not None:
+        predicted += memory_bytes(network.dimensions, layout.plane_shapes, 2 if device.startswith("cuda") else 4)
+    noise = NoiseModel.of_sigma((SIGMA,) * 3)
+    work = PlanarDenoiser(layout, noise, settings, peak=255, batch=plan.batch, pages=plan.pages, network=network)
+    source = footage(height, width, device)
+    recorded = [next(source) for _ in range(8)]
+    gc.collect()  # what earlier cases left
+    before = begin_peak(device)
+    pushed = 0
+    while next(iter(list(work.push(recorded[pushed % 8]))), None) is None:  # fill the pipeline
+        pushed += 1
+    if network is not None:  # whose frames leave by whole chunks
+        frames = -(-frames // CHUNK) * CHUNK
+    synchronise(device)
+    start, start_cpu = time.perf_counter(), time.process_time()
+    for index in range(frames):
+        for finished in work.push(recorded[(pushed + 1 + index) % 8]):
+            last = finished
+    synchronise(device)
+    wall, cpu = time.perf_counter() - start, time.process_time() - start_cpu
+    figures: dict[str, Any] = {
+        "ms_per_frame": 1e3 * wall / frames,
+        "frames_per_second": frames / wall,
+        "cpu_ms_per_frame": 1e3 * cpu / frames,
+        "predicted_MiB": predicted / 2**20,
+    }
+    most = peak(device)
+    if before is not None and most is not None:
+        figures["peak_MiB"] = (most - before) / 2**20
+    figures["sha256"] = hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in last)).hexdigest()[:16]
+    if kernels:
+        figures["kernels_ms"] = longest_kernels(lambda index: list(work.push(recorded[index % 8])), frames, kernels)
+    return figures
