@@ -83,7 +83,7 @@ def test_no_ceiling_changes_the_result(device, layout, monkeypatch):
     for ceiling in (least, (least + unlimited) // 2):
         plan = plan_memory(layout, PRESETS["fast"], ceiling)
         assert plan.pages is not None
-        assert torch.equal(outputs(layout, device, batch=plan.batch, pages=plan.pages), free)
+        assert torch.equal(outputs(layout, device, **plan.options), free)
     assert max(over) <= 0
 
 
@@ -190,13 +190,13 @@ def test_pages_and_work_stay_under_the_prediction(layout, monkeypatch):
         plan = plan_memory(layout, PRESETS["fast"], ceiling)
 
         def denoise(plan=plan):
-            work = PlanarDenoiser(
-                layout, correlated(layout), PRESETS["fast"], peak=layout.peak, batch=plan.batch, pages=plan.pages
-            )
+            work = PlanarDenoiser(layout, correlated(layout), PRESETS["fast"], peak=layout.peak, **plan.options)
             for _ in range(60):
                 planes = [layout.peak * torch.rand(shape) for shape in layout.plane_shapes]
                 for _ in work.push(planes):
                     pass
+            for _ in work.flush():
+                pass
 
         assert plan.peak / 3 < _allocated_at_most(denoise) <= plan.peak
 
@@ -262,7 +262,7 @@ def test_the_measured_peak_stays_under_the_prediction(layout, preset, tight):
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    denoiser = PlanarDenoiser(layout, noise, PRESETS[preset], peak=layout.peak, batch=plan.batch, pages=plan.pages)
+    denoiser = PlanarDenoiser(layout, noise, PRESETS[preset], peak=layout.peak, **plan.options)
     finished = 0
     while finished < 3:  # the pipeline is full once frames come out
         planes = [layout.peak * torch.rand(shape, device="cuda") for shape in layout.plane_shapes]

@@ -86,6 +86,7 @@ def denoise(
         peak=peak,
         noise=noise,
         batch=batch or memory.batch,
+        burst=memory.burst,
         pages=memory.pages,
         network=network,
     )

@@ -7,6 +7,7 @@ holds as many other pages on the device as leave room for the step that is at wo
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, level_sizes, levels_of
 from vnlsdenoise.classic.level import (
@@ -34,33 +35,43 @@ _RESULTS = 4
 _BLOCK_COPIES = 16  # of the blocks of one frame while noise is measured: cut, chosen, transformed, kept of all frames
 _MATCHED_COPIES = 24  # of the blocks of a frame that are looked for in others: of every plane, in all groups of frames
 _SMALL = 1 << 20  # tables, and planes that are padded to the smallest size
+_BURST = 8  # frames that go through a pass at once, where it pays
 _SLACK = 1.05  # the allocator rounds every piece up
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
     """batch: most queries worked on at once. pages: bytes of frames in flight, and of work on them, that may be on the
-    device; None for no limit.
+    device; None for no limit. burst: frames that go through a pass at once.
 
-    waiting: most bytes of frames that wait elsewhere. peak: predicted peak of device memory, in bytes. Planes that are returned as they are wait for the others: without
-    a ceiling they come on top.
+    peak: predicted peak of device memory, in bytes. Planes that are returned as they are wait for the others: without
+    a ceiling they come on top. waiting: most bytes of frames that wait elsewhere.
     """
 
     batch: int
     pages: int | None
     peak: int
     waiting: int = 0
+    burst: int = 1
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of a denoiser that keeps to the plan."""
+        return {"batch": self.batch, "pages": self.pages, "burst": self.burst}
 
 
 @dataclass(frozen=True)
 class _Need:
     """Bytes on the device.
 
-    pages: of all frames in flight. passed: of those that a pass of search and filter opens. work: most that any step
-    allocates but for the batch of a pass. step: the same, with the pages that it opens.
+    pages: of all frames in flight. more: what these grow by for every further frame of a burst. windows: of those that
+    some pass opens again with every frame. passed: of those that one pass of search and filter opens. work: most that
+    any step allocates but for the batch of a pass. step: the same, with the pages that it opens.
     """
 
     pages: int
+    more: int
+    windows: int
     passed: int
     work: int
     step: int
@@ -102,8 +113,12 @@ def plan_memory(
         # Half of what is to spare for more queries at once, half for fewer journeys of frames.
         spare = (room - need.passed) // 2
     batch = min(most, max(SMALLEST_BATCH, spare // per_query))
-    waiting = need.pages if everything > held + room else 0
-    return MemoryPlan(batch, room, _peak(min(max(everything, measuring), held + room)), waiting)
+    peak = _peak(min(max(everything, measuring), held + room))
+    if everything <= held + room:
+        return MemoryPlan(batch, room, peak)
+    # Where not even those stay that are used with every frame, all of them come once a burst.
+    burst = 1 if need.windows + max(need.work, batch * per_query) <= room else _BURST
+    return MemoryPlan(batch, room, peak, need.pages + (burst - 1) * need.more, burst)
 
 
 def _peak(size: int) -> int:
@@ -151,7 +166,8 @@ def _need(layout: PlaneFormat, preset: Preset) -> _Need:
     work = max(transit, *(need.work for need in needs))
     # What is opened to be delivered: results, and planes that were kept.
     step = max(transit + 3 * _FLOAT * samples, *(need.step for need in needs))
-    return _Need(pages, max(need.passed for need in needs), work, step)
+    more, windows = sum(need.more for need in needs), sum(need.windows for need in needs)
+    return _Need(pages, more, windows, max(need.passed for need in needs), work, step)
 
 
 _Pyramid = tuple[list[tuple[int, int]], list[int]]  # (height, width) and channels of every level, finest first
@@ -197,7 +213,7 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
     # The frame that comes is no page while its flow is measured.
     given = _FLOAT * math.prod(sizes[0]) * channels[0] + (2 * _FLOAT * math.prod(sizes[1]) if subsampled else 0)
     work = step = given + FLOW_PLANES * _FLOAT * _halved(sizes[0])
-    pages = passed = below = 0
+    pages = more = windows = passed = below = 0
     for index, (size, level) in reversed(list(enumerate(zip(sizes, levels, strict=True)))):
         passes, window = len(level.wiener), _window(level)
         frame = _FLOAT * channels[index] * math.prod(size)
@@ -205,7 +221,10 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
         pages += frame * (sum(stays[index:]) + 1)  # noisy, from its arrival to its leaving
         pages += (window + 1) * (_FLOAT * math.prod(size) + below + sums)  # step 1: guide, coarser result, sums
         pages += (window + 1) * sum(count * frame + sums for count in range(1, passes + 1))
-        passed = max(passed, window * (2 * frame + sums) + (window - 1) * (field if index < 2 else field // 2))
+        more += 2 * frame + (1 + passes) * (frame + sums)  # noisy, its guide, the results and sums of every pass
+        opened = window * (2 * frame + sums) + (window - 1) * (field if index < 2 else field // 2)
+        windows += (1 + passes) * opened
+        passed = max(passed, opened)
         # Each with the pages that it opens: noisy, sums, coarser result; the results that are mixed.
         finishing = max(GUIDE_WORK, RECOMPOSE_WORK, NORMALISE_WORK) * frame
         mixing = mix_work(passes + 1) * frame
@@ -214,8 +233,10 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
         below = frame
     if subsampled:
         pages += 2 * _FLOAT * math.prod(sizes[1]) * (stays[0] + 1)  # denoised chroma waits for its luma
+        more += 2 * _FLOAT * math.prod(sizes[1])
     pages += (field + field // 4 + field // 16) * (sum(stays) + 1)
-    return _Need(pages, passed, work, step)
+    more += field + field // 4 + field // 16
+    return _Need(pages, more, windows, passed, work, step)
 
 
 def _grids(preset: Preset, sizes: list[tuple[int, int]]) -> int:

@@ -107,7 +107,7 @@ def denoiser(
     if network is not None:
         predicted += memory_bytes(network.dimensions, layout.plane_shapes, 2 if device.startswith("cuda") else 4)
     noise = NoiseModel.of_sigma((SIGMA,) * 3)
-    work = PlanarDenoiser(layout, noise, settings, peak=255, batch=plan.batch, pages=plan.pages, network=network)
+    work = PlanarDenoiser(layout, noise, settings, peak=255, network=network, **plan.options)
     source = footage(height, width, device)
     recorded = [next(source) for _ in range(8)]
     gc.collect()  # what earlier cases left

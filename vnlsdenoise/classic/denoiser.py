@@ -55,7 +55,8 @@ class ClassicDenoiser:
     channel). With `subsampled_chroma` the chroma comes apart, [2, ceil(H/2), ceil(W/2)]: it enters one level down,
     beside the halved luma, whose matches it shares.
 
-    motion: measures the flow between neighbouring frames, on their luma. pager: holds the frames in flight. number: of
+    motion: measures the flow between neighbouring frames, on their luma. burst: how many frames go through a pass at
+    once (`LevelDenoiser`). pager: holds the frames in flight. number: of
     the first frame in its clip, where frames before it are left out: from `support_of` frames later on, the results
     have the bits that they have with them.
     """
@@ -69,15 +70,17 @@ class ClassicDenoiser:
         *,
         subsampled_chroma: bool = False,
         batch: int = DEFAULT_BATCH,
+        burst: int = 1,
         pager: Pager | None = None,
         number: int = 0,
     ) -> None:
+        self._burst = burst
         self._motion = motion
         self._pager = pager or Pager()
         self._subsampled = subsampled_chroma
         levels = levels_of(preset, level_sizes(preset, height, width, subsampled_chroma))
         self._levels = [
-            LevelDenoiser(level, preset, 0.5**index, batch, self._pager) for index, level in enumerate(levels)
+            LevelDenoiser(level, preset, 0.5**index, batch, burst, self._pager) for index, level in enumerate(levels)
         ]
         self._arrived: tuple[list[Page], FlowPair | None] | None = None  # a frame whose flow is being measured
         self._waiting: list[deque[LevelFrame]] = [deque() for _ in levels]
@@ -102,42 +105,52 @@ class ClassicDenoiser:
         if self._arrived is None:
             return
         (pyramid, pair), self._arrived = self._arrived, None
-        for index, (noisy, flow) in enumerate(zip(pyramid, self._flows(pair), strict=True)):
+        stay = 0  # in the coarser levels
+        for index, (noisy, flow) in reversed(list(enumerate(zip(pyramid, self._flows(pair), strict=True)))):
             self._waiting[index].append(LevelFrame(self._number, noisy, flow))
+            self._pager.rest(noisy, stay)
+            if flow is not None and index:  # that of level 0 is that of level 1
+                self._pager.rest(flow.fields, stay)
+            stay += self._levels[index].stay
         self._number += 1
 
     def advance(self) -> Iterator[tuple[Page, Page | None]]:
         """Do what the frames that were added make possible; yields finished (frame, chroma) pairs."""
-        if self._waiting[-1]:
-            yield from self._feed(len(self._levels) - 1, None)
+        if len(self._waiting[-1]) >= self._burst:
+            yield from self._through(ended=False)
 
     def flush(self) -> Iterator[tuple[Page, Page | None]]:
         """End the clip (a scene, or the video); yields what is left. The next frame begins a new clip."""
         self._settle()
-        yield from self.advance()
-        for index in range(len(self._levels) - 1, -1, -1):
-            for result in self._levels[index].flush():
-                yield from self._deliver(index, result)
+        yield from self._through(ended=True)
         self._motion.reset()
         self._number = 0  # a scene's result does not depend on where in the video it lies
 
-    def _feed(self, index: int, coarse: Page | None) -> Iterator[tuple[Page, Page | None]]:
-        frame = self._waiting[index].popleft()
-        frame.coarse = coarse
-        for result in self._levels[index].push(frame):
-            yield from self._deliver(index, result)
-
-    def _deliver(self, index: int, result: Page) -> Iterator[tuple[Page, Page | None]]:
-        """A level's result goes to the next finer level, or out."""
-        if index == 0:
+    def _through(self, ended: bool) -> Iterator[tuple[Page, Page | None]]:
+        """Frames that wait, through one level after the other; a result takes the next finer level's frame along."""
+        last = len(self._levels) - 1
+        coarsest = (self._waiting[last].popleft() for _ in range(len(self._waiting[last])))
+        results = self._levels[last].push(coarsest, ended=ended)
+        for index in range(last - 1, -1, -1):
+            results = self._levels[index].push(self._joined(index, results), ended=ended)
+        for result in results:
             yield result, self._chroma.popleft() if self._subsampled else None
-            return
-        if index == 1 and self._subsampled:
-            # The level works at half the noise: its chroma was scaled on the way in.
-            [finished], _ = self._pager.open([result], work=result.size)
-            self._chroma.append(self._pager.keep(finished[1:] * 2))
-            del finished
-        yield from self._feed(index - 1, result)
+
+    def _joined(self, index: int, results: Iterator[Page]) -> Iterator[LevelFrame]:
+        """The frames of a level that the coarser one has results for."""
+        for result in results:
+            if index == 0 and self._subsampled:
+                self._chroma.append(self._chroma_of(result))
+            frame = self._waiting[index].popleft()
+            frame.coarse = result
+            yield frame
+
+    def _chroma_of(self, result: Page) -> Page:
+        # The level works at half the noise: its chroma was scaled on the way in.
+        [finished], _ = self._pager.open([result], work=result.size)
+        chroma = self._pager.keep(finished[1:] * 2)
+        self._pager.rest(chroma, self._levels[0].stay)
+        return chroma
 
     def _pyramid(self, frame: Tensor, chroma: Tensor | None) -> list[Tensor]:
         levels = [frame.contiguous()]

@@ -1,8 +1,10 @@
 """One resolution of the pyramid: guided step 1, recomposition with the coarser result, step-2 passes."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -94,41 +96,43 @@ def _own_side(step: Pass, frames: int) -> int:
 class LevelDenoiser:
     """Frames of one resolution in, the same frames denoised out, some tens of frames later. Constant memory.
 
-    sigma: noise deviation at this resolution. batch: most queries searched at once; the result does not depend on it.
-    pager: holds every frame in flight.
+    sigma: noise deviation at this resolution. batch: most queries searched at once. burst: most frames that a pass goes
+    through before the next pass; those that it works on come to the device once for all of them. The result depends on
+    neither. pager: holds every frame in flight.
     """
 
-    def __init__(self, level: Level, preset: Preset, sigma: float, batch: int, pager: Pager) -> None:
+    def __init__(self, level: Level, preset: Preset, sigma: float, batch: int, burst: int, pager: Pager) -> None:
         self._level = level
         self._preset = preset
         self._sigma = sigma
         self._batch = batch
+        self._burst = burst
         self._pager = pager
+        self._window = 2 * level.radius + 1
         self._shrink = SlidingWindow(level.radius, self._shrink_frame, self._finish_shrink)
         self._wiener = [
             SlidingWindow(level.radius, self._wiener_worker(step), self._finish_wiener) for step in level.wiener
         ]
 
-    def push(self, frame: LevelFrame) -> Iterator[Page]:
-        """Add the next frame; yields finished frames [C, H, W]."""
-        for item in self._shrink.push(self._guided(frame)):
-            yield from self._through(0, item)
+    def push(self, frames: Iterator[LevelFrame], *, ended: bool = False) -> Iterator[Page]:
+        """Add the next frames; yields finished frames [C, H, W]. ended: the clip has, and nothing is to be left."""
+        items: Iterator[_PassFrame] = (self._guided(frame) for frame in frames)
+        for window in (self._shrink, *self._wiener):
+            items = self._passed(window, items, ended)
+        return (self._mixed(item.results) for item in items)
 
-    def flush(self) -> Iterator[Page]:
-        """End the clip; yields what is left."""
-        for item in self._shrink.flush():
-            yield from self._through(0, item)
-        for index, window in enumerate(self._wiener):
-            for item in window.flush():
-                yield from self._through(index + 1, item)
-
-    def _through(self, index: int, item: _PassFrame) -> Iterator[Page]:
-        """A frame that has come through `index` step-2 passes, into the next one or out."""
-        if index == len(self._wiener):
-            yield self._mixed(item.results)
-            return
-        for done in self._wiener[index].push(item):
-            yield from self._through(index + 1, done)
+    def _passed(
+        self, window: SlidingWindow[_PassFrame, _PassFrame], items: Iterator[_PassFrame], ended: bool
+    ) -> Iterator[_PassFrame]:
+        while coming := deque(islice(items, self._burst)):
+            self._pager.next_pass()
+            done: deque[_PassFrame] = deque()
+            while coming:
+                done.extend(window.push(coming.popleft()))
+            while done:
+                yield done.popleft()
+        if ended:
+            yield from window.flush()
 
     def _mixed(self, results: list[Page]) -> Page:
         used = [(weight, result) for weight, result in zip(self._level.mix, results, strict=True) if weight]
@@ -138,6 +142,11 @@ class LevelDenoiser:
         tensors, _ = self._pager.open(pages, work=mix_work(len(pages)) * pages[0].size)
         weights = [weight for weight, _ in used]
         return self._pager.keep(torch.stack([w * t for w, t in zip(weights, tensors, strict=True)]).sum(0))
+
+    @property
+    def stay(self) -> int:
+        """Frames that come before one leaves."""
+        return self._window * (1 + len(self._wiener))
 
     # --- step 1
 
@@ -150,6 +159,8 @@ class LevelDenoiser:
             base = ops.pyramid_up(coarse[0][:1], *luma.shape)[0]
             band = luma - ops.pyramid_up(ops.pyramid_down(luma), *luma.shape)
             guide = ops.guide(base, band, self._preset.guide)
+            assert frame.coarse is not None
+            self._pager.rest(frame.coarse, self._window)  # until step 1 is finished
         else:
             guide = ops.guide(torch.zeros_like(luma), luma, 1.0)
         return _PassFrame(frame, self._pager.keep(guide), [], self._pager.keep(ops.new_sums(noisy)))
@@ -218,6 +229,9 @@ class LevelDenoiser:
         return self._next_pass(item, ops.normalise(noisy, sums, self._sigma))
 
     def _next_pass(self, item: _PassFrame, result: Tensor) -> _PassFrame:
+        left = len(self._wiener) - len(item.results)  # passes that are still to come
+        for page in item.results:
+            self._pager.rest(page, left * self._window)  # until they are mixed
         results = [*item.results, self._pager.keep(result)]
         return _PassFrame(item.frame, None, results, self._pager.keep(ops.new_sums(result)))
 

@@ -20,7 +20,9 @@ class Page:
     device: torch.device
     size: int  # in bytes
     current: bool = False  # whether the values that are away are those of the page
+    wanted: int = 0  # the frame with which it is wanted again, as `Pager.rest` was told
     used: int = 0
+    passed: int = -1  # the pass that used it last
 
 
 class Pager:
@@ -30,14 +32,15 @@ class Pager:
     two, says how much it will allocate, lets go of what the step before was given, and keeps what is to outlast it:
     then pages and work together never take more than the ceiling.
 
-    Frames are worked on in a cycle, each step once a frame: what was used last is wanted again last, and leaves first.
-    A part of the pages is never moved, and what is moved a frame is what does not fit, once out and once back.
+    What is wanted again last leaves first. Frames are worked on in a cycle, each step once a frame: what was used last
+    is wanted again last, unless the pager was told that it rests for some frames. So a part of the pages is never
+    moved, and of the others each is moved once a frame, or once in all the frames that it rests.
     """
 
     def __init__(self, ceiling: int | None = None) -> None:
         self._ceiling = ceiling
         self._pages: weakref.WeakSet[Page] = weakref.WeakSet()
-        self._clock = 0
+        self._clock = self._frame = self._pass = 0
         self._outward: torch.cuda.Stream | None = None
         self._spool: Spool | None = None
         self._moved = 0
@@ -68,6 +71,18 @@ class Pager:
         """Make room for `work` bytes beside the pages."""
         self.open([], work=work)
 
+    def next_frame(self) -> None:
+        """Tell that a frame has come, and every step comes once more."""
+        self._frame += 1
+
+    def next_pass(self) -> None:
+        """Tell that other pages than before will be used, some times over."""
+        self._pass += 1
+
+    def rest(self, page: Page, frames: int) -> None:
+        """Tell that a page is not wanted before so many more frames have come; it may be opened all the same."""
+        page.wanted = self._frame + frames
+
     @property
     def resident(self) -> int:
         """Bytes of pages on the device; 0 without a ceiling, which is not kept count of."""
@@ -80,7 +95,11 @@ class Pager:
 
     def _touch(self, page: Page) -> None:
         self._clock += 1
-        page.used = self._clock
+        page.used, page.passed = self._clock, self._pass
+
+    def _wanted(self, page: Page) -> tuple[int, bool, int]:
+        """When a page is wanted again: what is less comes first."""
+        return max(page.wanted, self._frame), page.passed != self._pass, page.used
 
     def _here(self, page: Page, changes: bool = False) -> Tensor:
         assert page.here is not None
@@ -93,7 +112,7 @@ class Pager:
     def _bring(self, wanted: Collection[Page], work: int, ceiling: int) -> None:
         """Have `wanted` on the device and `work` bytes free: a page comes as soon as enough others have left."""
         room = ceiling - work - self.resident
-        coming = sorted((page for page in wanted if page.here is None), key=lambda page: page.used)
+        coming = sorted((page for page in wanted if page.here is None), key=self._wanted)
         leaving = self._sent(wanted, sum(page.size for page in coming) - room)
         for page in coming:
             while leaving and room < page.size:
@@ -106,7 +125,7 @@ class Pager:
         """Begin to copy out pages of at least `needed` bytes in all; with each, what tells that it has been read."""
         sent: deque[tuple[Page, torch.cuda.Event | None]] = deque()
         here = (page for page in self._pages if page.here is not None and page not in wanted)
-        for page in sorted(here, key=lambda page: page.used, reverse=True):
+        for page in sorted(here, key=self._wanted, reverse=True):
             if needed <= 0:
                 break
             needed -= page.size

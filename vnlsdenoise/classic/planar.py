@@ -95,6 +95,7 @@ class PlanarDenoiser:
         *,
         peak: float,
         batch: int = DEFAULT_BATCH,
+        burst: int = 1,
         pages: int | None = None,
         motion: Callable[[float], Motion] | None = None,
         network: Network | None = None,
@@ -134,6 +135,7 @@ class PlanarDenoiser:
             motion(to_bytes),
             subsampled_chroma=self._subsampled,
             batch=batch,
+            burst=burst,
             pager=self._pager,
             number=number,
         )
@@ -143,7 +145,13 @@ class PlanarDenoiser:
         if layout.family == "yuv" and subsampling in ((0, 1), (1, 0)):
             self._chroma_size = padded_size(*layout.plane_shapes[1])
             self._beside = ClassicDenoiser(
-                preset, *self._chroma_size, motion(to_bytes / 2**0.5), batch=batch, pager=self._pager, number=number
+                preset,
+                *self._chroma_size,
+                motion(to_bytes / 2**0.5),
+                batch=batch,
+                burst=burst,
+                pager=self._pager,
+                number=number,
             )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
@@ -188,6 +196,7 @@ class PlanarDenoiser:
 
     @torch.no_grad()
     def _add(self, planes: list[Tensor]) -> None:
+        self._pager.next_frame()
         self._pager.reserve(self._transit)
         self._originals.append(
             [self._pager.keep(p) if kept else None for p, kept in zip(planes, self._untouched, strict=True)]

@@ -102,6 +102,7 @@ class SceneDenoiser(Generic[F]):
         sigma: tuple[float, ...] | None = None,
         strength: tuple[float, ...] | None = None,
         batch: int = DEFAULT_BATCH,
+        burst: int = 1,
         pages: int | None = None,
         network: Network | None = None,
         opened: Callable[[Scene], None] | None = None,
@@ -117,6 +118,7 @@ class SceneDenoiser(Generic[F]):
         self._sigma = sigma
         self._strength = strength or (1.0,) * len(layout.plane_shapes)
         self._batch = batch
+        self._burst = burst
         self._pages = pages
         self._network = network
         self._motion = tvl1_motion(preset, pages)
@@ -193,6 +195,7 @@ class SceneDenoiser(Generic[F]):
                 self._preset,
                 peak=self._peak,
                 batch=self._batch,
+                burst=self._burst,
                 pages=self._pages,
                 motion=self._motion,
                 network=self._network,

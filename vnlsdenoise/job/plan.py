@@ -199,7 +199,7 @@ class Plan:
         """Where frames wait that do not fit, and what they may take there."""
         from vnlsdenoise.engine import local
 
-        waiting = local.predict_waiting(self.format, settings)
+        waiting = local.predict_waiting(self.work_format, settings)
         if not waiting:
             return ""
         if settings.device != "cpu":
