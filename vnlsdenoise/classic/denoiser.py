@@ -11,7 +11,8 @@ from torch.nn import functional
 from vnlsdenoise import ops
 from vnlsdenoise.classic.level import LevelDenoiser, LevelFlow, LevelFrame
 from vnlsdenoise.classic.motion import FLOW_PLANES, FlowPair, Motion
-from vnlsdenoise.classic.pager import Page, Pager
+from vnlsdenoise.classic.page import Page
+from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.presets import Level, Preset
 
 SMALLEST_LEVEL = 20  # a level whose shorter side would be less is left out

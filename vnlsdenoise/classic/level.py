@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise import ops
-from vnlsdenoise.classic.pager import Page, Pager
+from vnlsdenoise.classic.page import Page
+from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.presets import Level, Pass, Preset
 from vnlsdenoise.classic.window import SlidingWindow
 

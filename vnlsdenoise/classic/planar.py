@@ -10,7 +10,8 @@ from torch import Tensor
 from vnlsdenoise import ops
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser, level_sizes, support_of
 from vnlsdenoise.classic.motion import CapturedFlow, Motion, Tvl1Motion
-from vnlsdenoise.classic.pager import Page, Pager
+from vnlsdenoise.classic.page import Page
+from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, first_seen
 from vnlsdenoise.learned.network import Network
