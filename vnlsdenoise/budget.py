@@ -36,13 +36,15 @@ _BLOCK_COPIES = 16  # of the blocks of one frame while noise is measured: cut, c
 _MATCHED_COPIES = 24  # of the blocks of a frame that are looked for in others: of every plane, in all groups of frames
 _SMALL = 1 << 20  # tables, and planes that are padded to the smallest size
 _BURST = 8  # frames that go through a pass at once, where it pays
+_CAPTURED = 6  # times what measuring flow beside other work takes is to spare, where that is done
 _SLACK = 1.05  # the allocator rounds every piece up
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
     """batch: most queries worked on at once. pages: bytes of frames in flight, and of work on them, that may be on the
-    device; None for no limit. burst: frames that go through a pass at once.
+    device; None for no limit. burst: frames that go through a pass at once. captured: whether flow is measured beside
+    other work (`CapturedFlow`).
 
     peak: predicted peak of device memory, in bytes. Planes that are returned as they are wait for the others: without
     a ceiling they come on top. waiting: most bytes of frames that wait elsewhere.
@@ -53,11 +55,12 @@ class MemoryPlan:
     peak: int
     waiting: int = 0
     burst: int = 1
+    captured: bool = True
 
     @property
     def options(self) -> dict[str, Any]:
         """Of a denoiser that keeps to the plan."""
-        return {"batch": self.batch, "pages": self.pages, "burst": self.burst}
+        return {"batch": self.batch, "pages": self.pages, "burst": self.burst, "captured": self.captured}
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,14 @@ class _Need:
     step: int
 
 
+def least_memory(layout: PlaneFormat, preset: Preset, *, measured: bool = True) -> int:
+    """The smallest ceiling that a denoiser can keep to, in bytes: the frames of one pass and the smallest batch."""
+    need, held = _need(layout, preset), _held(layout, preset)
+    measuring = _measuring(layout) if measured else 0
+    passing = need.passed + SMALLEST_BATCH * _query_bytes(preset)
+    return _peak(held + max(measuring, passing, need.step))
+
+
 def plan_memory(
     layout: PlaneFormat, preset: Preset, ceiling: int | None = None, *, measured: bool = True
 ) -> MemoryPlan:
@@ -86,39 +97,46 @@ def plan_memory(
     are worked on. measured: whether the noise is measured, which takes memory too.
 
     Raises:
-        MemoryLimitError: the frames of one pass and the smallest batch would need more.
+        MemoryLimitError: the ceiling is less than `least_memory`.
     """
     need = _need(layout, preset)
     held = _held(layout, preset)
     measuring = held + (_measuring(layout) if measured else 0)
-    per_query = max(
-        query_bytes(step, _window(level))
-        for level in (preset.finest, preset.coarse)
-        for step in (level.shrink, *level.wiener)
-    )
+    ahead = sum(_ahead(*pyramid) for pyramid in _pyramids(layout, preset))
+    per_query = _query_bytes(preset)
     most = min(DEFAULT_BATCH, max(_queries_per_frame(layout, preset), SMALLEST_BATCH))
-    everything = held + need.pages + max(need.work, most * per_query)
-    if ceiling is None:
-        ahead = sum(_ahead(*pyramid) for pyramid in _pyramids(layout, preset))
-        return MemoryPlan(most, None, _peak(ahead + max(everything, measuring)))
-    least = max(measuring, held + need.passed + SMALLEST_BATCH * per_query, held + need.step)
-    if _peak(least) > ceiling:
+    in_flight = need.pages + max(need.work, most * per_query)
+    unlimited = _peak(ahead + max(held + in_flight, measuring))
+    if ceiling is None or unlimited <= ceiling:
+        return MemoryPlan(most, None if ceiling is None else int(ceiling / _SLACK) - held - ahead, unlimited)
+    least = least_memory(layout, preset, measured=measured)
+    if least > ceiling:
         raise MemoryLimitError(
-            f"{layout.width}x{layout.height} at this preset needs about {_mebibytes(_peak(least))} MiB of "
-            f"memory for its frames and {_mebibytes(ceiling)} MiB are allowed; allow more or use a faster preset"
+            f"{layout.width}x{layout.height} at this preset needs about {_mebibytes(least)} MiB of device "
+            f"memory and {_mebibytes(ceiling)} MiB are allowed; allow more or use a faster preset"
         )
+    captured = _CAPTURED * ahead <= ceiling - least
+    held += ahead if captured else 0
     room = int(ceiling / _SLACK) - held
     spare = room - need.pages
     if spare < max(need.work, SMALLEST_BATCH * per_query):
         # Half of what is to spare for more queries at once, half for fewer journeys of frames.
         spare = (room - need.passed) // 2
     batch = min(most, max(SMALLEST_BATCH, spare // per_query))
-    peak = _peak(min(max(everything, measuring), held + room))
-    if everything <= held + room:
-        return MemoryPlan(batch, room, peak)
+    peak = _peak(min(max(held + in_flight, measuring), held + room))
+    if in_flight <= room:
+        return MemoryPlan(batch, room, peak, captured=captured)
     # Where not even those stay that are used with every frame, all of them come once a burst.
     burst = 1 if need.windows + max(need.work, batch * per_query) <= room else _BURST
-    return MemoryPlan(batch, room, peak, need.pages + (burst - 1) * need.more, burst)
+    return MemoryPlan(batch, room, peak, need.pages + (burst - 1) * need.more, burst, captured)
+
+
+def _query_bytes(preset: Preset) -> int:
+    return max(
+        query_bytes(step, _window(level))
+        for level in (preset.finest, preset.coarse)
+        for step in (level.shrink, *level.wiener)
+    )
 
 
 def _peak(size: int) -> int:
@@ -212,7 +230,7 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
     subsampled = channels[0] == 1 and channels[-1] == 3
     # The frame that comes is no page while its flow is measured.
     given = _FLOAT * math.prod(sizes[0]) * channels[0] + (2 * _FLOAT * math.prod(sizes[1]) if subsampled else 0)
-    work = step = given + FLOW_PLANES * _FLOAT * _halved(sizes[0])
+    work = step = 2 * given + FLOW_PLANES * _FLOAT * _halved(sizes[0])
     pages = more = windows = passed = below = 0
     for index, (size, level) in reversed(list(enumerate(zip(sizes, levels, strict=True)))):
         passes, window = len(level.wiener), _window(level)

@@ -33,6 +33,7 @@ class _Still:
 
     def __init__(self) -> None:
         self._first = True
+        self.planes = 8
 
     def push(self, luma: Tensor) -> FlowPair | None:
         first, self._first = self._first, False

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from vnlsdenoise import ops
 from vnlsdenoise.classic.level import LevelDenoiser, LevelFlow, LevelFrame
-from vnlsdenoise.classic.motion import FLOW_PLANES, FlowPair, Motion
+from vnlsdenoise.classic.motion import FlowPair, Motion
 from vnlsdenoise.classic.page import Page
-from vnlsdenoise.classic.pager import Pager
+from vnlsdenoise.classic.pager import Pager, repeatable
 from vnlsdenoise.classic.presets import Level, Preset
 
 SMALLEST_LEVEL = 20  # a level whose shorter side would be less is left out
@@ -90,24 +90,31 @@ class ClassicDenoiser:
 
     def add(self, frame: Tensor, chroma: Tensor | None = None) -> None:
         """Take in the next frame, of which the caller lets go, and measure its flow."""
-        size = frame.shape[-2:]
-        field = -(-size[0] // 2) * -(-size[1] // 2) * frame.element_size()
-        # The frame itself is no page yet. The pyramid takes less than the flow.
-        given = sum(part.numel() * part.element_size() for part in (frame, chroma) if part is not None)
-        self._pager.reserve(given + FLOW_PLANES * field)
-        self._settle()
-        pair = self._motion.push(frame[0])
-        self._arrived = [self._pager.keep(noisy) for noisy in self._pyramid(frame, chroma)], pair
+        # The frame itself is no page yet.
+        given = sum(part.nbytes for part in (frame, chroma) if part is not None)
+        self._settle(given)
+        self._arrived = self._arrival(frame, chroma, given)
+        pair = self._arrived[1]
         if pair is None or pair.ready is None:
             self._settle()
 
-    def _settle(self) -> None:
+    @repeatable
+    def _arrival(self, frame: Tensor, chroma: Tensor | None, given: int) -> tuple[list[Page], FlowPair | None]:
+        size = frame.shape[-2:]
+        field = -(-size[0] // 2) * -(-size[1] // 2) * frame.element_size()
+        # What is below the frame in its pyramid takes no more than itself, with what it is made of.
+        self._pager.reserve(2 * given + self._motion.planes * field)
+        pyramid = self._pyramid(frame, chroma)
+        pair = self._motion.push(frame[0])
+        return [self._pager.keep(noisy) for noisy in pyramid], pair
+
+    def _settle(self, given: int = 0) -> None:
         """Wait for the flow of the frame that came last: until the next comes, it is measured beside other work."""
         if self._arrived is None:
             return
         (pyramid, pair), self._arrived = self._arrived, None
         stay = 0  # in the coarser levels
-        for index, (noisy, flow) in reversed(list(enumerate(zip(pyramid, self._flows(pair), strict=True)))):
+        for index, (noisy, flow) in reversed(list(enumerate(zip(pyramid, self._flows(pair, given), strict=True)))):
             self._waiting[index].append(LevelFrame(self._number, noisy, flow))
             self._pager.rest(noisy, stay)
             if flow is not None and index:  # that of level 0 is that of level 1
@@ -146,6 +153,7 @@ class ClassicDenoiser:
             frame.coarse = result
             yield frame
 
+    @repeatable
     def _chroma_of(self, result: Page) -> Page:
         # The level works at half the noise: its chroma was scaled on the way in.
         [finished], _ = self._pager.open([result], work=result.size)
@@ -162,10 +170,12 @@ class ClassicDenoiser:
             levels.append(below)
         return levels
 
-    def _flows(self, pair: FlowPair | None) -> list[LevelFlow | None]:
+    @repeatable
+    def _flows(self, pair: FlowPair | None, given: int) -> list[LevelFlow | None]:
         """The same flow for every level: each halves the field's scale, then the field itself."""
         if pair is None:
             return [None] * len(self._levels)
+        self._pager.reserve(given + 2 * pair.fields.nbytes)
         pair.wait()
         fields, scale = pair.fields, pair.scale
         flow = LevelFlow(self._pager.keep(fields), scale)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vnlsdenoise import ops
 from vnlsdenoise.classic.page import Page
-from vnlsdenoise.classic.pager import Pager
+from vnlsdenoise.classic.pager import Pager, repeatable
 from vnlsdenoise.classic.presets import Level, Pass, Preset
 from vnlsdenoise.classic.window import SlidingWindow
 
@@ -135,6 +135,7 @@ class LevelDenoiser:
         if ended:
             yield from window.flush()
 
+    @repeatable
     def _mixed(self, results: list[Page]) -> Page:
         used = [(weight, result) for weight, result in zip(self._level.mix, results, strict=True) if weight]
         if len(used) == 1:
@@ -151,6 +152,7 @@ class LevelDenoiser:
 
     # --- step 1
 
+    @repeatable
     def _guided(self, frame: LevelFrame) -> _PassFrame:
         """The search image: the coarser result, which is clean, plus the noisy band above it, blurred."""
         pages = [frame.noisy] if frame.coarse is None else [frame.noisy, frame.coarse]
@@ -183,6 +185,7 @@ class LevelDenoiser:
 
         self._in_batches(window, index, step, shrink)
 
+    @repeatable
     def _finish_shrink(self, item: _PassFrame) -> _PassFrame:
         frame = item.frame
         pages = [frame.noisy, item.sums] if frame.coarse is None else [frame.noisy, item.sums, frame.coarse]
@@ -190,8 +193,9 @@ class LevelDenoiser:
         basic = ops.normalise(noisy, sums, self._sigma)
         if coarse:
             basic = self._recomposed(basic, coarse[0][: len(basic)])
-            frame.coarse = None  # not needed any more; the frame lives on through step 2
-        return self._next_pass(item, basic)
+        item = self._next_pass(item, basic)
+        frame.coarse = None  # not needed any more; the frame lives on through step 2
+        return item
 
     def _recomposed(self, basic: Tensor, coarse: Tensor) -> Tensor:
         enlarged = ops.pyramid_up(coarse, *basic.shape[-2:])
@@ -224,6 +228,7 @@ class LevelDenoiser:
 
         return work
 
+    @repeatable
     def _finish_wiener(self, item: _PassFrame) -> _PassFrame:
         noisy_page = item.frame.noisy
         [noisy, sums], _ = self._pager.open([noisy_page, item.sums], work=NORMALISE_WORK * noisy_page.size)
@@ -238,6 +243,7 @@ class LevelDenoiser:
 
     # --- both
 
+    @repeatable
     def _opened(self, items: list[_PassFrame], step: Pass) -> _Window:
         """Everything that a pass reads and changes, brought to the device at once."""
         count = len(items)
@@ -262,8 +268,9 @@ class LevelDenoiser:
     ) -> None:
         """Calls `filter_groups(queries, offsets)` for all queries of one frame, batch by batch.
 
-        A device that is out of memory gets smaller batches from then on, down to `SMALLEST_BATCH`. Whatever is short of
-        memory is so before anything was added to the sums: the filters themselves take none.
+        On a device that is out of memory, pages that are not opened leave it, and batches are smaller from then on,
+        down to `SMALLEST_BATCH`. Whatever is short of memory is so before anything was added to the sums: the filters
+        themselves take none.
         """
         height, width = window.guides[index].shape
         # The grid moves from frame to frame, and half a stride from step 1 to step 2: a basic estimate is at its worst
@@ -276,13 +283,15 @@ class LevelDenoiser:
             queries = grid[start : start + self._batch]
             try:
                 filter_groups(queries, self._matches(window, index, step, queries))
-            except torch.OutOfMemoryError:
-                if len(queries) <= SMALLEST_BATCH:
-                    raise
-                self._batch = max(SMALLEST_BATCH, len(queries) // 2)
-                torch.cuda.empty_cache()
+            except torch.OutOfMemoryError as error:
+                told = str(error)
+            else:
+                start += len(queries)
                 continue
-            start += len(queries)
+            # The error is gone, and with it what its frames had allocated.
+            if not self._pager.give_way() and len(queries) <= SMALLEST_BATCH:
+                raise torch.OutOfMemoryError(told)
+            self._batch = max(SMALLEST_BATCH, min(self._batch, len(queries)) // 2)
 
     def _matches(self, window: _Window, index: int, step: Pass, queries: Tensor) -> Tensor:
         """Offsets of the groups of some queries of one frame."""

@@ -14,6 +14,8 @@ from vnlsdenoise.classic.presets import DEFAULT_FLOW, Flow
 FLOW_PLANES = 44
 # Of the same size: what `CapturedFlow` takes and gives, both images and both fields of either direction.
 FLOW_PAIR_PLANES = 8
+# And what is allocated beside it for every pair: those, and the image of the new frame with what it is made of.
+CAPTURED_PLANES = 16
 
 
 @dataclass
@@ -45,10 +47,13 @@ class FlowPair:
 
 
 class Motion(Protocol):
-    """What measures the flow of a clip, frame by frame."""
+    """What measures the flow of a clip, frame by frame. planes: of half the frame's size, that `push` allocates at most."""
+
+    planes: int
 
     def push(self, luma: Tensor) -> FlowPair | None:
-        """Flow between the frame before and this one, [H, W]; None for the first frame of a clip.
+        """Flow between the frame before and this one, [H, W]; None for the first frame of a clip. Where it raises, the
+        frame has not come.
 
         It may be measured beside what is launched until the caller waits for it.
         """
@@ -123,6 +128,7 @@ class Tvl1Motion:
         self._captured = captured
         self._field = field
         self._before: Tensor | None = None
+        self.planes = FLOW_PLANES if captured is None else CAPTURED_PLANES
 
     def push(self, luma: Tensor) -> FlowPair | None:
         """See `Motion`."""
@@ -130,9 +136,11 @@ class Tvl1Motion:
         if self._field.scale == 4:
             image = ops.pyramid_down(image)
         now = ops.flow_image(image, self._scale)
-        before, self._before = self._before, now
-        if before is None:
-            return None
+        pair = None if self._before is None else self._pair(self._before, now)
+        self._before = now
+        return pair
+
+    def _pair(self, before: Tensor, now: Tensor) -> FlowPair:
         images = torch.cat((before, now)), torch.cat((now, before))
         if self._captured is None:
             fields = ops.tvl1_flow(*images, coarse_warps=self._field.coarse_warps)

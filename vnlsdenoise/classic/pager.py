@@ -122,8 +122,7 @@ class Pager:
         leaving = self._sent(given)
         for page in leaving:
             self._left(page)
-        if leaving and leaving[0].device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
         return bool(leaving)
 
     def next_frame(self) -> None:

@@ -11,7 +11,7 @@ from vnlsdenoise import ops
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser, level_sizes, support_of
 from vnlsdenoise.classic.motion import CapturedFlow, Motion, Tvl1Motion
 from vnlsdenoise.classic.page import Page
-from vnlsdenoise.classic.pager import Pager
+from vnlsdenoise.classic.pager import Pager, repeatable
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, first_seen
 from vnlsdenoise.learned.network import Network
@@ -68,10 +68,10 @@ def _deviation_of_mean(spectrum: Spectrum) -> float:
     return spectrum[0] ** 0.5 if spectrum else 1.0
 
 
-def tvl1_motion(preset: Preset, pages: int | None) -> Callable[[float], Motion]:
-    """What makes the flow estimators of a video: quick ones, or thrifty ones where device memory has a ceiling."""
-    captured = CapturedFlow(coarse_warps=preset.flow.coarse_warps) if pages is None else None
-    return partial(Tvl1Motion, captured=captured, field=preset.flow)
+def tvl1_motion(preset: Preset, captured: bool) -> Callable[[float], Motion]:
+    """What makes the flow estimators of a video: quick ones (`CapturedFlow`), or thrifty ones."""
+    graphs = CapturedFlow(coarse_warps=preset.flow.coarse_warps) if captured else None
+    return partial(Tvl1Motion, captured=graphs, field=preset.flow)
 
 
 class PlanarDenoiser:
@@ -84,7 +84,7 @@ class PlanarDenoiser:
 
     layout: sizes, subsampling and family of the planes. noise: of each plane, in the planes' own scale, whose largest
     value is `peak`; a plane of no noise is returned as it is. motion: makes the flow estimator, from the factor that
-    takes a luma to 0..255; None for `tvl1_motion`. network: on the device of the planes, to correct the classic
+    takes a luma to 0..255; None for `tvl1_motion`, captured or not. network: on the device of the planes, to correct the classic
     result; None for none. number: of the first frame in its scene, where those before it are left out (`first_needed`).
     """
 
@@ -98,6 +98,7 @@ class PlanarDenoiser:
         batch: int = DEFAULT_BATCH,
         burst: int = 1,
         pages: int | None = None,
+        captured: bool = True,
         motion: Callable[[float], Motion] | None = None,
         network: Network | None = None,
         number: int = 0,
@@ -112,7 +113,7 @@ class PlanarDenoiser:
         if noise.clipped_rgb is not None and not self._untouched[0]:
             self._unclip = Unclipper(noise.clipped_rgb, layout, peak)
         self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
-        motion = motion or tvl1_motion(preset, pages)
+        motion = motion or tvl1_motion(preset, captured)
         height, width = padded_size(layout.height, layout.width)
         # Deviations of the opponent channels of R, G and B, if they are not 1.
         self._opponent = noise.opponent
@@ -198,11 +199,10 @@ class PlanarDenoiser:
     @torch.no_grad()
     def _add(self, planes: list[Tensor]) -> None:
         self._pager.next_frame()
-        self._pager.reserve(self._transit)
+        frame, chroma = self._channels(planes)
         self._originals.append(
             [self._pager.keep(p) if kept else None for p, kept in zip(planes, self._untouched, strict=True)]
         )
-        frame, chroma = self._channels(planes)
         if self._beside is None:
             self._main.add(frame, chroma)
             return
@@ -212,8 +212,10 @@ class PlanarDenoiser:
         self._main.add(frame)
         self._beside.add(*self._pager.open([waiting])[0])
 
+    @repeatable
     def _channels(self, planes: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """What the main denoiser takes as a frame, and the chroma that goes in with it or is denoised beside it."""
+        self._pager.reserve(self._transit)
         height, width = self._size
         units = [s.forward(plane) for plane, s in zip(planes, self._stabilisers, strict=True)]
         units = [w.forward(unit) for unit, w in zip(units, self._whiteners, strict=True)]
@@ -262,8 +264,11 @@ class PlanarDenoiser:
         return pad_by_reflection(torch.stack([halved, *chroma]), *self._chroma_size)
 
     def _delivered(self, result: tuple[Page, Page | None]) -> list[Tensor]:
+        return self._restored(result, self._originals.popleft())
+
+    @repeatable
+    def _restored(self, result: tuple[Page, Page | None], originals: list[Page | None]) -> list[Tensor]:
         """Finished channels back to the planes' own sizes, scales and colours."""
-        originals = self._originals.popleft()
         pages = [page for page in (*result, *originals) if page is not None]
         [channels, *others], _ = self._pager.open(pages, work=self._transit)
         units = list(channels)

@@ -104,6 +104,7 @@ class SceneDenoiser(Generic[F]):
         batch: int = DEFAULT_BATCH,
         burst: int = 1,
         pages: int | None = None,
+        captured: bool = True,
         network: Network | None = None,
         opened: Callable[[Scene], None] | None = None,
         wanted: Sequence[Range] = (WHOLE,),
@@ -121,7 +122,7 @@ class SceneDenoiser(Generic[F]):
         self._burst = burst
         self._pages = pages
         self._network = network
-        self._motion = tvl1_motion(preset, pages)
+        self._motion = tvl1_motion(preset, captured)
         self._opened = opened
         self._wanted = wanted
         self._measured = {} if measured is None else measured
