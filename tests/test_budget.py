@@ -1,4 +1,5 @@
 import gc
+import hashlib
 from collections.abc import Callable
 
 import cv2
@@ -8,18 +9,21 @@ import torch
 
 from vnlsdenoise import budget, ops
 from vnlsdenoise.budget import plan_memory
+from vnlsdenoise.classic.denoiser import level_sizes, support_of
 from vnlsdenoise.classic.level import SMALLEST_BATCH
 from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
+from vnlsdenoise.engine.local import denoise_frames
+from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.model import ClippedRgb
 from vnlsdenoise.noise.whiten import WHITEN_WORK
-from vnlsdenoise.video.frame import PlaneFormat
+from vnlsdenoise.video.frame import Frame, PlaneFormat
 
 HD = PlaneFormat("yuv", 1920, 1080, 8, 1, 1)
 
@@ -117,6 +121,74 @@ def test_a_device_out_of_memory_gets_smaller_batches(monkeypatch):
     monkeypatch.setattr(ops, "search", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
     with pytest.raises(torch.OutOfMemoryError):
         outputs(layout, "cpu", 2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.family}-{layout.chroma_x}{layout.chroma_y}")
+def test_a_device_that_others_fill_up_gets_more_pages(layout, monkeypatch):
+    """Whatever step it is that does not fit: it begins again, and every bit is the same."""
+    pagers, refused, most = [], set(), 0
+    made, room = Pager.__init__, None
+
+    def watched(self, *arguments):
+        made(self, *arguments)
+        pagers.append(self)
+
+    def short(name, operator):
+        def run(*arguments, **options):
+            nonlocal most
+            most = max(most, pagers[-1].resident)
+            if room is not None and pagers[-1].resident > room:
+                refused.add(name)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return operator(*arguments, **options)
+
+        return run
+
+    monkeypatch.setattr(Pager, "__init__", watched)
+    steps = "search guide pyramid_down pyramid_up local_variance recompose normalise chain_flow flow_image tvl1_flow"
+    for name in steps.split():
+        monkeypatch.setattr(ops, name, short(name, getattr(ops, name)))
+    whole = outputs(layout, "cpu")
+    assert pagers[-1].moved == 0
+    room = 0.7 * most
+    assert torch.equal(outputs(layout, "cpu"), whole)
+    assert pagers[-1].moved > 0
+    assert refused
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_device_that_is_too_small_gets_pages(preset):
+    """Without a ceiling: the real allocator says no, at whatever step."""
+    layout = PlaneFormat("yuv", 960, 540, 8, 1, 1)
+    settings = DenoiseSettings((20.0,) * 3, preset=preset, device="cuda:0", scene_cuts=False, duplicates=False)
+
+    def denoised() -> str:
+        random, digest = np.random.default_rng(0), hashlib.sha256()
+        noisy = (
+            Frame(tuple(random.integers(0, 256, shape, dtype=np.uint8) for shape in layout.plane_shapes), number, 1)
+            for number in range(support_of(PRESETS[preset], level_sizes(PRESETS[preset], 540, 960, True)) + 8)
+        )
+        for frame in denoise_frames(noisy, layout, settings):
+            for plane in frame.planes:
+                digest.update(np.ascontiguousarray(plane).tobytes())
+        return digest.hexdigest()
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_reserved()
+    free = denoised()
+    most = torch.cuda.max_memory_reserved() - before
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(
+        (torch.cuda.memory_reserved() + 0.6 * most) / torch.cuda.get_device_properties(0).total_memory
+    )
+    try:
+        assert denoised() == free
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def _filler() -> list[torch.Tensor]:

@@ -47,7 +47,7 @@ class FlowPair:
 
 
 class Motion(Protocol):
-    """What measures the flow of a clip, frame by frame. planes: of half the frame's size, that `push` allocates at most."""
+    """What measures the flow of a clip, frame by frame. planes: of half the frame's size, `push` allocates at most."""
 
     planes: int
 

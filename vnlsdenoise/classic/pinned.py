@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 _AT_ONCE = 8  # torch rounds pinned memory up to a power of two: of so many places at once, an eighth is lost at most
+PINNED_SLACK = 1.15  # times the pages, what they take
 
 
 @dataclass(eq=False)

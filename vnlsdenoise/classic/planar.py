@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from vnlsdenoise.noise.whiten import Whitener
 from vnlsdenoise.planes import opponent_from_rgb, pad_by_reflection, rgb_from_opponent
 from vnlsdenoise.video.frame import PlaneFormat
 
+R = TypeVar("R")
 SMALLEST_SIDE = 32  # a smaller frame is padded by reflection, so that every preset's patches fit in
 
 
@@ -84,8 +86,9 @@ class PlanarDenoiser:
 
     layout: sizes, subsampling and family of the planes. noise: of each plane, in the planes' own scale, whose largest
     value is `peak`; a plane of no noise is returned as it is. motion: makes the flow estimator, from the factor that
-    takes a luma to 0..255; None for `tvl1_motion`, captured or not. network: on the device of the planes, to correct the classic
-    result; None for none. number: of the first frame in its scene, where those before it are left out (`first_needed`).
+    takes a luma to 0..255; None for `tvl1_motion`, captured or not. network: on the device of the planes, to correct
+    the classic result; None for none. number: of the first frame in its scene, where those before it are left out
+    (`first_needed`).
     """
 
     def __init__(
@@ -195,6 +198,10 @@ class PlanarDenoiser:
         """Add the next frame; yields finished frames."""
         self._add(planes)
         return self._advance()  # without the planes, so that they need not wait on the device
+
+    def repeated(self, step: Callable[[], R]) -> R:
+        """See `Pager.repeated`: for what is done with its frames on the device before they are pushed, or after."""
+        return self._pager.repeated(step)
 
     @torch.no_grad()
     def _add(self, planes: list[Tensor]) -> None:

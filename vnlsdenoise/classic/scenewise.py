@@ -19,6 +19,7 @@ from vnlsdenoise.video.frame import PlaneFormat
 LONGEST_REPEAT = 64  # a frame repeated more often ends the wait of those before it
 MEASURED_FRAMES = 12  # of a scene, that its noise is measured on; they wait as they came, off the device
 F = TypeVar("F")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,10 @@ class SceneDenoiser(Generic[F]):
             yield from self._released(self._denoiser.flush())
         self._applied = self._denoiser = None
 
+    def repeated(self, step: Callable[[], R]) -> R:
+        """What `step` returns, which takes memory of the device; see `Pager.repeated`."""
+        return step() if self._denoiser is None else self._denoiser.repeated(step)
+
     def _repeat(self, frame: F) -> Iterator[Result | None]:
         if self._repeated == LONGEST_REPEAT:
             yield from self.flush()  # a still: nothing newer will help the frames that wait
@@ -205,7 +210,7 @@ class SceneDenoiser(Generic[F]):
         if self._denoiser is None:
             yield from self._left_out()
             return
-        yield from self._released(self._denoiser.push(self._planes(frame)))
+        yield from self._released(self._denoiser.push(self.repeated(lambda: self._planes(frame))))
         next_out = self._waiting[0].number if self._waiting else self._seen
         if not any(range.fed < self._seen and range.needs(max(next_out, range.fed)) for range in self._wanted):
             self._denoiser = None

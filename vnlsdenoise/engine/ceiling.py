@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from vnlsdenoise.budget import plan_memory
+from vnlsdenoise.budget import least_memory, plan_memory
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.video.fields import field_format
 from vnlsdenoise.video.frame import PlaneFormat
 
@@ -25,24 +26,32 @@ def with_ceiling(format: PlaneFormat, settings: DenoiseSettings) -> DenoiseSetti
     """The same settings, `max_memory` being what tensors on the device may take; None where all that they need fits.
 
     On a GPU a ceiling that is given is just that. On the CPU it is one of the whole process, which has taken some
-    already. Where none is given it is what is free, less a reserve. It never changes the result.
+    already. Where none is given it is what is free, less a reserve, or the least that can be worked with if that is
+    more. It never changes the result.
+
+    Raises:
+        MemoryLimitError: a process on the CPU would need more than it is given.
     """
     if settings.method == "learned":
         return settings  # which keeps to no ceiling
-    if settings.device != "cpu":
-        if settings.max_memory is not None:
+    if settings.max_memory is not None:
+        if settings.device != "cpu":
             return settings
-        room = _free_on_gpu(settings.device)
-    elif settings.max_memory is not None:
-        # What is too little for the process alone is said by the plan, with what is needed.
-        return replace(settings, max_memory=max(0, settings.max_memory - host_memory(format) - _resident()))
-    else:
-        free = available_memory()
-        if free is None:
-            return settings
-        room = free - host_memory(format)
+        beside, least = process_memory(format), _least(format, settings)
+        if settings.max_memory < beside + least:
+            raise MemoryLimitError(
+                f"{format.width}x{format.height} at this preset needs a process of about {(beside + least) >> 20} MiB, "
+                f"{least >> 20} of them for frames that are worked on, and {settings.max_memory >> 20} MiB are "
+                "allowed; allow more or use a faster preset"
+            )
+        return replace(settings, max_memory=settings.max_memory - beside)
+    room = _free_on_gpu(settings.device) if settings.device != "cpu" else _free_on_host(format)
+    if room is None:
+        return settings
     room -= max(_RESERVE, int(_RESERVE_SHARE * room))
-    return settings if _unlimited(format, settings) <= room else replace(settings, max_memory=max(0, room))
+    if _unlimited(format, settings) <= room:
+        return settings
+    return replace(settings, max_memory=max(room, _least(format, settings)))
 
 
 def host_memory(format: PlaneFormat) -> int:
@@ -76,6 +85,17 @@ def _unlimited(format: PlaneFormat, settings: DenoiseSettings) -> int:
     if settings.fields:
         return 2 * _unlimited(field_format(format), replace(settings, fields=False))
     return plan_memory(format, PRESETS[settings.preset], measured=settings.sigma is None).peak
+
+
+def _least(format: PlaneFormat, settings: DenoiseSettings) -> int:
+    if settings.fields:
+        return 2 * _least(field_format(format), replace(settings, fields=False))
+    return least_memory(format, PRESETS[settings.preset], measured=settings.sigma is None) + 1
+
+
+def _free_on_host(format: PlaneFormat) -> int | None:
+    free = available_memory()
+    return None if free is None else free - host_memory(format)
 
 
 def _free_on_gpu(device: str) -> int:

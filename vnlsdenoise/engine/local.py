@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import tee
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from vnlsdenoise import _library
 from vnlsdenoise.budget import plan_memory
+from vnlsdenoise.classic.pinned import PINNED_SLACK
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
@@ -94,7 +96,8 @@ def predict_waiting(format: PlaneFormat, settings: DenoiseSettings) -> int:
     if settings.fields:
         format, settings, count = field_format(format), _of_one_field(settings), 2
     measured = settings.sigma is None
-    return count * plan_memory(format, PRESETS[settings.preset], settings.max_memory, measured=measured).waiting
+    waiting = count * plan_memory(format, PRESETS[settings.preset], settings.max_memory, measured=measured).waiting
+    return waiting if settings.device == "cpu" else int(PINNED_SLACK * waiting)
 
 
 def _predicted(format: PlaneFormat, settings: DenoiseSettings) -> int:
@@ -194,11 +197,14 @@ def _denoise_frames(
             frame = waiting.popleft()
             if result is None:
                 continue
-            planes = result.planes
-            if settings.keep_grain:
-                planes = blend_grain(planes, planes_to_tensors(frame.planes, device), settings.keep_grain)
-            leaving.append((replace(frame, fed=(result.fed,)), planes_on_their_way(planes, format)))
+            leaving.append((replace(frame, fed=(result.fed,)), denoiser.repeated(partial(on_its_way, frame, result))))
             yield from left(most_leaving)
+
+    def on_its_way(frame: Frame, result: Result) -> Callable[[], tuple[Plane, ...]]:
+        planes = result.planes
+        if settings.keep_grain:
+            planes = blend_grain(planes, planes_to_tensors(frame.planes, device), settings.keep_grain)
+        return planes_on_their_way(planes, format)
 
     def left(most: int) -> Iterator[Frame]:
         while len(leaving) > most:
@@ -225,12 +231,12 @@ def _denoise_frames(
 
 
 def _out_of_memory(format: PlaneFormat, settings: DenoiseSettings) -> MemoryLimitError:
-    where, what = "the device is", "give --max-memory to let frames wait in host memory, "
-    if settings.device == "cpu":
-        where, what = "this machine is", "close other programs, give "
+    cpu = settings.device == "cpu"
+    where = "this machine is" if cpu else "the device is"
     return MemoryLimitError(
-        f"{where} out of memory at {format.width}x{format.height} with preset {settings.preset}; "
-        f"{what}a faster preset, another device{'' if settings.device == 'cpu' else ', or --device cpu'}"
+        f"{where} out of memory at {format.width}x{format.height} with preset {settings.preset}, whose frames wait "
+        f"elsewhere already; end other programs that use it, give a faster preset, another device"
+        f"{'' if cpu else ', or --device cpu'}"
     )
 
 

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -197,16 +196,18 @@ class Plan:
 
     def _waiting(self, settings: DenoiseSettings) -> str:
         """Where frames wait that do not fit, and what they may take there."""
+        from vnlsdenoise.classic.spool import spool_folder
         from vnlsdenoise.engine import local
 
         waiting = local.predict_waiting(self.work_format, settings)
         if not waiting:
             return ""
+        told = f", {'what is free less a reserve' if settings.max_memory is None else 'as allowed'}"
+        told += f"; frames that wait: up to {waiting / 2**20:.0f} MiB of "
         if settings.device != "cpu":
-            return f", and up to {waiting / 2**20:.0f} MiB of host memory for frames that wait"
-        folder = tempfile.gettempdir()
-        free = shutil.disk_usage(folder).free
-        return f", and up to {waiting / 2**20:.0f} MiB of {folder} for frames that wait ({free / 2**20:.0f} MiB free)"
+            return told + "host memory"
+        folder = spool_folder()
+        return told + f"{folder} ({shutil.disk_usage(folder).free / 2**20:.0f} MiB free there)"
 
 
 def make_plan(request: Request, *, estimate: bool = False) -> Plan:
