@@ -199,6 +199,11 @@ class PlanarDenoiser:
         self._add(planes)
         return self._advance()  # without the planes, so that they need not wait on the device
 
+    @property
+    def moved(self) -> int:
+        """Bytes of frames copied so far, from the device and to it."""
+        return self._pager.moved
+
     def repeated(self, step: Callable[[], R]) -> R:
         """See `Pager.repeated`: for what is done with its frames on the device before they are pushed, or after."""
         return self._pager.repeated(step)
