@@ -24,7 +24,7 @@ class Page:
     current: bool = False  # whether the values that are away are those of the page
     left: torch.cuda.Event | None = None  # what tells that they have been copied there
     coming: torch.cuda.Event | None = None  # what tells that they have been copied here, where nothing waits for it yet
-    wanted: int = 0  # the frame with which it is wanted again, if it rests
+    wanted: int | None = None  # the frame with which it is wanted again, if it rests or has not been used since it came
     used: int = 0
     passed: int = 0  # the pass that used it last
 
@@ -51,9 +51,11 @@ class Order:
         )  # by the frame that wants them
 
     def add(self, page: Page) -> None:
-        """A page that has come to the device."""
+        """A page that has come to the device: it is wanted, unless it rests."""
         self.resident += page.size
-        (self._resting[page.wanted] if page.wanted else self._used)[id(page)] = weakref.ref(page)
+        if page.wanted is None:
+            page.wanted = self.frame
+        self._resting[page.wanted][id(page)] = weakref.ref(page)
 
     def remove(self, page: Page) -> None:
         """A page leaves the device, or ends there."""
@@ -64,7 +66,7 @@ class Order:
         """A page on the device is used."""
         self._clock += 1
         self._forget(page)
-        page.wanted, page.used, page.passed = 0, self._clock, self.passes
+        page.wanted, page.used, page.passed = None, self._clock, self.passes
         self._used[id(page)] = weakref.ref(page)
 
     def rest(self, page: Page, frames: int) -> None:
@@ -72,11 +74,11 @@ class Order:
         self._forget(page)
         page.wanted = self.frame + frames
         if page.here is not None:
-            (self._resting[page.wanted] if page.wanted else self._used)[id(page)] = weakref.ref(page)
+            self._resting[page.wanted][id(page)] = weakref.ref(page)
 
     def of(self, page: Page) -> tuple[int, bool, int]:
         """When a page is wanted again: what is less comes first."""
-        return max(page.wanted, self.frame), page.passed != self.passes, page.used
+        return max(page.wanted or 0, self.frame), page.passed != self.passes, page.used
 
     def leaving(self, but: Collection[int]) -> Iterator[Page]:
         """The pages on the device but for some (their ids), that which is wanted last first; each may be removed."""
@@ -100,10 +102,10 @@ class Order:
                 yield page
 
     def _forget(self, page: Page) -> None:
-        if page.wanted and page.wanted in self._resting:
-            resting = self._resting[page.wanted]
-            resting.pop(id(page), None)
-            if not resting:
-                del self._resting[page.wanted]
-        else:
+        if page.wanted is None:
             self._used.pop(id(page), None)
+            return
+        resting = self._resting.get(page.wanted, {})
+        resting.pop(id(page), None)
+        if not resting:
+            self._resting.pop(page.wanted, None)
