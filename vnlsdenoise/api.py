@@ -85,9 +85,7 @@ def denoise(
         PRESETS[preset],
         peak=peak,
         noise=noise,
-        batch=batch or memory.batch,
-        burst=memory.burst,
-        pages=memory.pages,
+        **{**memory.options, "batch": batch or memory.batch},
         network=network,
     )
     out = torch.empty_like(video, memory_format=torch.contiguous_format)

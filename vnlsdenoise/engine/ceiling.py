@@ -17,7 +17,7 @@ from vnlsdenoise.video.frame import PlaneFormat
 _RESERVE = 256 << 20  # of what is free, left to others and to what no tensor shows: at least so much, or a share
 _RESERVE_SHARE = 0.06
 _HOST_FRAMES = 64  # as they came or as they leave, in host memory: decoded ahead, waiting, in an encoder
-_HOST_REST = 96 << 20  # decoders, encoders, the interpreter, what the allocator rounds up
+_HOST_REST = 128 << 20  # decoders, encoders, the interpreter, what the allocator rounds up
 _LARGE = 1 << 18  # bytes from which on memory goes back to the system when it is free
 _M_MMAP_THRESHOLD = -3  # malloc.h of glibc
 
@@ -84,13 +84,13 @@ def available_memory() -> int | None:
 def _unlimited(format: PlaneFormat, settings: DenoiseSettings) -> int:
     if settings.fields:
         return 2 * _unlimited(field_format(format), replace(settings, fields=False))
-    return plan_memory(format, PRESETS[settings.preset], measured=settings.sigma is None).peak
+    return plan_memory(format, PRESETS[settings.preset]).peak
 
 
 def _least(format: PlaneFormat, settings: DenoiseSettings) -> int:
     if settings.fields:
         return 2 * _least(field_format(format), replace(settings, fields=False))
-    return least_memory(format, PRESETS[settings.preset], measured=settings.sigma is None) + 1
+    return least_memory(format, PRESETS[settings.preset]) + 1
 
 
 def _free_on_host(format: PlaneFormat) -> int | None:

@@ -95,15 +95,14 @@ def predict_waiting(format: PlaneFormat, settings: DenoiseSettings) -> int:
     settings, count = with_ceiling(format, settings), 1
     if settings.fields:
         format, settings, count = field_format(format), _of_one_field(settings), 2
-    measured = settings.sigma is None
-    waiting = count * plan_memory(format, PRESETS[settings.preset], settings.max_memory, measured=measured).waiting
+    waiting = count * plan_memory(format, PRESETS[settings.preset], settings.max_memory).waiting
     return waiting if settings.device == "cpu" else int(PINNED_SLACK * waiting)
 
 
 def _predicted(format: PlaneFormat, settings: DenoiseSettings) -> int:
     if settings.fields:
         return 2 * _predicted(field_format(format), _of_one_field(settings))
-    peak = plan_memory(format, PRESETS[settings.preset], settings.max_memory, measured=settings.sigma is None).peak
+    peak = plan_memory(format, PRESETS[settings.preset], settings.max_memory).peak
     network = network_of(settings.method, settings.weights, torch.device("cpu"), settings.max_memory)
     if network is not None:
         value = 2 if settings.device.startswith("cuda") else 4
@@ -170,7 +169,7 @@ def _denoise_frames(
     device = resolve_device(settings.device)
     network = network_of(settings.method, settings.weights, torch.device(device), settings.max_memory)
     preset = PRESETS[settings.preset]
-    memory = plan_memory(format, preset, settings.max_memory, measured=settings.sigma is None)
+    memory = plan_memory(format, preset, settings.max_memory)
     denoiser = SceneDenoiser[Frame](
         format,
         lambda frame: planes_to_tensors(frame.planes, device),
