@@ -88,13 +88,17 @@ from vnlsdenoise.errors import DamagedInputError, UsageError
 )
 @click.option(
     "--preset",
-    type=click.Choice(["fast", "balanced", "best"]),
+    type=click.Choice(["draft", "fast", "balanced", "best"]),
     default="balanced",
     show_default=True,
     help="Speed or quality.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--max-memory", type=Size(), help="Ceiling of device memory, such as 4GiB; never changes the result.")
+@click.option(
+    "--max-memory",
+    type=Size(),
+    help="Ceiling of device memory, on the CPU of the process; never changes the result.  [default: what is free]",
+)
 @click.option("--codec", help="h264, hevc, vp9, av1, prores, ffv1 or an FFmpeg encoder.  [default: keeps the depth]")
 @click.option("--crf", type=click.FloatRange(0, 63), help="Quality of the encoder, smaller is better.")
 @click.option(

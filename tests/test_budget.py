@@ -1,4 +1,5 @@
 import gc
+import hashlib
 from collections.abc import Callable
 
 import cv2
@@ -8,19 +9,21 @@ import torch
 
 from vnlsdenoise import budget, ops
 from vnlsdenoise.budget import plan_memory
-from vnlsdenoise.classic import pager
+from vnlsdenoise.classic.denoiser import level_sizes, support_of
 from vnlsdenoise.classic.level import SMALLEST_BATCH
 from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
+from vnlsdenoise.engine.local import denoise_frames
+from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.model import ClippedRgb
 from vnlsdenoise.noise.whiten import WHITEN_WORK
-from vnlsdenoise.video.frame import PlaneFormat
+from vnlsdenoise.video.frame import Frame, PlaneFormat
 
 HD = PlaneFormat("yuv", 1920, 1080, 8, 1, 1)
 
@@ -38,7 +41,7 @@ def test_an_impossible_ceiling_says_what_is_needed():
 
 
 @pytest.mark.parametrize(("width", "height", "ceiling"), [(1920, 1080, 0.7), (3840, 2160, 2.6), (7680, 4320, 8)])
-@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_large_frames_fit_where_others_wait_in_host_memory(width, height, ceiling, preset):
     plan = plan_memory(PlaneFormat("yuv", width, height, 8, 1, 1), PRESETS[preset], int(ceiling * 2**30))
     assert plan.pages is not None
@@ -84,7 +87,7 @@ def test_no_ceiling_changes_the_result(device, layout, monkeypatch):
     for ceiling in (least, (least + unlimited) // 2):
         plan = plan_memory(layout, PRESETS["fast"], ceiling)
         assert plan.pages is not None
-        assert torch.equal(outputs(layout, device, batch=plan.batch, pages=plan.pages), free)
+        assert torch.equal(outputs(layout, device, **plan.options), free)
     assert max(over) <= 0
 
 
@@ -118,6 +121,74 @@ def test_a_device_out_of_memory_gets_smaller_batches(monkeypatch):
     monkeypatch.setattr(ops, "search", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
     with pytest.raises(torch.OutOfMemoryError):
         outputs(layout, "cpu", 2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.family}-{layout.chroma_x}{layout.chroma_y}")
+def test_a_device_that_others_fill_up_gets_more_pages(layout, monkeypatch):
+    """Whatever step it is that does not fit: it begins again, and every bit is the same."""
+    pagers, refused, most = [], set(), 0
+    made, room = Pager.__init__, None
+
+    def watched(self, *arguments):
+        made(self, *arguments)
+        pagers.append(self)
+
+    def short(name, operator):
+        def run(*arguments, **options):
+            nonlocal most
+            most = max(most, pagers[-1].resident)
+            if room is not None and pagers[-1].resident > room:
+                refused.add(name)
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return operator(*arguments, **options)
+
+        return run
+
+    monkeypatch.setattr(Pager, "__init__", watched)
+    steps = "search guide pyramid_down pyramid_up local_variance recompose normalise chain_flow flow_image tvl1_flow"
+    for name in steps.split():
+        monkeypatch.setattr(ops, name, short(name, getattr(ops, name)))
+    whole = outputs(layout, "cpu")
+    assert pagers[-1].moved == 0
+    room = 0.7 * most
+    assert torch.equal(outputs(layout, "cpu"), whole)
+    assert pagers[-1].moved > 0
+    assert refused
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_device_that_is_too_small_gets_pages(preset):
+    """Without a ceiling: the real allocator says no, at whatever step."""
+    layout = PlaneFormat("yuv", 960, 540, 8, 1, 1)
+    settings = DenoiseSettings((20.0,) * 3, preset=preset, device="cuda:0", scene_cuts=False, duplicates=False)
+
+    def denoised() -> str:
+        random, digest = np.random.default_rng(0), hashlib.sha256()
+        noisy = (
+            Frame(tuple(random.integers(0, 256, shape, dtype=np.uint8) for shape in layout.plane_shapes), number, 1)
+            for number in range(support_of(PRESETS[preset], level_sizes(PRESETS[preset], 540, 960, True)) + 8)
+        )
+        for frame in denoise_frames(noisy, layout, settings):
+            for plane in frame.planes:
+                digest.update(np.ascontiguousarray(plane).tobytes())
+        return digest.hexdigest()
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_reserved()
+    free = denoised()
+    most = torch.cuda.max_memory_reserved() - before
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(
+        (torch.cuda.memory_reserved() + 0.6 * most) / torch.cuda.get_device_properties(0).total_memory
+    )
+    try:
+        assert denoised() == free
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def _filler() -> list[torch.Tensor]:
@@ -167,11 +238,6 @@ def correlated(layout: PlaneFormat) -> NoiseModel:
     return NoiseModel((plane,) * len(layout.plane_shapes))
 
 
-def _unseen(like: torch.Tensor) -> torch.Tensor:
-    """A host buffer that is not torch's, so that it does not count as memory of a device that is the CPU."""
-    return torch.from_numpy(np.empty(like.numel() * like.element_size(), np.uint8)).view(like.dtype).view(like.shape)
-
-
 def _allocated_at_most(work: Callable[[], None]) -> int:
     """Bytes of tensors that were alive at once, as torch's own record of the CPU's memory has it."""
     gc.collect()
@@ -187,8 +253,7 @@ def _allocated_at_most(work: Callable[[], None]) -> int:
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.family}-{layout.chroma_x}{layout.chroma_y}")
 def test_pages_and_work_stay_under_the_prediction(layout, monkeypatch):
-    """From the least that the steps need on; the frames that wait in host memory are not counted."""
-    monkeypatch.setattr(pager, "host_buffer", _unseen)
+    """From the least that the steps need on; the frames that wait in a file are not counted."""
     # Small frames are measured with as many blocks as large ones: more than all else takes.
     monkeypatch.setattr(budget, "_measuring", lambda layout: 0)
     least = _least_ceiling(layout)
@@ -197,13 +262,13 @@ def test_pages_and_work_stay_under_the_prediction(layout, monkeypatch):
         plan = plan_memory(layout, PRESETS["fast"], ceiling)
 
         def denoise(plan=plan):
-            work = PlanarDenoiser(
-                layout, correlated(layout), PRESETS["fast"], peak=layout.peak, batch=plan.batch, pages=plan.pages
-            )
+            work = PlanarDenoiser(layout, correlated(layout), PRESETS["fast"], peak=layout.peak, **plan.options)
             for _ in range(60):
                 planes = [layout.peak * torch.rand(shape) for shape in layout.plane_shapes]
                 for _ in work.push(planes):
                     pass
+            for _ in work.flush():
+                pass
 
         assert plan.peak / 3 < _allocated_at_most(denoise) <= plan.peak
 
@@ -249,7 +314,7 @@ def test_undoing_clipped_rgb_takes_what_is_planned_for_it(layout):
 
 @pytest.mark.needs_cuda
 @pytest.mark.parametrize("tight", [False, True])
-@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(
     "layout",
     [
@@ -269,7 +334,7 @@ def test_the_measured_peak_stays_under_the_prediction(layout, preset, tight):
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    denoiser = PlanarDenoiser(layout, noise, PRESETS[preset], peak=layout.peak, batch=plan.batch, pages=plan.pages)
+    denoiser = PlanarDenoiser(layout, noise, PRESETS[preset], peak=layout.peak, **plan.options)
     finished = 0
     while finished < 3:  # the pipeline is full once frames come out
         planes = [layout.peak * torch.rand(shape, device="cuda") for shape in layout.plane_shapes]

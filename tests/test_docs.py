@@ -146,11 +146,11 @@ def test_every_exit_code_names_the_tests_that_prove_it():
 
 def test_the_table_of_support_is_what_the_denoiser_needs():
     rows = re.findall(
-        r"^\| (fast|balanced|best) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$",
+        r"^\| (draft|fast|balanced|best) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$",
         (ROOT / "docs" / "jobs.md").read_text(),
         re.M,
     )
-    assert len(rows) == 3
+    assert len(rows) == 4
     for preset, *support in rows:
         sizes = [level_sizes(PRESETS[preset], side, side, False) for side in (39, 78, 156, 157)]
         assert [support_of(PRESETS[preset], size) for size in sizes] == list(map(int, support))

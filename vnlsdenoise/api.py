@@ -40,7 +40,7 @@ def denoise(
             measured. Channels whose sigma is 0 are returned as they are.
         method: "classic", or "learned" for a network behind it (which takes the preset "fast"); "auto" is "classic".
         weights: of the network: a name of `vnlsdenoise.weights` or a .safetensors file.
-        preset: of the classic method, "fast", "balanced" or "best".
+        preset: of the classic method, "draft", "fast", "balanced" or "best".
         device: where to work, e.g. "cuda"; None = where the video is.
         peak: the value of full white; None = 1 if the mean of the video's absolute values is at most 1.5, else 255. It
             scales the image that flow is measured on, and the estimate of sigma.
@@ -78,15 +78,14 @@ def denoise(
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
     preset = preset if network is None else LEARNED_PRESET
-    memory = plan_memory(layout, PRESETS[preset], max_memory)
+    memory = plan_memory(layout, PRESETS[preset], max_memory, measured=noise is None)
     denoiser = SceneDenoiser[Tensor](
         layout,
         lambda frame: list(frame.to(work).float()),
         PRESETS[preset],
         peak=peak,
         noise=noise,
-        batch=batch or memory.batch,
-        pages=memory.pages,
+        **{**memory.options, "batch": batch or memory.batch},
         network=network,
     )
     out = torch.empty_like(video, memory_format=torch.contiguous_format)

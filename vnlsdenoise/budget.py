@@ -7,6 +7,7 @@ holds as many other pages on the device as leave room for the step that is at wo
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, level_sizes, levels_of
 from vnlsdenoise.classic.level import (
@@ -18,7 +19,7 @@ from vnlsdenoise.classic.level import (
     query_bytes,
 )
 from vnlsdenoise.classic.motion import FLOW_PAIR_PLANES, FLOW_PLANES
-from vnlsdenoise.classic.planar import padded_size, transit_bytes
+from vnlsdenoise.classic.planar import chroma_is_below, padded_size, transit_bytes
 from vnlsdenoise.classic.presets import Level, Preset
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.errors import MemoryLimitError
@@ -34,71 +35,108 @@ _RESULTS = 4
 _BLOCK_COPIES = 16  # of the blocks of one frame while noise is measured: cut, chosen, transformed, kept of all frames
 _MATCHED_COPIES = 24  # of the blocks of a frame that are looked for in others: of every plane, in all groups of frames
 _SMALL = 1 << 20  # tables, and planes that are padded to the smallest size
+_BURST = 8  # frames that go through a pass at once, where it pays
+_CAPTURED = 6  # times what measuring flow beside other work takes is to spare, where that is done
 _SLACK = 1.05  # the allocator rounds every piece up
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
     """batch: most queries worked on at once. pages: bytes of frames in flight, and of work on them, that may be on the
-    device; None for no limit.
+    device; None for no limit. burst: frames that go through a pass at once. captured: whether flow is measured beside
+    other work (`CapturedFlow`).
 
     peak: predicted peak of device memory, in bytes. Planes that are returned as they are wait for the others: without
-    a ceiling they come on top.
+    a ceiling they come on top. waiting: most bytes of frames that wait elsewhere.
     """
 
     batch: int
     pages: int | None
     peak: int
+    waiting: int = 0
+    burst: int = 1
+    captured: bool = True
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of a denoiser that keeps to the plan."""
+        return {"batch": self.batch, "pages": self.pages, "burst": self.burst, "captured": self.captured}
 
 
 @dataclass(frozen=True)
 class _Need:
     """Bytes on the device.
 
-    pages: of all frames in flight. passed: of those that a pass of search and filter opens. work: most that any step
-    allocates but for the batch of a pass. step: the same, with the pages that it opens.
+    pages: of all frames in flight. more: what these grow by for every further frame of a burst. windows: of those that
+    some pass opens again with every frame. passed: of those that one pass of search and filter opens. work: most that
+    any step allocates but for the batch of a pass. step: the same, with the pages that it opens.
     """
 
     pages: int
+    more: int
+    windows: int
     passed: int
     work: int
     step: int
 
 
-def plan_memory(layout: PlaneFormat, preset: Preset, ceiling: int | None = None) -> MemoryPlan:
+def least_memory(layout: PlaneFormat, preset: Preset, *, measured: bool = True) -> int:
+    """The smallest ceiling that a denoiser can keep to, in bytes: the frames of one pass and the smallest batch."""
+    need, held = _need(layout, preset), _held(layout, preset)
+    measuring = _measuring(layout) if measured else 0
+    passing = need.passed + SMALLEST_BATCH * _query_bytes(preset)
+    return _peak(held + max(measuring, passing, need.step))
+
+
+def plan_memory(
+    layout: PlaneFormat, preset: Preset, ceiling: int | None = None, *, measured: bool = True
+) -> MemoryPlan:
     """The largest batch that keeps the predicted peak under `ceiling` bytes; it does not change the result.
 
-    Where there is no room for all frames in flight, some wait in host memory while others are worked on.
+    Where there is no room for all frames in flight, some wait in host memory (those of the CPU: in a file) while others
+    are worked on. measured: whether the noise is measured, which takes memory too.
 
     Raises:
-        MemoryLimitError: the frames of one pass and the smallest batch would need more.
+        MemoryLimitError: the ceiling is less than `least_memory`.
     """
     need = _need(layout, preset)
     held = _held(layout, preset)
-    measuring = held + _measuring(layout)
-    per_query = max(
-        query_bytes(step, _window(level))
-        for level in (preset.finest, preset.coarse)
-        for step in (level.shrink, *level.wiener)
-    )
+    measuring = held + (_measuring(layout) if measured else 0)
+    ahead = sum(_ahead(*pyramid) for pyramid in _pyramids(layout, preset))
+    per_query = _query_bytes(preset)
     most = min(DEFAULT_BATCH, max(_queries_per_frame(layout, preset), SMALLEST_BATCH))
-    everything = held + need.pages + max(need.work, most * per_query)
-    if ceiling is None:
-        ahead = sum(_ahead(*pyramid) for pyramid in _pyramids(layout, preset))
-        return MemoryPlan(most, None, _peak(ahead + max(everything, measuring)))
-    least = max(measuring, held + need.passed + SMALLEST_BATCH * per_query, held + need.step)
-    if _peak(least) > ceiling:
+    in_flight = need.pages + max(need.work, most * per_query)
+    unlimited = _peak(ahead + max(held + in_flight, measuring))
+    if ceiling is None or unlimited <= ceiling:
+        return MemoryPlan(most, None if ceiling is None else int(ceiling / _SLACK) - held - ahead, unlimited)
+    least = least_memory(layout, preset, measured=measured)
+    if least > ceiling:
         raise MemoryLimitError(
-            f"{layout.width}x{layout.height} at this preset needs about {_mebibytes(_peak(least))} MiB of device "
+            f"{layout.width}x{layout.height} at this preset needs about {_mebibytes(least)} MiB of device "
             f"memory and {_mebibytes(ceiling)} MiB are allowed; allow more or use a faster preset"
         )
+    captured = _CAPTURED * ahead <= ceiling - least
+    held += ahead if captured else 0
     room = int(ceiling / _SLACK) - held
     spare = room - need.pages
     if spare < max(need.work, SMALLEST_BATCH * per_query):
         # Half of what is to spare for more queries at once, half for fewer journeys of frames.
         spare = (room - need.passed) // 2
     batch = min(most, max(SMALLEST_BATCH, spare // per_query))
-    return MemoryPlan(batch, room, _peak(min(max(everything, measuring), held + room)))
+    peak = _peak(min(max(held + in_flight, measuring), held + room))
+    if in_flight <= room:
+        return MemoryPlan(batch, room, peak, captured=captured)
+    # Where not even those stay that are used with every frame, all of them come once a burst.
+    burst = 1 if need.windows + max(need.work, batch * per_query) <= room else _BURST
+    return MemoryPlan(batch, room, peak, need.pages + (burst - 1) * need.more, burst, captured)
+
+
+def _query_bytes(preset: Preset) -> int:
+    return max(
+        query_bytes(step, _window(level))
+        for level in (preset.finest, preset.coarse)
+        for step in (level.shrink, *level.wiener)
+    )
 
 
 def _peak(size: int) -> int:
@@ -146,15 +184,16 @@ def _need(layout: PlaneFormat, preset: Preset) -> _Need:
     work = max(transit, *(need.work for need in needs))
     # What is opened to be delivered: results, and planes that were kept.
     step = max(transit + 3 * _FLOAT * samples, *(need.step for need in needs))
-    return _Need(pages, max(need.passed for need in needs), work, step)
+    more, windows = sum(need.more for need in needs), sum(need.windows for need in needs)
+    return _Need(pages, more, windows, max(need.passed for need in needs), work, step)
 
 
 _Pyramid = tuple[list[tuple[int, int]], list[int]]  # (height, width) and channels of every level, finest first
 
 
 def _pyramids(layout: PlaneFormat, preset: Preset) -> list[_Pyramid]:
-    subsampled = (layout.chroma_x, layout.chroma_y) == (1, 1)
-    channels = 1 if layout.family == "gray" or layout.chroma_x + layout.chroma_y else 3
+    subsampled = chroma_is_below(layout, preset)
+    channels = 1 if layout.family == "gray" or layout.chroma_x + layout.chroma_y or subsampled else 3
     sizes = level_sizes(preset, *padded_size(layout.height, layout.width), subsampled)
     pyramids = [(sizes, [3 if subsampled and index else channels for index in range(len(sizes))])]
     if layout.chroma_x + layout.chroma_y == 1:  # chroma has a pyramid of its own
@@ -191,8 +230,8 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
     subsampled = channels[0] == 1 and channels[-1] == 3
     # The frame that comes is no page while its flow is measured.
     given = _FLOAT * math.prod(sizes[0]) * channels[0] + (2 * _FLOAT * math.prod(sizes[1]) if subsampled else 0)
-    work = step = given + FLOW_PLANES * _FLOAT * _halved(sizes[0])
-    pages = passed = below = 0
+    work = step = 2 * given + FLOW_PLANES * _FLOAT * _halved(sizes[0])
+    pages = more = windows = passed = below = 0
     for index, (size, level) in reversed(list(enumerate(zip(sizes, levels, strict=True)))):
         passes, window = len(level.wiener), _window(level)
         frame = _FLOAT * channels[index] * math.prod(size)
@@ -200,7 +239,10 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
         pages += frame * (sum(stays[index:]) + 1)  # noisy, from its arrival to its leaving
         pages += (window + 1) * (_FLOAT * math.prod(size) + below + sums)  # step 1: guide, coarser result, sums
         pages += (window + 1) * sum(count * frame + sums for count in range(1, passes + 1))
-        passed = max(passed, window * (2 * frame + sums) + (window - 1) * (field if index < 2 else field // 2))
+        more += 2 * frame + (1 + passes) * (frame + sums)  # noisy, its guide, the results and sums of every pass
+        opened = window * (2 * frame + sums) + (window - 1) * (field if index < 2 else field // 2)
+        windows += (1 + passes) * opened
+        passed = max(passed, opened)
         # Each with the pages that it opens: noisy, sums, coarser result; the results that are mixed.
         finishing = max(GUIDE_WORK, RECOMPOSE_WORK, NORMALISE_WORK) * frame
         mixing = mix_work(passes + 1) * frame
@@ -209,8 +251,10 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
         below = frame
     if subsampled:
         pages += 2 * _FLOAT * math.prod(sizes[1]) * (stays[0] + 1)  # denoised chroma waits for its luma
+        more += 2 * _FLOAT * math.prod(sizes[1])
     pages += (field + field // 4 + field // 16) * (sum(stays) + 1)
-    return _Need(pages, passed, work, step)
+    more += field + field // 4 + field // 16
+    return _Need(pages, more, windows, passed, work, step)
 
 
 def _grids(preset: Preset, sizes: list[tuple[int, int]]) -> int:

@@ -71,21 +71,33 @@ inline void gather_centred(const GroupArgs& a, const Frames<const float>& frames
     for (int x = 0; x < padded; x += kLanes) store(rows + k * padded + x, load(rows + k * padded + x) - load(mean + x));
 }
 
-// out = D in D^T, or D^T in D (inverse): the orthonormal DCT of a patch. Inner loops run along rows, to vectorise.
+// out = left in right, all of them patches. Inner loops run along rows, to vectorise.
+template <int kPatch>
+inline void product_of_patches(int patch, const float* left, const float* in, const float* right, float* out,
+                               float* between) {
+  const int p = kPatch ? kPatch : patch;
+  const auto multiply = [p](const float* a, const float* b, float* to) {
+    for (int i = 0; i < p; ++i) {
+      float row[kPatch ? kPatch : kMaxPatch] = {};
+      for (int y = 0; y < p; ++y) {
+#pragma GCC unroll 1  // vectorised, not taken apart
+        for (int x = 0; x < p; ++x) row[x] += a[i * p + y] * b[y * p + x];
+      }
+      for (int x = 0; x < p; ++x) to[i * p + x] = row[x];
+    }
+  };
+  multiply(left, in, between);
+  multiply(between, right, out);
+}
+
+// out = D in D^T, or D^T in D (inverse): the orthonormal DCT of a patch.
 inline void transform(int p, const Scratch& s, bool inverse, const float* in, float* out, float* between) {
   const float *dct = inverse ? s.dct_transposed : s.dct, *transposed = inverse ? s.dct : s.dct_transposed;
-  for (int i = 0; i < p; ++i) {
-    float* row = between + i * p;
-    for (int x = 0; x < p; ++x) row[x] = 0;
-    for (int y = 0; y < p; ++y)
-      for (int x = 0; x < p; ++x) row[x] += dct[i * p + y] * in[y * p + x];
-  }
-  for (int i = 0; i < p; ++i) {
-    float* row = out + i * p;
-    for (int j = 0; j < p; ++j) row[j] = 0;
-    for (int x = 0; x < p; ++x)
-      for (int j = 0; j < p; ++j) row[j] += between[i * p + x] * transposed[x * p + j];
-  }
+  const auto multiply = p == 8    ? product_of_patches<8>
+                        : p == 10 ? product_of_patches<10>
+                        : p == 12 ? product_of_patches<12>
+                                  : product_of_patches<0>;
+  multiply(p, dct, in, transposed, out, between);
 }
 
 template <int kPatch>

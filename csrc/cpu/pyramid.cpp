@@ -1,6 +1,9 @@
 // Halving and doubling of a plane along one axis with the half-band filter (taps.h).
 #include "pyramid.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "taps.h"
 
 namespace {
@@ -30,32 +33,51 @@ void double_line(const T* in, T* out, int x, const Axis& a) {
   }
 }
 
+// A row is taken apart into its even and odd samples (or put together from them), so that neighbouring outputs read
+// neighbouring samples and the loops over outputs vectorise; every output adds its taps in their order.
 template <typename T>
-void halve_row(const T* in, T* out, const Axis& a) {
-  const int first = (kTaps / 2 - 1 + 1) / 2;  // first output whose taps all lie inside
-  for (int i = 0; i < a.out; ++i) {
-    const int start = 2 * i - (kTaps / 2 - 1);
-    T sum = 0;
-    if (i >= first && start + kTaps <= a.n) {
-      for (int k = 0; k < kTaps; ++k) sum += static_cast<T>(half_band_tap(k)) * in[start + k];
-    } else {
-      for (int k = 0; k < kTaps; ++k) sum += static_cast<T>(half_band_tap(k)) * in[half_sample_mirror(start + k, a.n)];
-    }
-    out[i] = sum;
+void halve_row(const T* in, T* out, const Axis& a, std::vector<T>& scratch) {
+  constexpr int kReach = kTaps / 2;  // samples beyond the borders, one more than the taps need: an even number
+  const int side = a.out + kReach;   // of one parity
+  scratch.resize(2 * side);
+  T* parity[2] = {scratch.data(), scratch.data() + side};
+  const auto part = [&](int begin, int end, auto&& at) {
+    for (int j = begin; j < end; ++j)
+      for (int odd = 0; odd < 2; ++odd) parity[odd][j] = at(2 * j + odd - kReach);
+  };
+  const auto mirrored = [&](int x) { return in[half_sample_mirror(x, a.n)]; };
+  const int inner = std::max(kReach / 2, kReach / 2 + a.n / 2);  // pairs before it lie inside the row
+  part(0, kReach / 2, mirrored);
+  part(kReach / 2, inner, [&](int x) { return in[x]; });
+  part(inner, side, mirrored);
+  std::fill_n(out, a.out, T(0));
+  for (int k = 0; k < kTaps; ++k) {
+    const T tap = static_cast<T>(half_band_tap(k));
+    const T* from = parity[(k + 1) & 1] + (k + 1) / 2;  // sample 2i + k - 7, that is 2i + (k + 1) - kReach
+    for (int i = 0; i < a.out; ++i) out[i] += tap * from[i];
   }
 }
 
 template <typename T>
-void double_row(const T* in, T* out, const Axis& a) {
-  for (int x = 0; x < a.out; ++x) {
-    const int last = x + kTaps / 2 - 1;
-    T sum = 0;
+void double_row(const T* in, T* out, const Axis& a, std::vector<T>& scratch) {
+  constexpr int kReach = kTaps / 2;  // more than the taps of one parity need on either side
+  const int pairs = (a.out + 1) / 2, side = pairs + 2 * kReach;
+  scratch.resize(side + 2 * pairs);
+  T *extended = scratch.data(), *parity[2] = {extended + side, extended + side + pairs};
+  const int end = std::min(kReach + a.n, side);
+  for (int i = 0; i < kReach; ++i) extended[i] = in[half_sample_mirror(i - kReach, a.n)];
+  std::copy_n(in, end - kReach, extended + kReach);
+  for (int i = end; i < side; ++i) extended[i] = in[half_sample_mirror(i - kReach, a.n)];
+  for (int odd = 0; odd < 2; ++odd) {
+    const int last = odd + kTaps / 2 - 1;
+    std::fill_n(parity[odd], pairs, T(0));
     for (int k = last & 1; k < kTaps; k += 2) {
-      const int i = (last - k) / 2;
-      sum += 2 * static_cast<T>(half_band_tap(k)) * in[i >= 0 && i < a.n ? i : half_sample_mirror(i, a.n)];
+      const T tap = 2 * static_cast<T>(half_band_tap(k));
+      const T* from = extended + (kReach + (last - k) / 2);
+      for (int i = 0; i < pairs; ++i) parity[odd][i] += tap * from[i];
     }
-    out[x] = sum;
   }
+  for (int x = 0; x < a.out; ++x) out[x] = parity[x & 1][x / 2];
 }
 
 template <bool kDouble>
@@ -70,11 +92,12 @@ void resample(const Tensor& video, int64_t axis, Tensor out, const char* name) {
     T* to = out.mutable_data_ptr<T>();
     if (a.inner == 1) {
       torch::stable::parallel_for(0, a.outer, 32, [&](int64_t begin, int64_t end) {
+        std::vector<T> scratch;
         for (int64_t o = begin; o < end; ++o) {
           if constexpr (kDouble) {
-            double_row(in + o * a.n, to + o * a.out, a);
+            double_row(in + o * a.n, to + o * a.out, a, scratch);
           } else {
-            halve_row(in + o * a.n, to + o * a.out, a);
+            halve_row(in + o * a.n, to + o * a.out, a, scratch);
           }
         }
       });

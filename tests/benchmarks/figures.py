@@ -150,6 +150,18 @@ def ceilings() -> str:
     return table(["size, preset", "ceiling", "peak, MiB: predicted / measured", "frames/s"], rows)
 
 
+def ceilings_cpu() -> str:
+    rows = []
+    for case, found in stored("ceilings-xeon")["cases"].items():
+        size, preset, ceiling = case.split(",")
+        if "refused" in found:
+            continue
+        wanted = ceiling if ceiling == "none" else f"{1024 * float(ceiling):.0f}"
+        figures = [f"{found[name]:.0f}" for name in ("predicted_MiB", "peak_MiB", "waiting_MiB")]
+        rows.append([f"{size}, {preset}", wanted, *figures, f"{found['frames_per_second']:.2f}"])
+    return table(["size, preset", "ceiling, MiB", "predicted", "measured", "in the file at most", "frames/s"], rows)
+
+
 def file_to_file() -> str:
     rows = []
     for run in stored("file-to-file-h200")["runs"]:
@@ -259,7 +271,17 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         *(quality_crops, quality_whole, quality_learned, native_chroma, real_noise, camera_noise, coded_noise),
-        *(speed_cuda, kernels_cuda, ceilings, file_to_file, operators, aggregation, memory_of_search, speed_cpu),
+        *(
+            speed_cuda,
+            kernels_cuda,
+            ceilings,
+            ceilings_cpu,
+            file_to_file,
+            operators,
+            aggregation,
+            memory_of_search,
+            speed_cpu,
+        ),
         *(peers, peers_in_short, alignment, search_sweep, gradients),
     )
 }

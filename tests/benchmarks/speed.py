@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sizes", default="240p,540p,1080p")
-    parser.add_argument("--presets", default="fast,balanced,best")
+    parser.add_argument("--presets", default="draft,fast,balanced,best")
     parser.add_argument("--frames", type=int, default=12, help="frames timed, after the pipeline is full")
     parser.add_argument("--repeat", type=int, default=10, help="calls timed of each operator")
     parser.add_argument("--threads", type=int, help="CPU threads")

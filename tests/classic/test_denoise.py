@@ -23,7 +23,7 @@ def psnr(video: torch.Tensor, clean: torch.Tensor) -> float:
     return float(10 * torch.log10(255**2 / ((video - clean) ** 2).mean((1, 2, 3))).mean())
 
 
-@pytest.mark.parametrize(("preset", "gain"), [("fast", 9.0), ("balanced", 9.3), ("best", 9.5)])
+@pytest.mark.parametrize(("preset", "gain"), [("draft", 8.0), ("fast", 9.0), ("balanced", 9.3), ("best", 9.5)])
 def test_presets_denoise(device, preset, gain):
     clean = clip()
     noisy = clean + 25 * torch.randn_like(clean)
@@ -71,7 +71,7 @@ def test_any_size_works(device, frames, channels, height, width):
     assert float((out - 100).square().mean()) <= float((video - 100).square().mean()) * 1.001
 
 
-@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_the_batch_does_not_change_a_bit(device, preset):
     noisy = (clip(3, 70, 90) + 20 * torch.randn(3, 3, 70, 90)).to(device)
     whole = vnlsdenoise.denoise(noisy, 20.0, preset=preset)
@@ -121,7 +121,7 @@ def test_half_precision_and_double_come_back_as_they_went(device):
 
 
 @pytest.mark.needs_cuda
-@pytest.mark.parametrize("preset", ["fast", "balanced", "best"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_cuda_equals_the_cpu_within_rounding(preset):
     clean = clip(10)
     noisy = clean + 20 * torch.randn_like(clean)
@@ -163,7 +163,12 @@ def test_wrong_input_is_named():
         (ValueError, "sigma must be one or 3 finite values of at least 0", (video, (1.0, 2.0)), {}),
         (ValueError, "sigma must be one or 3", (video, -1.0), {}),
         (ValueError, "sigma must be one or 3", (video, float("nan")), {}),
-        (UsageError, "no such preset: 'slow'; there are: fast, balanced, best", (video, 1.0), {"preset": "slow"}),
+        (
+            UsageError,
+            "no such preset: 'slow'; there are: draft, fast, balanced, best",
+            (video, 1.0),
+            {"preset": "slow"},
+        ),
         (UsageError, "no such method: 'magic'", (video, 1.0), {"method": "magic"}),
         (ValueError, "batch must be at least 1, got 0", (video, 1.0), {"batch": 0}),
     ]

@@ -1,5 +1,6 @@
 """Pages that take turns on the device: what moves, how often, and that every value survives it."""
 
+import pytest
 import torch
 
 from vnlsdenoise.classic.pager import Pager
@@ -50,6 +51,95 @@ def test_room_is_made_for_work(device):
     assert pager.resident == 3 * SIZE
     del held
     assert pager.resident == 0
+
+
+def test_what_rests_leaves_first_and_what_rests_longest_before(device):
+    pager = Pager(6 * SIZE)
+    held = pages(pager, 6, device)
+    pager.rest(held[1], 3)
+    pager.rest(held[4], 9)
+    pager.reserve(SIZE)
+    assert held[4].here is None
+    pager.reserve(2 * SIZE)
+    assert held[1].here is None
+    # What has rested its time is wanted at once: the others leave before it.
+    pager.open([held[1], held[4]])
+    pager.rest(held[1], 3)
+    for _ in range(3):
+        pager.next_frame()
+    pager.next_pass()
+    pager.reserve(5 * SIZE)
+    assert held[1].here is not None
+
+
+def test_a_pass_keeps_what_it_uses(device):
+    """Though that was used last."""
+    pager = Pager(6 * SIZE)
+    held = pages(pager, 6, device)
+    pager.next_pass()
+    pager.open(held[:2])
+    pager.reserve(4 * SIZE)
+    assert [page.here is not None for page in held] == [True, True, False, False, False, False]
+
+
+def test_a_step_begins_again_where_the_device_is_full(device):
+    pager = Pager()
+    held = pages(pager, 16, device)
+    seen = []
+
+    def step() -> int:
+        pager.open(held[:2], work=SIZE)
+        seen.append(pager.resident)
+        if pager.resident > 8 * SIZE:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 7
+
+    assert pager.repeated(step) == 7
+    assert seen == sorted(seen, reverse=True)
+    assert len(seen) > 2
+    # From now on it keeps to what it has learnt.
+    pager.open(held[8:], work=SIZE)
+    assert pager.resident <= 9 * SIZE
+    assert [int(pager.open([page])[0][0].unique()) for page in held] == list(range(16))
+
+
+def test_a_step_that_never_fits_is_an_error(device):
+    pager = Pager()
+    held = pages(pager, 6, device)
+
+    def step() -> None:
+        pager.open(held[:1])
+        raise torch.OutOfMemoryError("CUDA out of memory: tried it all")
+
+    with pytest.raises(torch.OutOfMemoryError, match="tried it all"):
+        pager.repeated(step)
+    assert pager.resident == SIZE
+
+
+@pytest.mark.needs_cuda
+def test_what_comes_beside_the_work_is_there_for_it():
+    """Pages large enough for copies to take their time, changed by long kernels; what ends on its way harms nothing."""
+    pager = Pager(20 << 22)
+    held = [pager.keep(torch.full((1 << 20,), float(number), device="cuda")) for number in range(40)]
+    for turn in range(6):
+        pager.next_frame()
+        for first in range(0, 40, 4):
+            pager.next_pass()
+            _, tensors = pager.open([], held[first : first + 4], work=4 << 22)
+            for tensor in tensors:
+                for _ in range(8):
+                    tensor += 0.125
+            del tensors, tensor
+        on_its_way = [page for page in held if page.coming is not None]
+        if turn == 3:
+            for page in on_its_way:
+                index = held.index(page)
+                held[index] = pager.keep(torch.full((1 << 20,), float(index + turn + 1), device="cuda"))
+            del page, on_its_way
+    assert pager.moved > 0
+    for index, page in enumerate(held):
+        [tensor], _ = pager.open([page])
+        assert torch.equal(tensor, torch.full_like(tensor, float(index + 6)))
 
 
 def test_everything_stays_without_a_ceiling(device):

@@ -33,6 +33,7 @@ class _Still:
 
     def __init__(self) -> None:
         self._first = True
+        self.planes = 8
 
     def push(self, luma: Tensor) -> FlowPair | None:
         first, self._first = self._first, False
@@ -113,7 +114,10 @@ def textured(count: int, side: int) -> list[Tensor]:
 
 
 # tests/benchmarks/support.py goes on with more levels. What reaches over many passes is less than rounding leaves.
-@pytest.mark.parametrize(("preset", "levels", "tight"), [("fast", 1, True), ("fast", 2, False), ("balanced", 1, True)])
+@pytest.mark.parametrize(
+    ("preset", "levels", "tight"),
+    [("draft", 1, True), ("draft", 2, False), ("fast", 1, True), ("fast", 2, False), ("balanced", 1, True)],
+)
 def test_the_filters_themselves_depend_on_no_frame_more(preset: str, levels: int, tight: bool) -> None:
     side = SIDES[levels]
     layout = PlaneFormat("gray", side, side, 8)

@@ -1,6 +1,7 @@
 """The command line as a user meets it: a process, its exit code, its stdout and its stderr."""
 
 import json
+import re
 import resource
 import signal
 import subprocess
@@ -179,6 +180,25 @@ def test_a_ceiling_too_low_ends_with_6(clip: Path) -> None:
     result = call(clip, "-o", clip.with_name("out.mkv"), "--max-memory", "16KiB", "--sigma", 5)
     assert_error(result, 6, "0 MiB are allowed")
     assert not clip.with_name("out.mkv").exists()
+
+
+def test_the_plan_says_where_frames_wait_that_do_not_fit(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", count=4, size=(640, 480))
+    given = (tmp_path / "in.mkv", "--dry-run", "--sigma", 5, "--preset", "fast", "--device", "cpu")
+    code, out, _ = call(*given)
+    assert code == 0
+    told = re.search(r"memory: +about (\d+) MiB\n", out)
+    assert told is not None, out
+    everything = int(told[1])
+    ceiling = everything - 60  # frames and work on them take 300
+    code, out, err = call(*given, "--max-memory", f"{ceiling}MiB")
+    assert (code, err) == (0, "")
+    told = re.search(
+        r"memory: +about (\d+) MiB, as allowed; frames that wait: up to (\d+) MiB of \S+ \(\d+ MiB free", out
+    )
+    assert told is not None, out
+    assert int(told[1]) <= ceiling
+    assert int(told[2]) > 60
 
 
 def test_no_such_device_ends_with_5(clip: Path) -> None:

@@ -89,7 +89,7 @@ def test_scenes_of_a_file_with_their_noise_and_what_each_preset_takes(tmp_path: 
     assert [(scene["first"], scene["frames"], scene["at"]) for scene in facts["scenes"]] == [(0, 14, 0), (14, 10, 0.56)]
     sigmas = [scene["noise"]["planes"][0]["sigma"] for scene in facts["scenes"]]
     assert sigmas == pytest.approx([3, 9], rel=0.15)
-    assert set(facts["presets"]) == {"fast", "balanced", "best"}
+    assert set(facts["presets"]) == {"draft", "fast", "balanced", "best"}
     assert all(needs["seconds"] >= 0 and needs["memory"] > 0 for needs in facts["presets"].values())
     code, out, _ = call("info", "--scenes", "--device", "cpu", tmp_path / "in.mkv")
     assert code == 0 and "frame 14, at 0.56 s: 10 frames" in out and "preset best:" in out

@@ -114,7 +114,10 @@ def test_a_full_device_is_reported_in_words():
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(0.002)
     try:
-        with pytest.raises(MemoryLimitError, match=r"out of memory at 3840x2160 with preset fast; give --max-memory"):
+        with pytest.raises(
+            MemoryLimitError,
+            match=r"out of memory at 3840x2160 with preset fast, whose frames wait elsewhere already; end",
+        ):
             list(denoise_frames(frames(layout, 30, 20.0), layout, settings))
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -207,7 +207,7 @@ def test_what_changes_no_byte_is_the_same_job(tmp_path: Path, interrupted: Calla
     with pytest.raises(ContinuableError):
         run(make_plan(wish))
     interrupted(10**9, idle=True)
-    wish = replace(wish, max_memory=1 << 30, resume="require", report=tmp_path / "r.json")
+    wish = replace(wish, max_memory=8 << 30, resume="require", report=tmp_path / "r.json")
     assert run(make_plan(wish)).kept == 32
     with pytest.raises(UsageError, match="--resume require: there is no unfinished work"):
         run(make_plan(replace(wish, output=tmp_path / "new.mkv")))

@@ -102,26 +102,36 @@ def denoiser(
     method, _, weights = preset.partition(":")
     network = network_of("learned", weights, torch.device(device), ceiling) if method == "learned" else None
     settings = PRESETS[LEARNED_PRESET if network else preset]
-    plan = plan_memory(layout, settings, ceiling)
+    plan = plan_memory(layout, settings, ceiling, measured=False)
     predicted = plan.peak
     if network is not None:
         predicted += memory_bytes(network.dimensions, layout.plane_shapes, 2 if device.startswith("cuda") else 4)
     noise = NoiseModel.of_sigma((SIGMA,) * 3)
-    work = PlanarDenoiser(layout, noise, settings, peak=255, batch=plan.batch, pages=plan.pages, network=network)
+    work = PlanarDenoiser(layout, noise, settings, peak=255, network=network, **plan.options)
     source = footage(height, width, device)
     recorded = [next(source) for _ in range(8)]
     gc.collect()  # what earlier cases left
     before = begin_peak(device)
-    pushed = 0
-    while next(iter(list(work.push(recorded[pushed % 8]))), None) is None:  # fill the pipeline
+    pushed = finished = 0
+    marked: list[torch.Tensor] = []  # the result of frame `hashed`, whatever leaves together with it
+    hashed = frames
+
+    def push() -> None:
+        nonlocal pushed, finished, marked
+        for planes in work.push(recorded[pushed % 8]):
+            marked = planes if finished == hashed else marked
+            finished += 1
         pushed += 1
-    if network is not None:  # whose frames leave by whole chunks
-        frames = -(-frames // CHUNK) * CHUNK
+
+    while not finished:  # fill the pipeline
+        push()
+    whole = plan.burst if network is None else CHUNK  # frames that leave together
+    frames = -(-frames // whole) * whole
+    moved = work.moved
     synchronise(device)
     start, start_cpu = time.perf_counter(), time.process_time()
-    for index in range(frames):
-        for finished in work.push(recorded[(pushed + 1 + index) % 8]):
-            last = finished
+    for _ in range(frames):
+        push()
     synchronise(device)
     wall, cpu = time.perf_counter() - start, time.process_time() - start_cpu
     figures: dict[str, Any] = {
@@ -129,11 +139,12 @@ def denoiser(
         "frames_per_second": frames / wall,
         "cpu_ms_per_frame": 1e3 * cpu / frames,
         "predicted_MiB": predicted / 2**20,
+        "moved_MiB_per_frame": (work.moved - moved) / frames / 2**20,
     }
     most = peak(device)
     if before is not None and most is not None:
         figures["peak_MiB"] = (most - before) / 2**20
-    figures["sha256"] = hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in last)).hexdigest()[:16]
+    figures["sha256"] = hashlib.sha256(b"".join(p.cpu().numpy().tobytes() for p in marked)).hexdigest()[:16]
     if kernels:
         figures["kernels_ms"] = longest_kernels(lambda index: list(work.push(recorded[index % 8])), frames, kernels)
     return figures

@@ -10,8 +10,9 @@ from torch.nn import functional
 
 from vnlsdenoise import ops
 from vnlsdenoise.classic.level import LevelDenoiser, LevelFlow, LevelFrame
-from vnlsdenoise.classic.motion import FLOW_PLANES, FlowPair, Motion
-from vnlsdenoise.classic.pager import Page, Pager
+from vnlsdenoise.classic.motion import FlowPair, Motion
+from vnlsdenoise.classic.page import Page
+from vnlsdenoise.classic.pager import Pager, repeatable
 from vnlsdenoise.classic.presets import Level, Preset
 
 SMALLEST_LEVEL = 20  # a level whose shorter side would be less is left out
@@ -55,7 +56,8 @@ class ClassicDenoiser:
     channel). With `subsampled_chroma` the chroma comes apart, [2, ceil(H/2), ceil(W/2)]: it enters one level down,
     beside the halved luma, whose matches it shares.
 
-    motion: measures the flow between neighbouring frames, on their luma. pager: holds the frames in flight. number: of
+    motion: measures the flow between neighbouring frames, on their luma. burst: how many frames go through a pass at
+    once (`LevelDenoiser`). pager: holds the frames in flight. number: of
     the first frame in its clip, where frames before it are left out: from `support_of` frames later on, the results
     have the bits that they have with them.
     """
@@ -69,15 +71,17 @@ class ClassicDenoiser:
         *,
         subsampled_chroma: bool = False,
         batch: int = DEFAULT_BATCH,
+        burst: int = 1,
         pager: Pager | None = None,
         number: int = 0,
     ) -> None:
+        self._burst = burst
         self._motion = motion
         self._pager = pager or Pager()
         self._subsampled = subsampled_chroma
         levels = levels_of(preset, level_sizes(preset, height, width, subsampled_chroma))
         self._levels = [
-            LevelDenoiser(level, preset, 0.5**index, batch, self._pager) for index, level in enumerate(levels)
+            LevelDenoiser(level, preset, 0.5**index, batch, burst, self._pager) for index, level in enumerate(levels)
         ]
         self._arrived: tuple[list[Page], FlowPair | None] | None = None  # a frame whose flow is being measured
         self._waiting: list[deque[LevelFrame]] = [deque() for _ in levels]
@@ -86,58 +90,76 @@ class ClassicDenoiser:
 
     def add(self, frame: Tensor, chroma: Tensor | None = None) -> None:
         """Take in the next frame, of which the caller lets go, and measure its flow."""
-        size = frame.shape[-2:]
-        field = -(-size[0] // 2) * -(-size[1] // 2) * frame.element_size()
-        # The frame itself is no page yet. The pyramid takes less than the flow.
-        given = sum(part.numel() * part.element_size() for part in (frame, chroma) if part is not None)
-        self._pager.reserve(given + FLOW_PLANES * field)
-        self._settle()
-        pair = self._motion.push(frame[0])
-        self._arrived = [self._pager.keep(noisy) for noisy in self._pyramid(frame, chroma)], pair
+        # The frame itself is no page yet.
+        given = sum(part.nbytes for part in (frame, chroma) if part is not None)
+        self._settle(given)
+        self._arrived = self._arrival(frame, chroma, given)
+        pair = self._arrived[1]
         if pair is None or pair.ready is None:
             self._settle()
 
-    def _settle(self) -> None:
+    @repeatable
+    def _arrival(self, frame: Tensor, chroma: Tensor | None, given: int) -> tuple[list[Page], FlowPair | None]:
+        size = frame.shape[-2:]
+        field = -(-size[0] // 2) * -(-size[1] // 2) * frame.element_size()
+        # What is below the frame in its pyramid takes no more than itself, with what it is made of.
+        self._pager.reserve(2 * given + self._motion.planes * field)
+        pyramid = self._pyramid(frame, chroma)
+        pair = self._motion.push(frame[0])
+        return [self._pager.keep(noisy) for noisy in pyramid], pair
+
+    def _settle(self, given: int = 0) -> None:
         """Wait for the flow of the frame that came last: until the next comes, it is measured beside other work."""
         if self._arrived is None:
             return
         (pyramid, pair), self._arrived = self._arrived, None
-        for index, (noisy, flow) in enumerate(zip(pyramid, self._flows(pair), strict=True)):
+        stay = 0  # in the coarser levels
+        for index, (noisy, flow) in reversed(list(enumerate(zip(pyramid, self._flows(pair, given), strict=True)))):
             self._waiting[index].append(LevelFrame(self._number, noisy, flow))
+            self._pager.rest(noisy, stay)
+            if flow is not None and index:  # that of level 0 is that of level 1
+                self._pager.rest(flow.fields, stay)
+            stay += self._levels[index].stay
         self._number += 1
 
     def advance(self) -> Iterator[tuple[Page, Page | None]]:
         """Do what the frames that were added make possible; yields finished (frame, chroma) pairs."""
-        if self._waiting[-1]:
-            yield from self._feed(len(self._levels) - 1, None)
+        if len(self._waiting[-1]) >= self._burst:
+            yield from self._through(ended=False)
 
     def flush(self) -> Iterator[tuple[Page, Page | None]]:
         """End the clip (a scene, or the video); yields what is left. The next frame begins a new clip."""
         self._settle()
-        yield from self.advance()
-        for index in range(len(self._levels) - 1, -1, -1):
-            for result in self._levels[index].flush():
-                yield from self._deliver(index, result)
+        yield from self._through(ended=True)
         self._motion.reset()
         self._number = 0  # a scene's result does not depend on where in the video it lies
 
-    def _feed(self, index: int, coarse: Page | None) -> Iterator[tuple[Page, Page | None]]:
-        frame = self._waiting[index].popleft()
-        frame.coarse = coarse
-        for result in self._levels[index].push(frame):
-            yield from self._deliver(index, result)
-
-    def _deliver(self, index: int, result: Page) -> Iterator[tuple[Page, Page | None]]:
-        """A level's result goes to the next finer level, or out."""
-        if index == 0:
+    def _through(self, ended: bool) -> Iterator[tuple[Page, Page | None]]:
+        """Frames that wait, through one level after the other; a result takes the next finer level's frame along."""
+        last = len(self._levels) - 1
+        coarsest = (self._waiting[last].popleft() for _ in range(len(self._waiting[last])))
+        results = self._levels[last].push(coarsest, ended=ended)
+        for index in range(last - 1, -1, -1):
+            results = self._levels[index].push(self._joined(index, results), ended=ended)
+        for result in results:
             yield result, self._chroma.popleft() if self._subsampled else None
-            return
-        if index == 1 and self._subsampled:
-            # The level works at half the noise: its chroma was scaled on the way in.
-            [finished], _ = self._pager.open([result], work=result.size)
-            self._chroma.append(self._pager.keep(finished[1:] * 2))
-            del finished
-        yield from self._feed(index - 1, result)
+
+    def _joined(self, index: int, results: Iterator[Page]) -> Iterator[LevelFrame]:
+        """The frames of a level that the coarser one has results for."""
+        for result in results:
+            if index == 0 and self._subsampled:
+                self._chroma.append(self._chroma_of(result))
+            frame = self._waiting[index].popleft()
+            frame.coarse = result
+            yield frame
+
+    @repeatable
+    def _chroma_of(self, result: Page) -> Page:
+        # The level works at half the noise: its chroma was scaled on the way in.
+        [finished], _ = self._pager.open([result], work=result.size)
+        chroma = self._pager.keep(finished[1:] * 2)
+        self._pager.rest(chroma, self._levels[0].stay)
+        return chroma
 
     def _pyramid(self, frame: Tensor, chroma: Tensor | None) -> list[Tensor]:
         levels = [frame.contiguous()]
@@ -148,10 +170,12 @@ class ClassicDenoiser:
             levels.append(below)
         return levels
 
-    def _flows(self, pair: FlowPair | None) -> list[LevelFlow | None]:
+    @repeatable
+    def _flows(self, pair: FlowPair | None, given: int) -> list[LevelFlow | None]:
         """The same flow for every level: each halves the field's scale, then the field itself."""
         if pair is None:
             return [None] * len(self._levels)
+        self._pager.reserve(given + 2 * pair.fields.nbytes)
         pair.wait()
         fields, scale = pair.fields, pair.scale
         flow = LevelFlow(self._pager.keep(fields), scale)

@@ -1,14 +1,17 @@
 """One resolution of the pyramid: guided step 1, recomposition with the coarser result, step-2 passes."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from vnlsdenoise import ops
-from vnlsdenoise.classic.pager import Page, Pager
+from vnlsdenoise.classic.page import Page
+from vnlsdenoise.classic.pager import Pager, repeatable
 from vnlsdenoise.classic.presets import Level, Pass, Preset
 from vnlsdenoise.classic.window import SlidingWindow
 
@@ -94,42 +97,45 @@ def _own_side(step: Pass, frames: int) -> int:
 class LevelDenoiser:
     """Frames of one resolution in, the same frames denoised out, some tens of frames later. Constant memory.
 
-    sigma: noise deviation at this resolution. batch: most queries searched at once; the result does not depend on it.
-    pager: holds every frame in flight.
+    sigma: noise deviation at this resolution. batch: most queries searched at once. burst: most frames that a pass goes
+    through before the next pass; those that it works on come to the device once for all of them. The result depends on
+    neither. pager: holds every frame in flight.
     """
 
-    def __init__(self, level: Level, preset: Preset, sigma: float, batch: int, pager: Pager) -> None:
+    def __init__(self, level: Level, preset: Preset, sigma: float, batch: int, burst: int, pager: Pager) -> None:
         self._level = level
         self._preset = preset
         self._sigma = sigma
         self._batch = batch
+        self._burst = burst
         self._pager = pager
+        self._window = 2 * level.radius + 1
         self._shrink = SlidingWindow(level.radius, self._shrink_frame, self._finish_shrink)
         self._wiener = [
             SlidingWindow(level.radius, self._wiener_worker(step), self._finish_wiener) for step in level.wiener
         ]
 
-    def push(self, frame: LevelFrame) -> Iterator[Page]:
-        """Add the next frame; yields finished frames [C, H, W]."""
-        for item in self._shrink.push(self._guided(frame)):
-            yield from self._through(0, item)
+    def push(self, frames: Iterator[LevelFrame], *, ended: bool = False) -> Iterator[Page]:
+        """Add the next frames; yields finished frames [C, H, W]. ended: the clip has, and nothing is to be left."""
+        items: Iterator[_PassFrame] = (self._guided(frame) for frame in frames)
+        for window in (self._shrink, *self._wiener):
+            items = self._passed(window, items, ended)
+        return (self._mixed(item.results) for item in items)
 
-    def flush(self) -> Iterator[Page]:
-        """End the clip; yields what is left."""
-        for item in self._shrink.flush():
-            yield from self._through(0, item)
-        for index, window in enumerate(self._wiener):
-            for item in window.flush():
-                yield from self._through(index + 1, item)
+    def _passed(
+        self, window: SlidingWindow[_PassFrame, _PassFrame], items: Iterator[_PassFrame], ended: bool
+    ) -> Iterator[_PassFrame]:
+        while coming := deque(islice(items, self._burst)):
+            self._pager.next_pass()
+            done: deque[_PassFrame] = deque()
+            while coming:
+                done.extend(window.push(coming.popleft()))
+            while done:
+                yield done.popleft()
+        if ended:
+            yield from window.flush()
 
-    def _through(self, index: int, item: _PassFrame) -> Iterator[Page]:
-        """A frame that has come through `index` step-2 passes, into the next one or out."""
-        if index == len(self._wiener):
-            yield self._mixed(item.results)
-            return
-        for done in self._wiener[index].push(item):
-            yield from self._through(index + 1, done)
-
+    @repeatable
     def _mixed(self, results: list[Page]) -> Page:
         used = [(weight, result) for weight, result in zip(self._level.mix, results, strict=True) if weight]
         if len(used) == 1:
@@ -139,8 +145,14 @@ class LevelDenoiser:
         weights = [weight for weight, _ in used]
         return self._pager.keep(torch.stack([w * t for w, t in zip(weights, tensors, strict=True)]).sum(0))
 
+    @property
+    def stay(self) -> int:
+        """Frames that come before one leaves."""
+        return self._window * (1 + len(self._wiener))
+
     # --- step 1
 
+    @repeatable
     def _guided(self, frame: LevelFrame) -> _PassFrame:
         """The search image: the coarser result, which is clean, plus the noisy band above it, blurred."""
         pages = [frame.noisy] if frame.coarse is None else [frame.noisy, frame.coarse]
@@ -150,6 +162,8 @@ class LevelDenoiser:
             base = ops.pyramid_up(coarse[0][:1], *luma.shape)[0]
             band = luma - ops.pyramid_up(ops.pyramid_down(luma), *luma.shape)
             guide = ops.guide(base, band, self._preset.guide)
+            assert frame.coarse is not None
+            self._pager.rest(frame.coarse, self._window)  # until step 1 is finished
         else:
             guide = ops.guide(torch.zeros_like(luma), luma, 1.0)
         return _PassFrame(frame, self._pager.keep(guide), [], self._pager.keep(ops.new_sums(noisy)))
@@ -171,6 +185,7 @@ class LevelDenoiser:
 
         self._in_batches(window, index, step, shrink)
 
+    @repeatable
     def _finish_shrink(self, item: _PassFrame) -> _PassFrame:
         frame = item.frame
         pages = [frame.noisy, item.sums] if frame.coarse is None else [frame.noisy, item.sums, frame.coarse]
@@ -178,8 +193,9 @@ class LevelDenoiser:
         basic = ops.normalise(noisy, sums, self._sigma)
         if coarse:
             basic = self._recomposed(basic, coarse[0][: len(basic)])
-            frame.coarse = None  # not needed any more; the frame lives on through step 2
-        return self._next_pass(item, basic)
+        item = self._next_pass(item, basic)
+        frame.coarse = None  # not needed any more; the frame lives on through step 2
+        return item
 
     def _recomposed(self, basic: Tensor, coarse: Tensor) -> Tensor:
         enlarged = ops.pyramid_up(coarse, *basic.shape[-2:])
@@ -212,17 +228,22 @@ class LevelDenoiser:
 
         return work
 
+    @repeatable
     def _finish_wiener(self, item: _PassFrame) -> _PassFrame:
         noisy_page = item.frame.noisy
         [noisy, sums], _ = self._pager.open([noisy_page, item.sums], work=NORMALISE_WORK * noisy_page.size)
         return self._next_pass(item, ops.normalise(noisy, sums, self._sigma))
 
     def _next_pass(self, item: _PassFrame, result: Tensor) -> _PassFrame:
+        left = len(self._wiener) - len(item.results)  # passes that are still to come
+        for page in item.results:
+            self._pager.rest(page, left * self._window)  # until they are mixed
         results = [*item.results, self._pager.keep(result)]
         return _PassFrame(item.frame, None, results, self._pager.keep(ops.new_sums(result)))
 
     # --- both
 
+    @repeatable
     def _opened(self, items: list[_PassFrame], step: Pass) -> _Window:
         """Everything that a pass reads and changes, brought to the device at once."""
         count = len(items)
@@ -247,8 +268,9 @@ class LevelDenoiser:
     ) -> None:
         """Calls `filter_groups(queries, offsets)` for all queries of one frame, batch by batch.
 
-        A device that is out of memory gets smaller batches from then on, down to `SMALLEST_BATCH`. Whatever is short of
-        memory is so before anything was added to the sums: the filters themselves take none.
+        On a device that is out of memory, pages that are not opened leave it, and batches are smaller from then on,
+        down to `SMALLEST_BATCH`. Whatever is short of memory is so before anything was added to the sums: the filters
+        themselves take none.
         """
         height, width = window.guides[index].shape
         # The grid moves from frame to frame, and half a stride from step 1 to step 2: a basic estimate is at its worst
@@ -261,13 +283,15 @@ class LevelDenoiser:
             queries = grid[start : start + self._batch]
             try:
                 filter_groups(queries, self._matches(window, index, step, queries))
-            except torch.OutOfMemoryError:
-                if len(queries) <= SMALLEST_BATCH:
-                    raise
-                self._batch = max(SMALLEST_BATCH, len(queries) // 2)
-                torch.cuda.empty_cache()
+            except torch.OutOfMemoryError as error:
+                told = str(error)
+            else:
+                start += len(queries)
                 continue
-            start += len(queries)
+            # The error is gone, and with it what its frames had allocated.
+            if not self._pager.give_way() and len(queries) <= SMALLEST_BATCH:
+                raise torch.OutOfMemoryError(told)
+            self._batch = max(SMALLEST_BATCH, min(self._batch, len(queries)) // 2)
 
     def _matches(self, window: _Window, index: int, step: Pass, queries: Tensor) -> Tensor:
         """Offsets of the groups of some queries of one frame."""

@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise import ops
+from vnlsdenoise.classic.presets import DEFAULT_FLOW, Flow
 
 # Planes of the size of a field that measuring one pair allocates at most, both directions together: two workspaces of
 # TV-L1 (16 planes and two pyramids each on CUDA), its images twice over, the result, and the new image.
 FLOW_PLANES = 44
 # Of the same size: what `CapturedFlow` takes and gives, both images and both fields of either direction.
 FLOW_PAIR_PLANES = 8
+# And what is allocated beside it for every pair: those, and the image of the new frame with what it is made of.
+CAPTURED_PLANES = 16
 
 
 @dataclass
@@ -44,10 +47,13 @@ class FlowPair:
 
 
 class Motion(Protocol):
-    """What measures the flow of a clip, frame by frame."""
+    """What measures the flow of a clip, frame by frame. planes: of half the frame's size, `push` allocates at most."""
+
+    planes: int
 
     def push(self, luma: Tensor) -> FlowPair | None:
-        """Flow between the frame before and this one, [H, W]; None for the first frame of a clip.
+        """Flow between the frame before and this one, [H, W]; None for the first frame of a clip. Where it raises, the
+        frame has not come.
 
         It may be measured beside what is launched until the caller waits for it.
         """
@@ -61,28 +67,31 @@ class Motion(Protocol):
 class CapturedFlow:
     """`ops.tvl1_flow` of pairs of images, as one CUDA graph in a stream of its own; on the CPU it is just that.
 
+    options: of `ops.tvl1_flow`.
+
     Its hundreds of small launches are more than a host keeps up with, and they leave most of a GPU to other work. What
     they work on (`FLOW_PLANES` planes at most) stays on the device while this object lives, once for every size that it
     has met.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **options: int) -> None:
+        self._options = options
         self._graphs: dict[tuple[torch.Size, torch.device], _Graph] = {}
 
     def __call__(self, sources: Tensor, targets: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
         """[N, h, w] each -> [N, 2, h, w], as `ops.tvl1_flow`, and what tells that it has been measured."""
         if not sources.is_cuda:
-            return ops.tvl1_flow(sources, targets), None
+            return ops.tvl1_flow(sources, targets, **self._options), None
         key = sources.shape, sources.device
         if key not in self._graphs:
-            self._graphs[key] = _Graph(sources, targets)
+            self._graphs[key] = _Graph(sources, targets, self._options)
         return self._graphs[key].run(sources, targets)
 
 
 class _Graph:
-    def __init__(self, sources: Tensor, targets: Tensor) -> None:
+    def __init__(self, sources: Tensor, targets: Tensor, options: dict[str, int]) -> None:
         self._sources, self._targets = sources.clone(), targets.clone()
-        ops.tvl1_flow(self._sources, self._targets)  # whatever a first call sets up
+        ops.tvl1_flow(self._sources, self._targets, **options)  # whatever a first call sets up
         self._graph = torch.cuda.CUDAGraph()
         self._stream = torch.cuda.Stream(sources.device)  # type: ignore[no-untyped-call]
         # What is captured is the work of the current device; other threads of the process may use it meanwhile.
@@ -90,7 +99,7 @@ class _Graph:
             torch.cuda.device(sources.device),
             torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"),
         ):
-            self._flow = ops.tvl1_flow(self._sources, self._targets)
+            self._flow = ops.tvl1_flow(self._sources, self._targets, **options)
 
     def run(self, sources: Tensor, targets: Tensor) -> tuple[Tensor, torch.cuda.Event]:
         flow = torch.empty_like(self._flow)
@@ -108,27 +117,36 @@ class _Graph:
 
 
 class Tvl1Motion:
-    """TV-L1 flow at half resolution. scale: takes luma to the 0..255 range that the flow's parameters are meant for.
+    """TV-L1 flow. scale: takes luma to the 0..255 range that the flow's parameters are meant for.
 
-    captured: what measures it beside other work; without it, `push` does.
+    captured: what measures it beside other work; without it, `push` does. field: how it is measured; `captured` has its
+    options already.
     """
 
-    def __init__(self, scale: float, captured: CapturedFlow | None = None) -> None:
+    def __init__(self, scale: float, captured: CapturedFlow | None = None, field: Flow = DEFAULT_FLOW) -> None:
         self._scale = scale
         self._captured = captured
+        self._field = field
         self._before: Tensor | None = None
+        self.planes = FLOW_PLANES if captured is None else CAPTURED_PLANES
 
     def push(self, luma: Tensor) -> FlowPair | None:
         """See `Motion`."""
-        now = ops.flow_image(luma[None], self._scale)
-        before, self._before = self._before, now
-        if before is None:
-            return None
+        image = luma[None]
+        if self._field.scale == 4:
+            image = ops.pyramid_down(image)
+        now = ops.flow_image(image, self._scale)
+        pair = None if self._before is None else self._pair(self._before, now)
+        self._before = now
+        return pair
+
+    def _pair(self, before: Tensor, now: Tensor) -> FlowPair:
         images = torch.cat((before, now)), torch.cat((now, before))
         if self._captured is None:
-            return FlowPair(ops.tvl1_flow(*images), 2)
+            fields = ops.tvl1_flow(*images, coarse_warps=self._field.coarse_warps)
+            return FlowPair(fields, self._field.scale)
         fields, ready = self._captured(*images)
-        return FlowPair(fields, 2, ready)
+        return FlowPair(fields, self._field.scale, ready)
 
     def reset(self) -> None:
         """See `Motion`."""

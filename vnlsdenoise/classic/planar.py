@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -10,7 +11,8 @@ from torch import Tensor
 from vnlsdenoise import ops
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, ClassicDenoiser, level_sizes, support_of
 from vnlsdenoise.classic.motion import CapturedFlow, Motion, Tvl1Motion
-from vnlsdenoise.classic.pager import Page, Pager
+from vnlsdenoise.classic.page import Page
+from vnlsdenoise.classic.pager import Pager, repeatable
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, first_seen
 from vnlsdenoise.learned.network import Network
@@ -21,6 +23,7 @@ from vnlsdenoise.noise.whiten import Whitener
 from vnlsdenoise.planes import opponent_from_rgb, pad_by_reflection, rgb_from_opponent
 from vnlsdenoise.video.frame import PlaneFormat
 
+R = TypeVar("R")
 SMALLEST_SIDE = 32  # a smaller frame is padded by reflection, so that every preset's patches fit in
 
 
@@ -44,10 +47,20 @@ def untouched(noise: NoiseModel, peak: float) -> list[bool]:
     return [sigma < SMALLEST_SIGMA * peak for sigma in noise.sigma]
 
 
+def halves_chroma(layout: PlaneFormat, preset: Preset) -> bool:
+    """Whether chroma of luma's size is halved, to enter one level down, and enlarged again."""
+    return preset.halved_chroma and layout.family != "gray" and layout.chroma_x + layout.chroma_y == 0
+
+
+def chroma_is_below(layout: PlaneFormat, preset: Preset) -> bool:
+    """Whether chroma enters the pyramid one level down: that of 4:2:0, and that which is halved."""
+    return (layout.chroma_y, layout.chroma_x) == (1, 1) or halves_chroma(layout, preset)
+
+
 def first_needed(layout: PlaneFormat, preset: Preset, learned: bool, number: int) -> int:
     """The frame that a `PlanarDenoiser` must be fed from, at the latest, so that frame `number` gets the bits that it
     has in the whole scene; both numbered in their scene. It may also be fed from any earlier one."""
-    sizes = level_sizes(preset, *padded_size(layout.height, layout.width), (layout.chroma_y, layout.chroma_x) == (1, 1))
+    sizes = level_sizes(preset, *padded_size(layout.height, layout.width), chroma_is_below(layout, preset))
     # Chroma denoised by itself is smaller, and so of no more levels.
     return max(0, (first_seen(number) if learned else number) - support_of(preset, sizes))
 
@@ -57,11 +70,10 @@ def _deviation_of_mean(spectrum: Spectrum) -> float:
     return spectrum[0] ** 0.5 if spectrum else 1.0
 
 
-def tvl1_motion(pages: int | None) -> Callable[[float], Motion]:
-    """What makes the flow estimators of a video: quick ones, or thrifty ones where device memory has a ceiling."""
-    if pages is not None:
-        return Tvl1Motion
-    return partial(Tvl1Motion, captured=CapturedFlow())
+def tvl1_motion(preset: Preset, captured: bool) -> Callable[[float], Motion]:
+    """What makes the flow estimators of a video: quick ones (`CapturedFlow`), or thrifty ones."""
+    graphs = CapturedFlow(coarse_warps=preset.flow.coarse_warps) if captured else None
+    return partial(Tvl1Motion, captured=graphs, field=preset.flow)
 
 
 class PlanarDenoiser:
@@ -74,8 +86,9 @@ class PlanarDenoiser:
 
     layout: sizes, subsampling and family of the planes. noise: of each plane, in the planes' own scale, whose largest
     value is `peak`; a plane of no noise is returned as it is. motion: makes the flow estimator, from the factor that
-    takes a luma to 0..255; None for `tvl1_motion(pages)`. network: on the device of the planes, to correct the classic
-    result; None for none. number: of the first frame in its scene, where those before it are left out (`first_needed`).
+    takes a luma to 0..255; None for `tvl1_motion`, captured or not. network: on the device of the planes, to correct
+    the classic result; None for none. number: of the first frame in its scene, where those before it are left out
+    (`first_needed`).
     """
 
     def __init__(
@@ -86,7 +99,9 @@ class PlanarDenoiser:
         *,
         peak: float,
         batch: int = DEFAULT_BATCH,
+        burst: int = 1,
         pages: int | None = None,
+        captured: bool = True,
         motion: Callable[[float], Motion] | None = None,
         network: Network | None = None,
         number: int = 0,
@@ -101,7 +116,7 @@ class PlanarDenoiser:
         if noise.clipped_rgb is not None and not self._untouched[0]:
             self._unclip = Unclipper(noise.clipped_rgb, layout, peak)
         self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
-        motion = motion or tvl1_motion(pages)
+        motion = motion or tvl1_motion(preset, captured)
         height, width = padded_size(layout.height, layout.width)
         # Deviations of the opponent channels of R, G and B, if they are not 1.
         self._opponent = noise.opponent
@@ -112,7 +127,8 @@ class PlanarDenoiser:
         if self._opponent:
             to_bytes *= self._opponent[0]
         subsampling = (layout.chroma_y, layout.chroma_x)
-        self._subsampled = subsampling == (1, 1)
+        self._halved = halves_chroma(layout, preset)
+        self._subsampled = chroma_is_below(layout, preset)
         self._pager = Pager(pages)
         if pages is not None:
             # Pieces that are left over from other work are handed out again though they be larger than what is asked.
@@ -124,6 +140,7 @@ class PlanarDenoiser:
             motion(to_bytes),
             subsampled_chroma=self._subsampled,
             batch=batch,
+            burst=burst,
             pager=self._pager,
             number=number,
         )
@@ -133,7 +150,13 @@ class PlanarDenoiser:
         if layout.family == "yuv" and subsampling in ((0, 1), (1, 0)):
             self._chroma_size = padded_size(*layout.plane_shapes[1])
             self._beside = ClassicDenoiser(
-                preset, *self._chroma_size, motion(to_bytes / 2**0.5), batch=batch, pager=self._pager, number=number
+                preset,
+                *self._chroma_size,
+                motion(to_bytes / 2**0.5),
+                batch=batch,
+                burst=burst,
+                pager=self._pager,
+                number=number,
             )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
@@ -176,13 +199,22 @@ class PlanarDenoiser:
         self._add(planes)
         return self._advance()  # without the planes, so that they need not wait on the device
 
+    @property
+    def moved(self) -> int:
+        """Bytes of frames copied so far, from the device and to it."""
+        return self._pager.moved
+
+    def repeated(self, step: Callable[[], R]) -> R:
+        """See `Pager.repeated`: for what is done with its frames on the device before they are pushed, or after."""
+        return self._pager.repeated(step)
+
     @torch.no_grad()
     def _add(self, planes: list[Tensor]) -> None:
-        self._pager.reserve(self._transit)
+        self._pager.next_frame()
+        frame, chroma = self._channels(planes)
         self._originals.append(
             [self._pager.keep(p) if kept else None for p, kept in zip(planes, self._untouched, strict=True)]
         )
-        frame, chroma = self._channels(planes)
         if self._beside is None:
             self._main.add(frame, chroma)
             return
@@ -192,8 +224,10 @@ class PlanarDenoiser:
         self._main.add(frame)
         self._beside.add(*self._pager.open([waiting])[0])
 
+    @repeatable
     def _channels(self, planes: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """What the main denoiser takes as a frame, and the chroma that goes in with it or is denoised beside it."""
+        self._pager.reserve(self._transit)
         height, width = self._size
         units = [s.forward(plane) for plane, s in zip(planes, self._stabilisers, strict=True)]
         units = [w.forward(unit) for unit, w in zip(units, self._whiteners, strict=True)]
@@ -207,7 +241,11 @@ class PlanarDenoiser:
             luma, *chroma = units
             return pad_by_reflection(luma[None], height, width), self._with_halved_luma(luma, chroma)
         if self._subsampled:
-            chroma_planes = pad_by_reflection(torch.stack(units[1:]), (height + 1) // 2, (width + 1) // 2)
+            chroma_planes = torch.stack(units[1:])
+            if self._halved:  # its noise back at 1
+                chroma_planes = ops.pyramid_down(pad_by_reflection(chroma_planes, height, width)) * 2
+            else:
+                chroma_planes = pad_by_reflection(chroma_planes, (height + 1) // 2, (width + 1) // 2)
             return pad_by_reflection(units[0][None], height, width), chroma_planes
         return pad_by_reflection(torch.stack(units), height, width), None
 
@@ -238,14 +276,18 @@ class PlanarDenoiser:
         return pad_by_reflection(torch.stack([halved, *chroma]), *self._chroma_size)
 
     def _delivered(self, result: tuple[Page, Page | None]) -> list[Tensor]:
+        return self._restored(result, self._originals.popleft())
+
+    @repeatable
+    def _restored(self, result: tuple[Page, Page | None], originals: list[Page | None]) -> list[Tensor]:
         """Finished channels back to the planes' own sizes, scales and colours."""
-        originals = self._originals.popleft()
         pages = [page for page in (*result, *originals) if page is not None]
         [channels, *others], _ = self._pager.open(pages, work=self._transit)
         units = list(channels)
         if result[1] is not None:
             # Chroma that was denoised beside halved luma has that luma first.
-            units += others.pop(0)[-2:]
+            chroma = others.pop(0)[-2:]
+            units += ops.pyramid_up(chroma, *self._size) / 2 if self._halved else chroma
         units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]
         if self._layout.family == "rgb":
             if self._opponent_whiteners:

@@ -1,6 +1,6 @@
 """What the presets mean: patch sizes, group sizes, strides and windows of every pass."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,32 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Flow:
+    """scale: size of the frame over that of the field, 2 or 4. coarse_warps: as in `ops.tvl1_flow`."""
+
+    scale: int = 2
+    coarse_warps: int = 20
+
+
+DEFAULT_FLOW = Flow()
+
+
+@dataclass(frozen=True)
 class Preset:
     """A whole denoiser: the finest level and the coarser ones.
 
     levels: resolutions, each half the size of the one before.
     guide: weight of the noisy high band in the search image of step 1.
+    halved_chroma: whether chroma of luma's size enters one level down, as 4:2:0 does: what it holds beyond is lost.
+    flow: how the flow is measured.
     """
 
     finest: Level
     coarse: Level
     levels: int = 4
     guide: float = 0.6
+    halved_chroma: bool = False
+    flow: Flow = DEFAULT_FLOW
 
 
 def _shrink(patch: int, neighbors: int, stride: int, mean_threshold: float) -> Pass:
@@ -66,7 +81,16 @@ _MIX_1, _MIX_3, _MIX_4 = (0.15, 0.85), (0.1, 0.3, 0.3, 0.3), (0.1, 0.2, 0.25, 0.
 
 _BEST_COARSE = Level(_shrink(10, 64, 8, 2.0), (_wiener(12, 32, 8), _wiener(8, 32, 6), _wiener(6, 32, 5)), _MIX_3)
 
+_DRAFT = Level(Pass(8, 16, 8, side=3, side_other=3, mean_threshold=2.4), (), (1.0,), radius=3)
+
 PRESETS = {
+    # One step, whose errors the recomposition with the coarser levels holds down; more frames instead of wider windows.
+    "draft": Preset(
+        finest=_DRAFT,
+        coarse=replace(_DRAFT, radius=4),
+        halved_chroma=True,
+        flow=Flow(scale=4, coarse_warps=3),
+    ),
     "fast": Preset(
         finest=Level(_shrink(10, 48, 8, 2.4), (_wiener(8, 32, 8),), _MIX_1, radius=6),
         coarse=Level(_shrink(8, 32, 8, 2.7), (_wiener(8, 32, 8, side=9),), (0.0, 1.0)),

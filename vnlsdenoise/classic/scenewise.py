@@ -19,6 +19,7 @@ from vnlsdenoise.video.frame import PlaneFormat
 LONGEST_REPEAT = 64  # a frame repeated more often ends the wait of those before it
 MEASURED_FRAMES = 12  # of a scene, that its noise is measured on; they wait as they came, off the device
 F = TypeVar("F")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ class SceneDenoiser(Generic[F]):
         sigma: tuple[float, ...] | None = None,
         strength: tuple[float, ...] | None = None,
         batch: int = DEFAULT_BATCH,
+        burst: int = 1,
         pages: int | None = None,
+        captured: bool = True,
         network: Network | None = None,
         opened: Callable[[Scene], None] | None = None,
         wanted: Sequence[Range] = (WHOLE,),
@@ -117,9 +120,10 @@ class SceneDenoiser(Generic[F]):
         self._sigma = sigma
         self._strength = strength or (1.0,) * len(layout.plane_shapes)
         self._batch = batch
+        self._burst = burst
         self._pages = pages
         self._network = network
-        self._motion = tvl1_motion(pages)
+        self._motion = tvl1_motion(preset, captured)
         self._opened = opened
         self._wanted = wanted
         self._measured = {} if measured is None else measured
@@ -167,6 +171,10 @@ class SceneDenoiser(Generic[F]):
             yield from self._released(self._denoiser.flush())
         self._applied = self._denoiser = None
 
+    def repeated(self, step: Callable[[], R]) -> R:
+        """What `step` returns, which takes memory of the device; see `Pager.repeated`."""
+        return step() if self._denoiser is None else self._denoiser.repeated(step)
+
     def _repeat(self, frame: F) -> Iterator[Result | None]:
         if self._repeated == LONGEST_REPEAT:
             yield from self.flush()  # a still: nothing newer will help the frames that wait
@@ -193,6 +201,7 @@ class SceneDenoiser(Generic[F]):
                 self._preset,
                 peak=self._peak,
                 batch=self._batch,
+                burst=self._burst,
                 pages=self._pages,
                 motion=self._motion,
                 network=self._network,
@@ -201,7 +210,7 @@ class SceneDenoiser(Generic[F]):
         if self._denoiser is None:
             yield from self._left_out()
             return
-        yield from self._released(self._denoiser.push(self._planes(frame)))
+        yield from self._released(self._denoiser.push(self.repeated(lambda: self._planes(frame))))
         next_out = self._waiting[0].number if self._waiting else self._seen
         if not any(range.fed < self._seen and range.needs(max(next_out, range.fed)) for range in self._wanted):
             self._denoiser = None

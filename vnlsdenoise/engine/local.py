@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import tee
 
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor
 
 from vnlsdenoise import _library
 from vnlsdenoise.budget import plan_memory
+from vnlsdenoise.classic.pinned import PINNED_SLACK
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
+from vnlsdenoise.engine.ceiling import process_memory, return_large_memory, with_ceiling
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.engine.work import Work
 from vnlsdenoise.errors import DeviceError, DeviceFaultError, MemoryLimitError, UsageError
@@ -78,13 +81,27 @@ def estimate_noise(
 
 
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
-    """The peak of device memory, in bytes, that `denoise_frames` will need.
+    """The peak of device memory, in bytes, that `denoise_frames` will need; on the CPU, that of the process.
 
     Raises:
         MemoryLimitError: more than `settings.max_memory` even with the smallest batch.
     """
+    beside = process_memory(format) if settings.device == "cpu" else 0
+    return beside + _predicted(format, with_ceiling(format, settings))
+
+
+def predict_waiting(format: PlaneFormat, settings: DenoiseSettings) -> int:
+    """Bytes of frames that wait at most: of a GPU in pinned host memory, of the CPU in a file."""
+    settings, count = with_ceiling(format, settings), 1
     if settings.fields:
-        return 2 * predict_memory(field_format(format), _of_one_field(settings))
+        format, settings, count = field_format(format), _of_one_field(settings), 2
+    waiting = count * plan_memory(format, PRESETS[settings.preset], settings.max_memory).waiting
+    return waiting if settings.device == "cpu" else int(PINNED_SLACK * waiting)
+
+
+def _predicted(format: PlaneFormat, settings: DenoiseSettings) -> int:
+    if settings.fields:
+        return 2 * _predicted(field_format(format), _of_one_field(settings))
     peak = plan_memory(format, PRESETS[settings.preset], settings.max_memory).peak
     network = network_of(settings.method, settings.weights, torch.device("cpu"), settings.max_memory)
     if network is not None:
@@ -109,6 +126,11 @@ def denoise_frames(
         DeviceFaultError: the device failed, or gave what are no samples.
     """
     work = work or Work()
+    if settings.preset not in PRESETS:
+        raise UsageError(f"no such preset: {settings.preset!r}; there are: {', '.join(PRESETS)}")
+    settings = with_ceiling(format, replace(settings, device=resolve_device(settings.device)))
+    if settings.device == "cpu" and settings.max_memory is not None:
+        return_large_memory()
     if settings.fields:
         yield from _by_fields(frames, format, settings, work)
         return
@@ -144,8 +166,6 @@ def _denoise_frames(
     work: Work,
     field: int = 0,
 ) -> Iterator[Frame]:
-    if settings.preset not in PRESETS:
-        raise UsageError(f"no such preset: {settings.preset!r}; there are: {', '.join(PRESETS)}")
     device = resolve_device(settings.device)
     network = network_of(settings.method, settings.weights, torch.device(device), settings.max_memory)
     preset = PRESETS[settings.preset]
@@ -158,8 +178,7 @@ def _denoise_frames(
         sigma=settings.sigma,
         white=settings.noise_model == "white",
         strength=settings.strength,
-        batch=memory.batch,
-        pages=memory.pages,
+        **memory.options,
         network=network,
         opened=work.opened if field == 0 else None,
         wanted=work.ranges(field),
@@ -177,11 +196,14 @@ def _denoise_frames(
             frame = waiting.popleft()
             if result is None:
                 continue
-            planes = result.planes
-            if settings.keep_grain:
-                planes = blend_grain(planes, planes_to_tensors(frame.planes, device), settings.keep_grain)
-            leaving.append((replace(frame, fed=(result.fed,)), planes_on_their_way(planes, format)))
+            leaving.append((replace(frame, fed=(result.fed,)), denoiser.repeated(partial(on_its_way, frame, result))))
             yield from left(most_leaving)
+
+    def on_its_way(frame: Frame, result: Result) -> Callable[[], tuple[Plane, ...]]:
+        planes = result.planes
+        if settings.keep_grain:
+            planes = blend_grain(planes, planes_to_tensors(frame.planes, device), settings.keep_grain)
+        return planes_on_their_way(planes, format)
 
     def left(most: int) -> Iterator[Frame]:
         while len(leaving) > most:
@@ -208,12 +230,12 @@ def _denoise_frames(
 
 
 def _out_of_memory(format: PlaneFormat, settings: DenoiseSettings) -> MemoryLimitError:
-    where, what = "the device is", "give --max-memory to let frames wait in host memory, "
-    if settings.device == "cpu":
-        where, what = "this machine is", "close other programs, give "
+    cpu = settings.device == "cpu"
+    where = "this machine is" if cpu else "the device is"
     return MemoryLimitError(
-        f"{where} out of memory at {format.width}x{format.height} with preset {settings.preset}; "
-        f"{what}a faster preset, another device{'' if settings.device == 'cpu' else ', or --device cpu'}"
+        f"{where} out of memory at {format.width}x{format.height} with preset {settings.preset}, whose frames wait "
+        f"elsewhere already; end other programs that use it, give a faster preset, another device"
+        f"{'' if cpu else ', or --device cpu'}"
     )
 
 

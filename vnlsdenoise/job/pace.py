@@ -43,9 +43,10 @@ def steps_of(format: PlaneFormat, settings: DenoiseSettings | None) -> Steps:
         return Steps()
     # It loads torch, which a run that changes nothing does not need.
     from vnlsdenoise.classic.denoiser import level_sizes, levels_of
+    from vnlsdenoise.classic.planar import chroma_is_below
 
-    subsampled = (format.chroma_x, format.chroma_y) == (1, 1)
-    sizes = level_sizes(PRESETS[settings.preset], format.height, format.width, subsampled)
+    preset = PRESETS[settings.preset]
+    sizes = level_sizes(preset, format.height, format.width, chroma_is_below(format, preset))
     levels = levels_of(PRESETS[settings.preset], sizes)
     area, unit = sizes[0][0] * sizes[0][1], _cost(levels[0].shrink)
     found, lag = [(0.0, _FLOW_SHARE)], 0

@@ -1,6 +1,7 @@
 """Decide everything about a run before it starts: what is read, what is written, with which settings."""
 
 import os
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,7 +173,7 @@ class Plan:
             lines.append(f"denoise:  {self._method(self.settings)}, on {self.settings.device}")
             if self.request.roi is not None:
                 lines.append(f"region:   {self.request.roi}; the rest stays as it is")
-            lines.append(f"memory:   about {(self.memory or 0) / 2**20:.0f} MiB")
+            lines.append(f"memory:   about {(self.memory or 0) / 2**20:.0f} MiB{self._waiting(self.settings)}")
             lines.append(f"noise:    {self._noise(self.settings)}")
             if (seconds := self.predicted_seconds) is not None:
                 lines.append(f"time:     about {seconds:.0f} s, if decoding and encoding keep up")
@@ -192,6 +193,21 @@ class Plan:
             )
         lines += [f"{fate.how + ':':9} {fate.what}" for fate in self.fates]
         return lines + [f"special:  {text}" for text in info.notes()]
+
+    def _waiting(self, settings: DenoiseSettings) -> str:
+        """Where frames wait that do not fit, and what they may take there."""
+        from vnlsdenoise.classic.spool import spool_folder
+        from vnlsdenoise.engine import local
+
+        waiting = local.predict_waiting(self.work_format, settings)
+        if not waiting:
+            return ""
+        told = f", {'what is free less a reserve' if settings.max_memory is None else 'as allowed'}"
+        told += f"; frames that wait: up to {waiting / 2**20:.0f} MiB of "
+        if settings.device != "cpu":
+            return told + "host memory"
+        folder = spool_folder()
+        return told + f"{folder} ({shutil.disk_usage(folder).free / 2**20:.0f} MiB free there)"
 
 
 def make_plan(request: Request, *, estimate: bool = False) -> Plan:

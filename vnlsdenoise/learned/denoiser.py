@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from vnlsdenoise.classic.denoiser import ClassicDenoiser
 from vnlsdenoise.classic.motion import Motion
-from vnlsdenoise.classic.pager import Page, Pager
+from vnlsdenoise.classic.page import Page
+from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.learned.network import ALIGNMENT, PLANES, Dimensions, Frames, Layout, Network
 
 # A scene is cut into chunks by the numbers of its frames alone. The network sees some frames before and after each, so

@@ -1,0 +1,120 @@
+"""The ceiling of memory that a run chooses, and that a process on the CPU stays under the one that it is given."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vnlsdenoise.budget import least_memory, plan_memory
+from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.engine import ceiling
+from vnlsdenoise.engine.ceiling import available_memory, process_memory, with_ceiling
+from vnlsdenoise.engine.local import predict_memory, predict_waiting
+from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.video.frame import PlaneFormat
+
+UHD = PlaneFormat("yuv", 3840, 2160, 8, 1, 1)
+SETTINGS = DenoiseSettings((5.0,) * 3, preset="fast")
+GIBIBYTE = 1 << 30
+
+PROGRAM = """
+import hashlib, json, resource, sys
+import numpy as np
+import torch
+from vnlsdenoise.engine.local import denoise_frames, predict_memory
+from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.video.frame import Frame, PlaneFormat
+
+torch.set_num_threads(1)
+layout = PlaneFormat("yuv", 640, 360, 8, 1, 1)
+most = int(sys.argv[1]) or None
+settings = DenoiseSettings((20.0,) * 3, preset="fast", max_memory=most, scene_cuts=False, duplicates=False)
+
+def frames():
+    random = np.random.default_rng(0)
+    for number in range(40):
+        planes = tuple(random.integers(0, 256, shape, dtype=np.uint8) for shape in layout.plane_shapes)
+        yield Frame(planes, number, 1)
+
+predicted = predict_memory(layout, settings)
+digest = hashlib.sha256()
+for frame in denoise_frames(frames(), layout, settings):
+    for plane in frame.planes:
+        digest.update(np.ascontiguousarray(plane).tobytes())
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print(json.dumps({"predicted": predicted, "peak": peak, "bytes": digest.hexdigest()}))
+"""
+
+
+def run(most: int) -> dict:
+    return json.loads(subprocess.run([sys.executable, "-c", PROGRAM, str(most)], check=True, stdout=-1).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted as Linux does")
+def test_a_process_on_the_cpu_stays_under_its_ceiling():
+    free = run(0)
+    layout = PlaneFormat("yuv", 640, 360, 8, 1, 1)
+    spared = plan_memory(layout, PRESETS["fast"]).peak - least_memory(layout, PRESETS["fast"])
+    for part in (0.6, 0.95):  # almost down to the least that it needs
+        most = int(free["predicted"] - part * spared)
+        found = run(most)
+        assert found["bytes"] == free["bytes"]
+        assert found["peak"] <= most
+        assert found["predicted"] <= most
+    assert found["peak"] < free["peak"]
+
+
+def test_what_is_free_is_the_ceiling_where_not_all_fits(monkeypatch):
+    monkeypatch.setattr(ceiling, "available_memory", lambda: 64 * GIBIBYTE)
+    assert with_ceiling(UHD, SETTINGS).max_memory is None
+    assert predict_waiting(UHD, SETTINGS) == 0
+    monkeypatch.setattr(ceiling, "available_memory", lambda: 8 * GIBIBYTE)
+    chosen = with_ceiling(UHD, SETTINGS).max_memory
+    assert chosen is not None and 6 * GIBIBYTE < chosen < 8 * GIBIBYTE
+    assert predict_memory(UHD, SETTINGS) <= 8 * GIBIBYTE + process_memory(UHD)
+    assert 8 * GIBIBYTE < predict_waiting(UHD, SETTINGS) < 18 * GIBIBYTE
+    # Fields are two films of half the height.
+    assert with_ceiling(UHD, replace(SETTINGS, fields=True)).max_memory == chosen
+
+
+def test_what_is_free_on_a_gpu_is_the_ceiling(monkeypatch):
+    settings = replace(SETTINGS, device="cuda:0")
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 2 * GIBIBYTE)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: GIBIBYTE)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (80 * GIBIBYTE, 80 * GIBIBYTE))
+    assert with_ceiling(UHD, settings).max_memory is None
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (7 * GIBIBYTE, 8 * GIBIBYTE))
+    chosen = with_ceiling(UHD, settings).max_memory
+    assert chosen is not None and 7 * GIBIBYTE < chosen < 8 * GIBIBYTE
+    assert predict_memory(UHD, settings) <= chosen
+    given = replace(settings, max_memory=3 * GIBIBYTE)
+    assert with_ceiling(UHD, given) == given
+
+
+@pytest.mark.parametrize(
+    ("version", "line", "limit", "usage", "stat"),
+    [
+        (2, "0::/job/step", "memory.max", "memory.current", "inactive_file 100"),
+        (1, "4:cpu,memory:/job/step", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file 100"),
+    ],
+)
+def test_the_limits_of_control_groups_count(tmp_path, version, line, limit, usage, stat):
+    own, root = tmp_path / "own", tmp_path / "groups"
+    own.write_text(f"1:name=systemd:/elsewhere\n{line}\n")
+    base = root if version == 2 else root / "memory"
+    (base / "job" / "step").mkdir(parents=True)
+    (base / "job" / limit).write_text("5000\n")
+    (base / "job" / usage).write_text("1500\n")
+    (base / "job" / "memory.stat").write_text(f"anon 7\n{stat}\n")
+    assert ceiling._left_in_groups(root, own) == [3600]
+    (base / "job" / "step" / limit).write_text("max\n")
+    (base / "job" / "step" / usage).write_text("10\n")
+    assert ceiling._left_in_groups(root, own) == [3600]
+
+
+def test_this_machine_has_memory():
+    free = available_memory()
+    assert free is None or free > 0

@@ -1,0 +1,39 @@
+"""Tensors of a GPU that wait in pinned host memory."""
+
+import weakref
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_AT_ONCE = 8  # torch rounds pinned memory up to a power of two: of so many places at once, an eighth is lost at most
+PINNED_SLACK = 1.15  # times the pages, what they take
+
+
+@dataclass(eq=False)
+class PinnedPlace:
+    """Where the values of a page lie. Its room is free again with its last reference."""
+
+    values: Tensor
+
+
+class PinnedRoom:
+    """Pinned places, used again and again; it only grows, and goes back to torch with this object."""
+
+    def __init__(self) -> None:
+        self._free: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = defaultdict(list)
+
+    def place(self, like: Tensor) -> PinnedPlace:
+        """Room for the values of a tensor."""
+        free = self._free[like.shape, like.dtype]
+        if not free:
+            each = like.numel() * like.element_size()
+            size = 1 << (_AT_ONCE * each - 1).bit_length()
+            room = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+            parts = room[: size // each * each].view(like.dtype).view(-1, *like.shape)
+            free.extend(parts.unbind())
+        values = free.pop()
+        place = PinnedPlace(values)
+        weakref.finalize(place, free.append, values)
+        return place

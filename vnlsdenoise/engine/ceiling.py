@@ -1,0 +1,156 @@
+"""The ceiling of memory that a run works under: what it was given, or what the device or the machine has free."""
+
+import ctypes
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from vnlsdenoise.budget import least_memory, plan_memory
+from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.errors import MemoryLimitError
+from vnlsdenoise.video.fields import field_format
+from vnlsdenoise.video.frame import PlaneFormat
+
+_RESERVE = 256 << 20  # of what is free, left to others and to what no tensor shows: at least so much, or a share
+_RESERVE_SHARE = 0.06
+_HOST_FRAMES = 64  # as they came or as they leave, in host memory: decoded ahead, waiting, in an encoder
+_HOST_REST = 128 << 20  # decoders, encoders, the interpreter, what the allocator rounds up
+_LARGE = 1 << 18  # bytes from which on memory goes back to the system when it is free
+_M_MMAP_THRESHOLD = -3  # malloc.h of glibc
+
+
+def with_ceiling(format: PlaneFormat, settings: DenoiseSettings) -> DenoiseSettings:
+    """The same settings, `max_memory` being what tensors on the device may take; None where all that they need fits.
+
+    On a GPU a ceiling that is given is just that. On the CPU it is one of the whole process, which has taken some
+    already. Where none is given it is what is free, less a reserve, or the least that can be worked with if that is
+    more. It never changes the result.
+
+    Raises:
+        MemoryLimitError: a process on the CPU would need more than it is given.
+    """
+    if settings.method == "learned":
+        return settings  # which keeps to no ceiling
+    if settings.max_memory is not None:
+        if settings.device != "cpu":
+            return settings
+        beside, least = process_memory(format), _least(format, settings)
+        if settings.max_memory < beside + least:
+            raise MemoryLimitError(
+                f"{format.width}x{format.height} at this preset needs a process of about {(beside + least) >> 20} MiB, "
+                f"{least >> 20} of them for frames that are worked on, and {settings.max_memory >> 20} MiB are "
+                "allowed; allow more or use a faster preset"
+            )
+        return replace(settings, max_memory=settings.max_memory - beside)
+    room = _free_on_gpu(settings.device) if settings.device != "cpu" else _free_on_host(format)
+    if room is None:
+        return settings
+    room -= max(_RESERVE, int(_RESERVE_SHARE * room))
+    if _unlimited(format, settings) <= room:
+        return settings
+    return replace(settings, max_memory=max(room, _least(format, settings)))
+
+
+def host_memory(format: PlaneFormat) -> int:
+    """What a process takes beside what it has taken already and the tensors of the denoiser, in bytes."""
+    return _HOST_REST + _HOST_FRAMES * (1 if format.depth == 8 else 2) * sum(h * w for h, w in format.plane_shapes)
+
+
+def process_memory(format: PlaneFormat) -> int:
+    """What a process that denoises on the CPU takes beside the tensors of the denoiser, in bytes."""
+    return _resident() + host_memory(format)
+
+
+def return_large_memory() -> None:
+    """Have memory of large tensors go back to the system as soon as it is free, where the C library is glibc.
+
+    Else it keeps pieces of up to 32 MiB, in whose gaps the next ones do not fit.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "gnu_get_libc_version"):
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
+
+
+def available_memory() -> int | None:
+    """Bytes of host memory that this process may still take, by machine and control groups; None: not known."""
+    found = [_meminfo_available(), *_left_in_groups()]
+    known = [value for value in found if value is not None]
+    return min(known) if known else None
+
+
+def _unlimited(format: PlaneFormat, settings: DenoiseSettings) -> int:
+    if settings.fields:
+        return 2 * _unlimited(field_format(format), replace(settings, fields=False))
+    return plan_memory(format, PRESETS[settings.preset]).peak
+
+
+def _least(format: PlaneFormat, settings: DenoiseSettings) -> int:
+    if settings.fields:
+        return 2 * _least(field_format(format), replace(settings, fields=False))
+    return least_memory(format, PRESETS[settings.preset]) + 1
+
+
+def _free_on_host(format: PlaneFormat) -> int | None:
+    free = available_memory()
+    return None if free is None else free - host_memory(format)
+
+
+def _free_on_gpu(device: str) -> int:
+    free, _ = torch.cuda.mem_get_info(device)
+    # What torch keeps of memory that no tensor has is free too.
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def _resident() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _meminfo_available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
+    return int(found[0]) * 1024 if found else None
+
+
+def _left_in_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """What every control group with a limit that this process is in has left, of version 2 and of version 1."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return []
+    left = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        old = "memory" in controllers.split(",")
+        if controllers and not old:
+            continue
+        base = root / "memory" if old else root
+        names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if old else ("memory.max", "memory.current")
+        group = base / path.strip("/")
+        # In a container the path may be that of the host, and the group itself lies at the root.
+        for folder in dict.fromkeys((*(f for f in (group, *group.parents) if f.is_relative_to(base)), base)):
+            value = _left(folder, *names)
+            if value is not None:
+                left.append(value)
+    return left
+
+
+def _left(folder: Path, limit: str, usage: str) -> int | None:
+    try:
+        most, used = (folder / limit).read_text().strip(), int((folder / usage).read_text())
+        if most == "max":
+            return None
+        facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    # What files are cached counts as used, and is given up for whoever asks.
+    cached = int(facts.get("total_inactive_file", facts.get("inactive_file", 0)))
+    return max(0, int(most) - used + cached)
