@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import tee
+from itertools import chain, tee
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
 from vnlsdenoise.engine.settings import DenoiseSettings
-from vnlsdenoise.engine.work import Work
+from vnlsdenoise.engine.work import Told, Work
 from vnlsdenoise.errors import DeviceError, DeviceFaultError, MemoryLimitError, UsageError
 from vnlsdenoise.learned.denoiser import memory_bytes
 from vnlsdenoise.learned.methods import network_of
@@ -101,10 +101,11 @@ def denoise_frames(
 ) -> Iterator[Frame]:
     """Denoise a clip frame by frame: lazily, in order, in constant memory; output lags input by tens of frames.
 
-    frames: all of the video, from its first on. work: which of them are wanted, all if it is None; only what these need
-    is denoised, and they get the bits that they have in the whole.
+    frames: all of the video, from its first on, or those that `work.told` tells of. work: which of them are wanted, all
+    if it is None; only what these need is denoised, and they get the bits that they have in the whole.
 
     Raises:
+        LookupError: `work.told` does not tell of all frames that the wanted ones need.
         UsageError: unknown method or preset. DeviceError, MemoryLimitError: the device is missing or too small.
         DeviceFaultError: the device failed, or gave what are no samples.
     """
@@ -112,8 +113,18 @@ def denoise_frames(
     if settings.fields:
         yield from _by_fields(frames, format, settings, work)
         return
-    with closing(ahead(_marked(frames, format, settings), _AHEAD)) as marked:
+    marks = _marked(frames, format, settings) if work.told is None else _as_told(frames, work.told)
+    with closing(ahead(marks, _AHEAD)) as marked:
         yield from _denoise_frames(marked, format, settings, work)
+
+
+def _as_told(frames: Iterable[Frame], told: Told) -> Iterator[tuple[Frame, bool, bool]]:
+    """What `_marked` gives, of a part of a video; before the frames that come, frames without planes."""
+    left_out = (Frame((), number=number) for number in range(told.first, told.start))
+    for frame, cut, repeats in zip(chain(left_out, frames), told.cuts, told.repeats, strict=True):
+        yield frame, bool(cut), bool(repeats)
+    if not told.closed:
+        raise LookupError(f"what is told of frames {told.first} to {told.first + len(told.cuts)} does not suffice")
 
 
 def _marked(
@@ -163,7 +174,9 @@ def _denoise_frames(
         network=network,
         opened=work.opened if field == 0 else None,
         wanted=work.ranges(field),
+        number=0 if work.told is None else work.told.first,
         measured=work.measured[field],
+        measure=work.measure,
     )
     waiting: deque[Frame] = deque()
     leaving: deque[tuple[Frame, Callable[[], tuple[Plane, ...]]]] = deque()
@@ -172,10 +185,19 @@ def _denoise_frames(
     # The device goes on with the next frames while a finished one is copied to the host.
     most_leaving = 0 if device == "cpu" else _LEAVING
 
+    begins, fed = 0, 0
+
     def finished(results: Iterator[Result | None]) -> Iterator[Frame]:
+        nonlocal begins, fed
         for result in results:
             frame = waiting.popleft()
-            if result is None:
+            if work.looks:
+                # A repeat is fed from where its frame is; frames without noise from nowhere: their scene is near enough.
+                begins = frame.number if frame.begins else begins
+                fed = max(begins, fed if result is None else result.fed)
+                yield replace(frame, fed=(fed,))
+                continue
+            if result is None or not result.planes:
                 continue
             planes = result.planes
             if settings.keep_grain:
@@ -190,7 +212,7 @@ def _denoise_frames(
 
     try:
         for frame, cut, repeats in frames:
-            waiting.append(replace(frame, planes=frame.planes if kept else (), begins=cut))
+            waiting.append(replace(frame, planes=frame.planes if kept else (), begins=cut, repeats=repeats))
             yield from finished(denoiser.push(frame, cut=cut, repeats=repeats))
         yield from finished(denoiser.flush())
         yield from left(0)
