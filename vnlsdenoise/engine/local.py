@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import chain, tee
 
 import torch
@@ -75,6 +76,16 @@ def estimate_noise(
 
     frames = [frame for pair in pairs for frame in pair]
     return measure_noise(frames, planes, format, format.peak, white=white, pairs=True)
+
+
+def measure_scene(frames: Sequence[Frame], format: PlaneFormat, settings: DenoiseSettings) -> NoiseModel:
+    """The noise of a scene, of its first frames, as `denoise_frames` measures it."""
+    white, sigma = settings.noise_model == "white", settings.sigma
+
+    def planes(frame: Frame) -> list[Tensor]:
+        return planes_to_tensors(frame.planes, settings.device)
+
+    return measure_noise(frames, planes, format, format.peak, white=white, sigma=sigma)
 
 
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
@@ -176,7 +187,7 @@ def _denoise_frames(
         wanted=work.ranges(field),
         number=0 if work.told is None else work.told.first,
         measured=work.measured[field],
-        measure=work.measure,
+        measure=None if work.measure is None else partial(work.measure, format),
     )
     waiting: deque[Frame] = deque()
     leaving: deque[tuple[Frame, Callable[[], tuple[Plane, ...]]]] = deque()
@@ -192,7 +203,7 @@ def _denoise_frames(
         for result in results:
             frame = waiting.popleft()
             if work.looks:
-                # A repeat is fed from where its frame is; frames without noise from nowhere: their scene is near enough.
+                # A repeat is fed from where its frame is; frames without noise from nowhere: their scene will do.
                 begins = frame.number if frame.begins else begins
                 fed = max(begins, fed if result is None else result.fed)
                 yield replace(frame, fed=(fed,))

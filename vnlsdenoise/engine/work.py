@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from vnlsdenoise.classic.scenewise import Range, Scene
 from vnlsdenoise.noise import NoiseModel
-from vnlsdenoise.video.frame import Frame
+from vnlsdenoise.video.frame import Frame, PlaneFormat
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Work:
     unsound: list[int] = field(default_factory=list)
     told: Told | None = None
     looks: bool = False
-    measure: Callable[[list[Frame]], NoiseModel] | None = None
+    measure: Callable[[PlaneFormat, list[Frame]], NoiseModel] | None = None
 
     def ranges(self, field: int) -> list[Range]:
         """What is wanted of the whole frames or the upper fields (0), or of the lower fields (1)."""
