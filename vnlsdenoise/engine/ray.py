@@ -1,5 +1,6 @@
 """Workers of a Ray cluster: one warm process a device, which does what it is told and tells how far it has come."""
 
+import logging
 import os
 import signal
 import time
@@ -71,8 +72,11 @@ class Fleet:
         self._tasks: dict[int, _Task] = {}
         self._by_stream: dict[Any, int] = {}
         self._count = 0
-        with _signals_kept():
-            _connect(self._ray, where, devices)
+        self._actors: list[Any] = []
+        self._own = not self._ray.is_initialized()  # Whoever calls from Python may have connected already.
+        if self._own:
+            with _signals_kept():
+                _connect(self._ray, where, devices)
         try:
             self._nodes = [node for node in self._ray.nodes() if node["Alive"]]
             self.device = self._chosen_device(devices, device)
@@ -82,7 +86,7 @@ class Fleet:
             self._actors = [self._started(index) for index in range(len(places))]
             self.names = self._hello()
         except BaseException:
-            self._ray.shutdown()
+            self._end()
             raise
 
     @property
@@ -244,15 +248,18 @@ class Fleet:
 
     def __exit__(self, *_: object) -> None:
         # What is at work dies at once, as by kill -9: what is finished is kept.
+        self._end()
+
+    def _end(self) -> None:
         for actor in self._actors:
             self._ray.kill(actor)
-        self._ray.shutdown()
+        if self._own:
+            self._ray.shutdown()
 
 
 def _ray() -> Any:
-    # Read when Ray loads: all of a cluster of this machine listens on its loopback address only; nobody is told of it.
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_AUTH_MODE", "token")):
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Nobody is told of a cluster of this machine.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         import ray
         import ray.util.scheduling_strategies
@@ -274,8 +281,6 @@ def _signals_kept() -> Iterator[None]:
 
 
 def _connect(ray: Any, where: str, devices: Devices) -> None:
-    if ray.is_initialized():
-        return  # whoever calls from Python has done so
     if where != "local":
         if devices.indices is not None:
             raise UsageError("--devices with numbers is for the GPUs of this machine; leave --ray out, or give all")

@@ -117,6 +117,8 @@ class FilmFleet:
         film.over.wait()
         with self._lock:
             del self._films[key]
+        with suppress(OSError):
+            (folder.path / film.place.token[0]).unlink()
         if film.error is not None:
             raise film.error
         assert film.reading is not None
@@ -332,10 +334,10 @@ class Films:
         plans: dict[int, Plan] = {}
         with ThreadPoolExecutor(8) as pool:
             made = [pool.submit(make_plan, request, elsewhere=owner.device) for request in self._requests]
-            for number, plan in enumerate(made):
-                error = plan.exception()
+            for number, future in enumerate(made):
+                error = future.exception()
                 if error is None:
-                    plans[number] = plan.result()
+                    plans[number] = future.result()
                 elif isinstance(error, Exception):
                     owner._ended.append(Ended(number, error=error))
                 else:
