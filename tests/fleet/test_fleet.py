@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from calling import COMMAND, assert_error, call
+from calling import COMMAND, assert_error, call, called_here
 from clips import write_clip
 
-from vnlsdenoise.errors import ContinuableError, DeviceError, DeviceFaultError, InputError, OutputError
+from vnlsdenoise.errors import BatchError, ContinuableError, DeviceError, DeviceFaultError, InputError, OutputError
 from vnlsdenoise.job.plan import make_plan
 from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
@@ -228,7 +228,7 @@ def test_a_film_that_kills_its_workers_fails_alone(tmp_path: Path, films: Any, f
     found = {ended.number: ended for ended in films.run_all(wishes, told)}
     assert isinstance(found[0].error, DeviceFaultError) and "failed 3 times at one place" in str(found[0].error)
     assert [found[number].error for number in (1, 2)] == [None, None]
-    assert len(kills) == 3
+    assert len(kills) >= 3
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
@@ -240,8 +240,8 @@ def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
 
 def test_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv")
-    result = call("in.mkv", "-o", "out.mkv", "--ray", "auto", folder=tmp_path, RAY_ADDRESS="", HOME=str(tmp_path))
-    assert_error(result, 5, "no Ray cluster at auto", "ray start --head")
+    result = call("in.mkv", "-o", "out.mkv", "--ray", "127.0.0.1:9", folder=tmp_path)
+    assert_error(result, 5, "no Ray cluster at 127.0.0.1:9", "ray start --head")
     result = call("in.mkv", "-o", "out.mkv", "--devices", "some", folder=tmp_path)
     assert_error(result, 2, "--devices some means no devices")
     result = call("-", "-o", "out.mkv", "--devices", "all", folder=tmp_path)
@@ -268,16 +268,26 @@ def test_a_driver_that_is_killed_or_interrupted_goes_on(whole: Path, tmp_path: P
     assert digest(tmp_path / "out.mkv") == digest(whole / "out.mkv")
 
 
-def test_forty_films_of_which_two_are_broken(tmp_path: Path) -> None:
+def test_forty_films_of_which_two_are_broken(
+    tmp_path: Path, fleet: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "in").mkdir()
     for number in range(38):
         write_clip(tmp_path / "in" / f"{number:02}.mkv", count=4)
     (tmp_path / "in" / "text.mkv").write_text("no film " * 100)
     (tmp_path / "in" / "empty.mkv").touch()
+    monkeypatch.chdir(tmp_path)
+    # The workers that are warm already.
+    monkeypatch.setattr("vnlsdenoise.engine.ray.Fleet", lambda *_: nullcontext(fleet))
     words = ["in", "-o", "out", "--preset", "fast", "--device", "cpu", "--devices", "cpu:2", "--json"]
-    code, out, err = call(*words, folder=tmp_path)
-    assert code == 9, err
+    with pytest.raises(BatchError, match=r"2 of 40 inputs failed \(38 done, 2 failed\)") as caught:
+        called_here(*words, "--progress", "json")
+    assert caught.value.exit_code == 9
+    out, err = capsys.readouterr()
     told = [json.loads(line) for line in out.splitlines()]
     assert sorted(one["status"] for one in told) == ["done"] * 38 + ["failed"] * 2
     assert all((tmp_path / "out" / f"{number:02}.mkv.json").exists() for number in range(38))
-    assert "2 of 40 inputs failed (38 done, 2 failed)" in err and "empty (0 bytes)" in err
+    events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert [event["event"] for event in events].count("file") == 38 and "empty (0 bytes)" in err
+    with pytest.raises(BatchError, match=r"2 of 40 inputs failed \(38 skipped, 2 failed\)"):
+        called_here(*words, "--progress", "none")

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from vnlsdenoise.errors import DeviceError, ExtensionError, UsageError, VnlsErro
 SLOTS = 2  # parts that a worker has at a time: one is read from the disk while the other is denoised
 _CORES_OF_A_WORKER = 4  # of those without a GPU
 _STORE = 1 << 28  # bytes of the object store of a cluster of this machine
-_START_SECONDS = 120
+_START_SECONDS, _CONNECT_SECONDS = 120, 20
 _SAME = ("vnlsdenoise", "torch", "av", "libavcodec")
 
 
@@ -46,7 +47,7 @@ class Devices:
 
 @dataclass(frozen=True)
 class News:
-    """What came of a task. kind: "told", "done", "failed" (value: the error), or "lost"."""
+    """What came of a task. kind: "begun", "told", "done", "failed" (value: the error), or "lost"."""
 
     task: int
     kind: str
@@ -230,7 +231,7 @@ class Fleet:
             kind, value = "failed", _own(error)
         except (self._ray.exceptions.RayError, StopIteration) as error:
             kind, value = "lost", _first_line(error)
-        if kind != "told":
+        if kind not in ("begun", "told"):
             del self._by_stream[stream]
         return News(task, kind, value)
 
@@ -304,6 +305,12 @@ def _connect(ray: Any, where: str, devices: Devices) -> None:
 
 def _reach(ray: Any, where: str) -> None:
     why = "is it started (`ray start --head`), and its port open? --ray local needs none"
+    host, _, port = where.rpartition(":")
+    if host and port.isdigit():
+        try:  # Ray itself tries for minutes.
+            socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+        except OSError as error:
+            raise DeviceError(f"no Ray cluster at {where}; {error.strerror or error}; {why}") from error
     try:
         ray.init(address=where, log_to_driver=False, configure_logging=False)
     except ray.exceptions.RayError as error:

@@ -86,7 +86,7 @@ class Worker:
         return self.turn.between(lambda: function(self, *arguments))
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> Iterator[tuple[str, Any]]:
-        """What a long task tells as ("told", ..), and in the end ("done", what it gives)."""
+        """("begun", None), what a long task tells as ("told", ..), and in the end ("done", what it gives)."""
         told: queue.SimpleQueue[tuple[str, Any] | BaseException] = queue.SimpleQueue()
 
         def work() -> None:
@@ -95,6 +95,7 @@ class Worker:
             except BaseException as error:
                 told.put(error)
 
+        yield "begun", None
         threading.Thread(target=work, name="work", daemon=True).start()
         while True:
             found = told.get()

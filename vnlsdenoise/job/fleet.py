@@ -69,6 +69,7 @@ class _Given:
     part: Part
     process: int
     until: int = 0
+    begun: bool = False
 
 
 class FilmFleet:
@@ -87,6 +88,7 @@ class FilmFleet:
         self._busy = [0] * fleet.size
         self._processes = [0] * fleet.size
         self._ended: list[Ended] = []
+        self._barren = 0  # workers that were lost before they began, one after the other
         self._stop = False
 
     @property
@@ -105,6 +107,8 @@ class FilmFleet:
         self, plan: Plan, folder: WorkFolder, kept: list[Piece], progress: Progress | None, opened: Opened | None
     ) -> None:
         """As `passing.make_pieces`, by the workers; from the main thread, or any while that drives."""
+        # A worker has a folder of its own, from which names do not lead where they do here.
+        plan = replace(plan, request=_absolute(plan.request), info=replace(plan.info, path=plan.info.path.absolute()))
         film = self._begun(plan, folder, kept, progress)
         key = id(film)
         if progress is not None and film.done:
@@ -230,6 +234,9 @@ class FilmFleet:
     def _heard(self, news: News, told: Callable[[int, Any], None] | None) -> None:
         given = self._given[news.task]
         film = self._films.get(given.part.film)
+        if news.kind == "begun":
+            given.begun, self._barren = True, 0
+            return
         if news.kind == "told":
             if film is not None:
                 self._told(film, news, given)
@@ -300,6 +307,12 @@ class FilmFleet:
             self._say(f"worker {self._fleet.names[worker]} was lost ({error}); another one takes its place")
             self._processes[worker] += 1
             self._fleet.replace(worker)
+        if not given.begun:
+            # It had died before; that is no fault of what it was given.
+            self._barren += 1
+            if self._barren > MOST_FAULTS * self.size:
+                raise DeviceError(f"workers die before they begin ({error}); see the logs of Ray")
+            part = replace(part, tries=part.tries - 1)
         if part.tries + 1 >= MOST_FAULTS:
             why = error if isinstance(error, Exception) else f"its worker died: {error}"
             text = f"failed {MOST_FAULTS} times at one place ({why}); check the file"
@@ -346,7 +359,7 @@ class Films:
         publishers = ThreadPoolExecutor(_PUBLISHERS)
         try:
             for number, plan in plans.items():
-                owner._requests[number] = self._requests[number]
+                owner._requests[number] = _absolute(self._requests[number])
                 if (work_of(plan) > _LONG * share and owner.size > 1) or not self._is_seen(plan):
                     publishers.submit(self._by_ranges, number, plan)
                 else:
@@ -389,6 +402,10 @@ class Films:
         except BaseException:
             return  # the whole ends
         owner._ended.append(ended)
+
+
+def _absolute(request: Request) -> Request:
+    return Request.from_json(request.to_json())
 
 
 def work_of(plan: Plan) -> float:
