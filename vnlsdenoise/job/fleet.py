@@ -11,7 +11,7 @@ from typing import Any
 
 from vnlsdenoise.engine.ray import SLOTS, Fleet, News
 from vnlsdenoise.engine.schedule import Part, Schedule
-from vnlsdenoise.errors import DeviceError, DeviceFaultError, InputError, VnlsError
+from vnlsdenoise.errors import DeviceError, DeviceFaultError, UsageError, VnlsError
 from vnlsdenoise.job.identity import identify
 from vnlsdenoise.job.looking import Look, support_of_plan
 from vnlsdenoise.job.passing import Opened, Progress
@@ -414,8 +414,8 @@ def work_of(plan: Plan) -> float:
 
 
 def check_request(request: Request) -> None:
-    """Raise InputError or DeviceError where a request cannot be shared."""
+    """Raise UsageError where a request cannot be shared."""
     if str(request.input) == "-" or str(request.output) == "-":
-        raise InputError("what goes through a pipe is read once, by one process; leave --ray and --devices out")
+        raise UsageError("what goes through a pipe is read once, by one process; leave --ray and --devices out")
     if request.device.startswith("cuda:"):
-        raise DeviceError(f"--device {request.device} is one device; choose several by --devices")
+        raise UsageError(f"--device {request.device} is one device; choose several by --devices")
