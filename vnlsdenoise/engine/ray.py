@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from vnlsdenoise.engine.worker import Worker, versions_here
@@ -68,6 +69,8 @@ class Fleet:
     """
 
     def __init__(self, where: str, devices: Devices, device: str, say: Callable[[str], None]) -> None:
+        if where != "local":
+            _show_token()
         self._ray = _ray()
         self._say = say
         self._tasks: dict[int, _Task] = {}
@@ -256,6 +259,13 @@ class Fleet:
             self._ray.kill(actor)
         if self._own:
             self._ray.shutdown()
+
+
+def _show_token() -> None:
+    """Have Ray use the token that lets into clusters, where there is one, as `ray start` does; read when Ray loads."""
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if "RAY_AUTH_TOKEN" in os.environ or file.exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _ray() -> Any:
