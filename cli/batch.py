@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -41,25 +42,34 @@ class Result:
         return {**vars(self), "text": self.text or None, "seconds": round(self.seconds, 3)}
 
 
+Doing = Iterator[tuple["Task", Callable[[], Outcome | None]]]
 Work = Callable[["Task"], Outcome | None]
 """Does one task and returns what came of it, None where there was nothing left to do; raises what went wrong."""
 
 
-def run_all(tasks: Sequence["Task"], work: Work, *, fail_fast: bool, as_json: bool) -> None:
+def one_by_one(tasks: Sequence["Task"], work: Work) -> "Doing":
+    """The tasks in their order, each with what does it."""
+    return ((task, partial(work, task)) for task in tasks)
+
+
+def run_all(tasks: Sequence["Task"], doing: "Doing", *, fail_fast: bool, as_json: bool) -> None:
     """Do all tasks, or with `fail_fast` those up to the first that fails, and tell what became of each.
 
+    doing: every task with what gives its outcome, in the order in which they are done.
     as_json: one line of JSON a task on stdout, as soon as it is known.
     Raises BatchError where some failed, DamagedInputError where none did but some inputs were damaged.
     """
     results: list[Result] = []
+    known: set[Task] = set()
     with _table_whatever_happens(tasks, results):
-        for task in tasks:
+        for task, work in doing:
             results.append(_result(task, work))
+            known.add(task)
             if as_json:
                 click.echo(json.dumps(results[-1].as_dict()))
             if fail_fast and results[-1].status == "failed":
                 break
-        rest = tasks[len(results) :]
+        rest = [task for task in tasks if task not in known]
         results += [Result(str(task.source), str(task.output), "not tried", text="--fail-fast") for task in rest]
         if as_json:
             for result in results[len(tasks) - len(rest) :]:
@@ -74,12 +84,14 @@ def run_all(tasks: Sequence["Task"], work: Work, *, fail_fast: bool, as_json: bo
         raise DamagedInputError(f"{counts['damaged']} of {len(results)} inputs are damaged; check them")
 
 
-def _result(task: "Task", work: Work) -> Result:
+def _result(task: "Task", work: Callable[[], Outcome | None]) -> Result:
     begin = time.monotonic()
     source, output = str(task.source), str(task.output)
     try:
-        outcome = work(task)
+        outcome = work()
         seconds = time.monotonic() - begin
+        if outcome is not None:  # What others have done took its time elsewhere.
+            seconds = max(seconds, outcome.summary.get("seconds", {}).get("all", 0.0))
         if outcome is None:
             return Result(source, output, "skipped", seconds=seconds)
         for line in outcome.lines:

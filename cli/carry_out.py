@@ -10,6 +10,7 @@ from vnlsdenoise.cli.talk import talk
 from vnlsdenoise.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
+    from vnlsdenoise.job.fleet import FilmFleet
     from vnlsdenoise.job.plan import Plan
     from vnlsdenoise.job.request import Request
 
@@ -39,17 +40,21 @@ class Outcome:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def carry_out(request: "Request", choices: Choices, place: Place | None = None) -> Outcome | None:
-    """Do what is asked of one input; None where its output is there already. place: among several inputs.
+def carry_out(
+    request: "Request", choices: Choices, place: Place | None = None, fleet: "FilmFleet | None" = None
+) -> Outcome | None:
+    """Do what is asked of one input; None where its output is there already. place: among several inputs. fleet: of
+    workers that do it, None for this process.
 
     Raises what `make_plan` and `run` raise, and UsageError for an output that must not be touched.
     """
     from vnlsdenoise.job.plan import make_plan
     from vnlsdenoise.job.residual import check_residual
 
-    if _is_there(request, choices, many=place is not None):
+    if is_there(request, choices, many=place is not None):
         return None
-    plan = make_plan(request, estimate=choices.dry_run)
+    elsewhere = None if fleet is None else fleet.device
+    plan = make_plan(request, estimate=choices.dry_run and fleet is None, elsewhere=elsewhere)
     check_residual(plan, choices.overwrite)
     if choices.dry_run:
         lines = (*plan.lines(), *(f"warning:  {text}" for text in plan.warnings))
@@ -60,7 +65,7 @@ def carry_out(request: "Request", choices: Choices, place: Place | None = None) 
         talk.warn(f"{place or ''}{text}")
     if request.new_folders and request.output is not None:
         make_folder(request.output.parent)
-    return carry_out_plan(plan, choices.progress, place)
+    return carry_out_plan(plan, choices.progress, place, fleet)
 
 
 def make_folder(folder: Path) -> None:
@@ -71,7 +76,7 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"cannot make the folder {folder}; {error.strerror}; choose another place") from error
 
 
-def _is_there(request: "Request", choices: Choices, many: bool) -> bool:
+def is_there(request: "Request", choices: Choices, many: bool) -> bool:
     """Whether an existing output ends the run well; raises UsageError where it must not be touched."""
     from vnlsdenoise.job.finished import is_finished
     from vnlsdenoise.job.plan import check_output, existing_output, writes_images
@@ -108,16 +113,19 @@ def report_place(report: str | None, output: Path | None) -> Path | None:
     return usual_report(output) if report is None else Path(report)
 
 
-def carry_out_plan(plan: "Plan", style: Style, place: Place | None = None) -> Outcome:
-    """Run a plan and tell of it."""
+def carry_out_plan(plan: "Plan", style: Style, place: Place | None = None, fleet: "FilmFleet | None" = None) -> Outcome:
+    """Run a plan, by a fleet if there is one, and tell of it."""
     from vnlsdenoise.job import run
-    from vnlsdenoise.job.pace import Pace, steps_of
+    from vnlsdenoise.job.pace import Pace, Steps, steps_of
+    from vnlsdenoise.job.report import summary_of
     from vnlsdenoise.job.residual import write_residual
     from vnlsdenoise.job.speed import remember
 
     if chosen_style(style) not in ("json", "none"):
         talk.note(f"{place or ''}{plan.in_one_line()}")
-    pace = Pace(plan.info.frames, steps_of(plan.work_format, plan.settings))
+    # Of frames that several workers have in flight only those that are done tell anything.
+    steps = steps_of(plan.work_format, plan.settings) if fleet is None else Steps()
+    pace = Pace(plan.info.frames, steps)
     facts = {**plan.start_facts(), "seconds": plan.predicted_seconds}
     with Progress(style, pace, facts, place) as progress:
 
@@ -129,11 +137,11 @@ def carry_out_plan(plan: "Plan", style: Style, place: Place | None = None) -> Ou
             talk.note(f"{place or ''}{text}")
             progress.event("note", text=text)
 
-        report = run.run(plan, progress, opened, say)
+        report = run.run(plan, progress, opened, say, None if fleet is None else fleet.make_pieces)
         for text in report.warnings:
             progress.event("warning", text=text)
     seconds = report.seconds.get("denoise", 0.0)
-    if plan.settings is not None and seconds > _LONG_ENOUGH and not report.kept:
+    if plan.settings is not None and seconds > _LONG_ENOUGH and not report.kept and fleet is None:
         remember(plan.work_format, plan.settings, report.frames, seconds)
     for text in report.warnings:
         if text not in plan.warnings:
@@ -143,19 +151,10 @@ def carry_out_plan(plan: "Plan", style: Style, place: Place | None = None) -> Ou
     for scene in report.scenes:
         talk.note(f"scene at frame {scene.first}: {scene.frames} frames, {scene.noise.describe()}", least=1)
     talk.note(f"{report.frames} frames written to {report.output} in {duration(report.seconds['all'])}", least=1)
-    summary = {
-        **plan.as_dict(),
-        "frames": report.frames,
-        "scenes": [{"first": s.first, "frames": s.frames, "noise": s.noise.as_dict()} for s in report.scenes],
-        "damage": vars(report.damage),
-        "warnings": list(report.warnings),
-        "kept": report.kept,
-        "seconds": report.seconds,
-    }
-    damage = (
-        f"{report.output} is complete for what the input held, but the input is damaged: {report.damage}; "
-        "check the input"
-        if report.damage
-        else ""
-    )
-    return Outcome(summary, (), damage, report.facts)
+    damage = damage_told(report.output, str(report.damage)) if report.damage else ""
+    return Outcome(summary_of(plan, report), (), damage, report.facts)
+
+
+def damage_told(output: object, damage: str) -> str:
+    """What is said of a finished output of a damaged input."""
+    return f"{output} is complete for what the input held, but the input is damaged: {damage}; check the input"

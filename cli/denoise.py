@@ -3,18 +3,21 @@
 import json
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from vnlsdenoise.cli.batch import run_all
+from vnlsdenoise.cli.batch import one_by_one, run_all
 from vnlsdenoise.cli.carry_out import Choices, Outcome, carry_out, report_place
 from vnlsdenoise.cli.config import dumped
+from vnlsdenoise.cli.fleet import films_of, fleet_of
 from vnlsdenoise.cli.options import (
     Sigma,
     Size,
     batch_options,
     config_options,
+    fleet_options,
     key_values,
     part_of,
     part_options,
@@ -25,6 +28,9 @@ from vnlsdenoise.cli.progress import Overall, Place, Style
 from vnlsdenoise.cli.talk import talk
 
 from vnlsdenoise.errors import DamagedInputError, UsageError
+
+if TYPE_CHECKING:
+    from vnlsdenoise.job.request import Request
 
 
 # The default command's options are set by VNLSDENOISE_PRESET and so on, without its name in between.
@@ -196,6 +202,7 @@ from vnlsdenoise.errors import DamagedInputError, UsageError
 @part_options
 @batch_options
 @pipe_options
+@fleet_options
 @config_options
 @click.option("--dry-run", is_flag=True, help="Show the plan; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan or the summary as JSON on stdout.")
@@ -261,6 +268,7 @@ def denoise(
     encoding = Encoding(codec, crf, encoder_opt, pix_fmt, lossless)
     raw = raw_video(request)
     request |= part_of(request)
+    ray, devices = request.pop("ray"), request.pop("devices")
     tasks = tasks_of(inputs, output, recursive, glob, ".mkv" if lossless else container)
 
     def requested(source: Path, wanted: Path | None) -> Request:
@@ -271,7 +279,9 @@ def denoise(
     style: Style = "none" if quiet and progress == "auto" else progress
     choices = Choices(style, overwrite, keep, dry_run)
     if tasks is None:
-        outcome = carry_out(requested(inputs[0], None if output is None else Path(output)), choices)
+        one = requested(inputs[0], None if output is None else Path(output))
+        with _workers(ray, devices, one, choices) as fleet:
+            outcome = carry_out(one, choices, fleet=fleet)
         if outcome is not None:
             if as_json:
                 click.echo(json.dumps(outcome.summary))
@@ -286,6 +296,11 @@ def denoise(
         raise UsageError("--residual is of one input; run them one by one")
     if report not in (None, "none"):
         raise UsageError("--report of several inputs stands beside each output; leave it out, or give none")
+    fast = {"fail_fast": not keep_going, "as_json": as_json}
+    with _workers(ray, devices, requested(tasks[0].source, tasks[0].output), choices) as fleet:
+        if fleet is not None:
+            run_all(tasks, films_of(tasks, lambda task: requested(task.source, task.output), choices, fleet), **fast)
+            return
     with Overall(choices.progress, len(tasks)) as overall:
 
         def work(task: Task) -> Outcome | None:
@@ -295,4 +310,13 @@ def denoise(
             finally:
                 overall.step()
 
-        run_all(tasks, work, fail_fast=not keep_going, as_json=as_json)
+        run_all(tasks, one_by_one(tasks, work), **fast)
+
+
+def _workers(ray: str | None, devices: str | None, request: "Request", choices: Choices) -> Any:
+    if ray is None and devices is None:
+        return fleet_of(None, None, request.device)
+    from vnlsdenoise.job.fleet import check_request
+
+    check_request(request)
+    return nullcontext() if choices.dry_run else fleet_of(ray, devices, request.device)

@@ -178,6 +178,24 @@ def batch_options(command: Command) -> Command:
     return command
 
 
+def fleet_options(command: Command) -> Command:
+    """Options of work on several devices and machines."""
+    for option in (
+        click.option(
+            "--devices",
+            metavar="all|0,2|cpu:N",
+            help="Work on several devices at a time: all GPUs, some of this machine, or N processes without one.",
+        ),
+        click.option(
+            "--ray",
+            metavar="local|auto|ADDRESS",
+            help="Work on the devices of a Ray cluster: this machine, the one that runs here, or one by its address.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def config_options(command: Command) -> Command:
     """Options that come from a file, and what is said besides."""
     for option in (

@@ -10,7 +10,7 @@ import pytest
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
-from vnlsdenoise.engine.work import Span, Work
+from vnlsdenoise.engine.work import Span, Told, Work
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 
@@ -109,6 +109,48 @@ def test_any_range_has_the_bytes_of_the_whole(name: str, monkeypatch: pytest.Mon
     fed.clear()
     list(denoise_frames(frames, layout, settings, Work(spans, (dict(upper), dict(lower)))))
     assert sum(fed) <= sum(last - start for start in spans[0].fed)
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_a_look_tells_all_that_a_part_needs(name: str) -> None:
+    """A pass that denoises nothing finds where every frame is fed from and the noise of every scene; of a part alone,
+    without the frames before it, that makes the bytes of the whole."""
+    layout, settings, scenes = FILMS[name]
+    frames = film(layout, scenes)
+    work, looked = Work(), Work((), looks=True)
+    whole = list(denoise_frames(frames, layout, settings, work))
+    looks = list(denoise_frames(frames, layout, settings, looked))
+    assert looked.measured == work.measured and looked.scenes == work.scenes
+    assert [(frame.number, frame.begins, frame.repeats) for frame in looks] == [
+        (frame.number, frame.begins, frame.repeats) for frame in whole
+    ]
+    assert all(a <= b for one, other in zip(looks, whole, strict=True) for a, b in zip(one.fed, other.fed, strict=True))
+    late = [one.fed == other.fed for one, other in zip(looks, whole, strict=True)]
+    assert sum(late) > 0.6 * len(late)
+    if settings.fields:
+        return  # of which a part is read from the start of the film
+    begins = [0, *(frame.number for frame in looks if frame.begins)]
+    for at in (*begins[1:], len(frames) // 2, len(frames) - 7):
+        end = min(at + 5, len(frames))
+        [start] = looks[at].fed
+        first = max(number for number in begins if number <= start)
+        for until in (min([number for number in begins if number >= end], default=len(frames)), end):
+            cuts, repeats = (
+                bytes(getattr(frame, flag) for frame in looks[first:until]) for flag in ("begins", "repeats")
+            )
+            closed = until in begins or until == len(frames)
+            told = Told(first, start, cuts, repeats, closed)
+            measured = {number: noise for number, noise in work.measured[0].items() if first <= number < until}
+            part = Work([Span(at, end, (start,))], (measured, {}), told=told)
+            # What comes is numbered by its reader, and no frame before the start is looked at.
+            given = [replace(frame, number=number) for number, frame in enumerate(frames)][start:until]
+            if not closed:
+                with pytest.raises(LookupError, match="does not suffice"):
+                    list(denoise_frames(given, layout, settings, part))
+                continue
+            found = list(denoise_frames(given, layout, settings, part))
+            assert len(found) == end - at and part.measured[0] == measured
+            assert all(the_same(one, other) for one, other in zip(found, whole[at:end], strict=True))
 
 
 def test_the_frame_before_is_too_late_to_be_fed_from() -> None:

@@ -60,7 +60,8 @@ WHOLE = Range(0, None, 0)
 
 @dataclass(frozen=True)
 class Result:
-    """Denoised planes, and the number of the frame that must be fed at the latest to get them once more."""
+    """Denoised planes, and the number of the frame that must be fed at the latest to get them once more; no planes of a
+    frame that was left out."""
 
     planes: list[Tensor]
     fed: int
@@ -84,9 +85,10 @@ class SceneDenoiser(Generic[F]):
     sigma: the deviations of white noise, of which only whether it was clipped is left to measure.
     strength: multiplies the noise of each plane. network: as in `PlanarDenoiser`.
     opened: told of every scene when its noise is known.
-    wanted: frames whose results are asked for, in ascending order; the others give None, and only those that are
-    needed are denoised. All frames are to be pushed. measured: noise by the number of the first frame that it was
-    measured on; what is there is not measured again, what is measured is added.
+    wanted: frames whose results are asked for, in ascending order; the others give None or no planes, and only those
+    that are needed are denoised. All frames are to be pushed, from frame `number` on, which begins the film or a scene.
+    measured: noise by the number of the first frame that it was measured on; what is there is not measured again, what
+    is measured is added. measure: what measures it on the first frames of a scene, None to do it here.
     Where a scene begins without noise (black before a fade), its first frames are returned as they are and the next
     ones are measured anew.
     """
@@ -109,15 +111,18 @@ class SceneDenoiser(Generic[F]):
         network: Network | None = None,
         opened: Callable[[Scene], None] | None = None,
         wanted: Sequence[Range] = (WHOLE,),
+        number: int = 0,
         measured: dict[int, NoiseModel] | None = None,
+        measure: Callable[[list[F]], NoiseModel] | None = None,
     ) -> None:
         self._layout = layout
         self._planes = planes
         self._preset = preset
         self._peak = peak
         self._given = noise
-        self._white = white
-        self._sigma = sigma
+        self._measure = measure or (
+            lambda frames: measure_noise(frames, planes, layout, peak, white=white, sigma=sigma)
+        )
         self._strength = strength or (1.0,) * len(layout.plane_shapes)
         self._batch = batch
         self._burst = burst
@@ -135,7 +140,7 @@ class SceneDenoiser(Generic[F]):
         self._applied: NoiseModel | None = None  # what is being removed; None where frames are returned as they are
         self._denoiser: PlanarDenoiser | None = None  # None also where no frame is needed
         self._fed = array("q")  # numbers of the frames that were, or would have been, fed since the last scene began
-        self._seen = 0
+        self._seen = number
         self._begins = True
         self.scenes: list[Scene] = []
 
@@ -217,9 +222,10 @@ class SceneDenoiser(Generic[F]):
             while self._waiting and self._waiting[0].number <= waiting.number:
                 yield from self._left_out()
 
-    def _left_out(self) -> Iterator[None]:
+    def _left_out(self) -> Iterator[Result]:
         self._last = None
-        yield from [None] * (1 + len(self._waiting.popleft().repeats))
+        waiting = self._waiting.popleft()
+        yield from [Result([], waiting.fed)] * (1 + len(waiting.repeats))
 
     def _released(self, results: Iterator[list[Tensor]]) -> Iterator[Result | None]:
         """Every result, and again for each repeat of its frame."""
@@ -249,7 +255,7 @@ class SceneDenoiser(Generic[F]):
         first = self._waiting[0].number
         noise = self._given or self._measured.get(first)
         if noise is None:
-            noise = measure_noise(buffer, self._planes, self._layout, self._peak, white=self._white, sigma=self._sigma)
+            noise = self._measure(buffer)
             self._measured[first] = noise
         if self._begins or self.scenes[-1].noise != noise:
             self.scenes.append(Scene(first, 0, noise))

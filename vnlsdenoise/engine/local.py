@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from itertools import tee
+from itertools import chain, tee
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
 from vnlsdenoise.engine.ceiling import process_memory, return_large_memory, with_ceiling
 from vnlsdenoise.engine.settings import DenoiseSettings
-from vnlsdenoise.engine.work import Work
+from vnlsdenoise.engine.work import Told, Work
 from vnlsdenoise.errors import DeviceError, DeviceFaultError, MemoryLimitError, UsageError
 from vnlsdenoise.learned.denoiser import memory_bytes
 from vnlsdenoise.learned.methods import network_of
@@ -80,6 +80,16 @@ def estimate_noise(
     return measure_noise(frames, planes, format, format.peak, white=white, pairs=True)
 
 
+def measure_scene(frames: Sequence[Frame], format: PlaneFormat, settings: DenoiseSettings) -> NoiseModel:
+    """The noise of a scene, of its first frames, as `denoise_frames` measures it."""
+    white, sigma = settings.noise_model == "white", settings.sigma
+
+    def planes(frame: Frame) -> list[Tensor]:
+        return planes_to_tensors(frame.planes, settings.device)
+
+    return measure_noise(frames, planes, format, format.peak, white=white, sigma=sigma)
+
+
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
     """The peak of device memory, in bytes, that `denoise_frames` will need; on the CPU, that of the process.
 
@@ -118,10 +128,11 @@ def denoise_frames(
 ) -> Iterator[Frame]:
     """Denoise a clip frame by frame: lazily, in order, in constant memory; output lags input by tens of frames.
 
-    frames: all of the video, from its first on. work: which of them are wanted, all if it is None; only what these need
-    is denoised, and they get the bits that they have in the whole.
+    frames: all of the video, from its first on, or those that `work.told` tells of. work: which of them are wanted, all
+    if it is None; only what these need is denoised, and they get the bits that they have in the whole.
 
     Raises:
+        LookupError: `work.told` does not tell of all frames that the wanted ones need.
         UsageError: unknown method or preset. DeviceError, MemoryLimitError: the device is missing or too small.
         DeviceFaultError: the device failed, or gave what are no samples.
     """
@@ -134,8 +145,18 @@ def denoise_frames(
     if settings.fields:
         yield from _by_fields(frames, format, settings, work)
         return
-    with closing(ahead(_marked(frames, format, settings), _AHEAD)) as marked:
+    marks = _marked(frames, format, settings) if work.told is None else _as_told(frames, work.told)
+    with closing(ahead(marks, _AHEAD)) as marked:
         yield from _denoise_frames(marked, format, settings, work)
+
+
+def _as_told(frames: Iterable[Frame], told: Told) -> Iterator[tuple[Frame, bool, bool]]:
+    """What `_marked` gives, of a part of a video; before the frames that come, frames without planes."""
+    left_out = (Frame((), number=number) for number in range(told.first, told.start))
+    for frame, cut, repeats in zip(chain(left_out, frames), told.cuts, told.repeats, strict=True):
+        yield frame, bool(cut), bool(repeats)
+    if not told.closed:
+        raise LookupError(f"what is told of frames {told.first} to {told.first + len(told.cuts)} does not suffice")
 
 
 def _marked(
@@ -182,7 +203,9 @@ def _denoise_frames(
         network=network,
         opened=work.opened if field == 0 else None,
         wanted=work.ranges(field),
+        number=0 if work.told is None else work.told.first,
         measured=work.measured[field],
+        measure=None if work.measure is None else partial(work.measure, format),
     )
     waiting: deque[Frame] = deque()
     leaving: deque[tuple[Frame, Callable[[], tuple[Plane, ...]]]] = deque()
@@ -191,10 +214,19 @@ def _denoise_frames(
     # The device goes on with the next frames while a finished one is copied to the host.
     most_leaving = 0 if device == "cpu" else _LEAVING
 
+    begins, fed = 0, 0
+
     def finished(results: Iterator[Result | None]) -> Iterator[Frame]:
+        nonlocal begins, fed
         for result in results:
             frame = waiting.popleft()
-            if result is None:
+            if work.looks:
+                # A repeat is fed from where its frame is; frames without noise from nowhere: their scene will do.
+                begins = frame.number if frame.begins else begins
+                fed = max(begins, fed if result is None else result.fed)
+                yield replace(frame, fed=(fed,))
+                continue
+            if result is None or not result.planes:
                 continue
             leaving.append((replace(frame, fed=(result.fed,)), denoiser.repeated(partial(on_its_way, frame, result))))
             yield from left(most_leaving)
@@ -212,7 +244,7 @@ def _denoise_frames(
 
     try:
         for frame, cut, repeats in frames:
-            waiting.append(replace(frame, planes=frame.planes if kept else (), begins=cut))
+            waiting.append(replace(frame, planes=frame.planes if kept else (), begins=cut, repeats=repeats))
             yield from finished(denoiser.push(frame, cut=cut, repeats=repeats))
         yield from finished(denoiser.flush())
         yield from left(0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from vnlsdenoise.classic.scenewise import Range, Scene
 from vnlsdenoise.noise import NoiseModel
+from vnlsdenoise.video.frame import Frame, PlaneFormat
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,22 @@ class Span:
         return self.first <= number and (self.end is None or number < self.end)
 
 
+@dataclass(frozen=True)
+class Told:
+    """What an earlier pass found of a part of a video, so that a later one need not begin at its start.
+
+    first: number of the first frame of the part, which begins the film or a scene. cuts, repeats: of every frame from
+    there on, whether a scene begins with it, and whether it repeats the one before. start: number of the first frame
+    that comes; those before it stand for themselves. closed: whether a scene or the film ends with the part.
+    """
+
+    first: int
+    start: int
+    cuts: bytes
+    repeats: bytes
+    closed: bool
+
+
 @dataclass
 class Work:
     """One pass over a video.
@@ -31,6 +48,8 @@ class Work:
     the number of the first frame that it was measured on; it is used where it is there and added to where it is not.
     opened: told of every scene once its noise is known, before its length is. scenes: filled with all at the end.
     keep_sources: keep frames until their result is sound, to stand in for it; `unsound` is told of those that did.
+    told: what is known of the frames, which then are those of a part alone. looks: without spans, give every frame
+    without planes, as soon as it is known where it must be fed from. measure: measures noise elsewhere.
     """
 
     spans: Sequence[Span] = (Span(0),)
@@ -39,6 +58,9 @@ class Work:
     scenes: list[Scene] = field(default_factory=list)
     keep_sources: bool = False
     unsound: list[int] = field(default_factory=list)
+    told: Told | None = None
+    looks: bool = False
+    measure: Callable[[PlaneFormat, list[Frame]], NoiseModel] | None = None
 
     def ranges(self, field: int) -> list[Range]:
         """What is wanted of the whole frames or the upper fields (0), or of the lower fields (1)."""

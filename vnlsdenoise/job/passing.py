@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -12,7 +13,7 @@ from vnlsdenoise.errors import VerificationError
 from vnlsdenoise.job.pace import Stage
 from vnlsdenoise.job.pieces import PieceWriter, Writer
 from vnlsdenoise.job.plan import Plan, writes_images
-from vnlsdenoise.job.reading import Source, reader_of, stop_of
+from vnlsdenoise.job.reading import reader_of, stop_of
 from vnlsdenoise.job.workdir import Piece, WorkFolder, missing
 from vnlsdenoise.video.chunk import ChunkWriter
 from vnlsdenoise.video.frame import Frame
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vnlsdenoise.classic.scenewise import Scene
     from vnlsdenoise.engine.work import Work
 
+Turn = Callable[[Iterable[Frame]], Iterable[Frame]]
 QUEUED_FRAMES = 8
 _POLL_SECONDS = 0.1
 Progress = Callable[[Stage, int], None]
@@ -30,13 +32,18 @@ Opened = Callable[["Scene"], None]
 
 
 def make_pieces(
-    plan: Plan, folder: WorkFolder, kept: list[Piece], progress: Progress | None = None, opened: Opened | None = None
+    plan: Plan,
+    folder: WorkFolder,
+    kept: list[Piece],
+    progress: Progress | None = None,
+    opened: Opened | None = None,
+    turn: Turn | None = None,
 ) -> None:
     """Make all pieces but those that are kept, and note in the folder what reading the input told.
 
     progress: told how many frames have come to each stage; those in pieces have come to all. The input is decoded from
-    its start on; only what the missing frames need is denoised. Raises the errors of reading, denoising and writing,
-    and VerificationError where frames went missing on the way.
+    its start on; only what the missing frames need is denoised. turn: what denoising waits for. Raises the errors of
+    reading, denoising and writing, and VerificationError where frames went missing on the way.
     """
     request, spans = plan.request, list(missing(kept))
     reader = reader_of(plan)
@@ -49,7 +56,12 @@ def make_pieces(
 
     done = sum(piece.frames for piece in kept)
     read, writer = pump(
-        reader, lambda frames: _denoised(frames, plan, work, spans), open_writer, stop_of(plan), progress, done
+        reader,
+        lambda frames: _in_turn(turn, _denoised(frames, plan, work, spans)),
+        open_writer,
+        stop_of(plan),
+        progress,
+        done,
     )
     warnings = dict.fromkeys((*plan.warnings, *reader.warnings, *writer.warnings))
     scenes = work.scenes if work is not None else []
@@ -63,6 +75,39 @@ def make_pieces(
     )
 
 
+def make_range(
+    plan: Plan,
+    folder: WorkFolder,
+    reader: Iterable[Frame],
+    work: "Work",
+    count: int,
+    progress: Progress | None = None,
+    turn: Turn | None = None,
+) -> list[str]:
+    """Make the pieces of one range of frames, `count` of them; returns warnings of the encoder.
+
+    reader: of the whole input, or of the part that `work.told` tells of; it is read as far as the range needs. Raises
+    what `make_pieces` raises.
+    """
+    request = plan.request
+    assert request.output is not None and plan.settings is not None
+    output = request.output
+    _, writer = pump(
+        reader,
+        lambda frames: _in_turn(turn, islice(_denoised(frames, plan, work, []), count)),
+        lambda: PieceWriter(folder, request.piece, output, _maker(plan), _noted(work, [])),
+        threading.Event(),
+        progress,
+        start=work.told.start if work.told is not None else 0,
+        wanted=count,
+    )
+    return writer.warnings
+
+
+def _in_turn(turn: Turn | None, frames: Iterable[Frame]) -> Iterable[Frame]:
+    return frames if turn is None else turn(frames)
+
+
 class FrameWriter(AbstractContextManager["FrameWriter"], Protocol):
     """What frames are written to."""
 
@@ -74,21 +119,24 @@ W = TypeVar("W", bound=FrameWriter)
 
 
 def pump(
-    reader: Source,
+    reader: Iterable[Frame],
     denoise: Callable[[Iterable[Frame]], Iterable[Frame]],
     open_writer: Callable[[], W],
     stop: threading.Event,
     progress: Progress | None = None,
     done: int = 0,
+    start: int = 0,
+    wanted: int | None = None,
 ) -> tuple[int, W]:
     """Decode in one thread, denoise in this one, write in a third; the first error of any stops all and is raised.
 
-    stop: set where it ends early. done: frames that were written before. Returns how many were read, and the writer,
-    closed. Raises VerificationError where as many were not written.
+    stop: set where it ends early. done: frames that were written before. start: number of the first that is read.
+    wanted: how many are to be written, None for all that are read. Returns the number after that of the last frame that
+    was read, and the writer, closed. Raises VerificationError where as many were not written.
     """
     decoded, finished = _Belt(stop), _Belt(stop)
     errors: list[BaseException] = []
-    read, written, told = 0, done, progress or (lambda stage, frames: None)
+    read, written, told = start, done, progress or (lambda stage, frames: None)
 
     def guard(task: Callable[[], None]) -> Callable[[], None]:
         def guarded() -> None:
@@ -139,8 +187,9 @@ def pump(
             encoding.join()
             if errors:
                 raise errors[0]
-    if written != read:
-        raise VerificationError(f"{written} frames were written of {read} read; nothing was published")
+    if written != (read if wanted is None else wanted):
+        of = f"{read} read" if wanted is None else f"{wanted} wanted"
+        raise VerificationError(f"{written} frames were written of {of}; nothing was published")
     return read, writer
 
 

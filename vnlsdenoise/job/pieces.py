@@ -29,6 +29,11 @@ class _Open:
     fed: tuple[int, ...] = ()  # of its last frame
 
 
+def is_full(frames: int, begins: bool, length: int) -> bool:
+    """Whether a piece of so many frames ends before the next frame, with which a scene begins or not."""
+    return frames >= length or (begins and 2 * frames >= length)
+
+
 class PieceWriter:
     """Cuts a video into pieces and writes each by a writer of its own; use it in a `with` block.
 
@@ -61,8 +66,7 @@ class PieceWriter:
         now = self._open
         if now is not None:
             follows = frame.number == now.first + now.frames
-            full = now.frames >= self._length or (frame.begins and 2 * now.frames >= self._length)
-            if full or not follows:
+            if is_full(now.frames, frame.begins, self._length) or not follows:
                 self._end(frame.fed if follows else now.fed)
         if self._open is None:
             self._open = self._begun(frame.number)

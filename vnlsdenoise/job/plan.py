@@ -210,8 +210,9 @@ class Plan:
         return told + f"{folder} ({shutil.disk_usage(folder).free / 2**20:.0f} MiB free there)"
 
 
-def make_plan(request: Request, *, estimate: bool = False) -> Plan:
+def make_plan(request: Request, *, estimate: bool = False, elsewhere: str | None = None) -> Plan:
     """Read what is needed of the input and choose; writes nothing. estimate: measure the noise of sampled frames too.
+    elsewhere: the device of other machines that the work is done on, which need not be here.
 
     Raises UsageError (output is the input, options contradict), InputError, OutputError (missing folder), DeviceError,
     MemoryLimitError (more than max_memory would be needed).
@@ -238,7 +239,10 @@ def make_plan(request: Request, *, estimate: bool = False) -> Plan:
     elif request.output is not None and isinstance(reader, VideoReader) and pipe is None:
         carry = decide(request.input, reader.info.index, "images", "images hold nothing beside the pictures")
     info = cut_out(reader, request.part) if request.part else reader.info
-    settings = settings_of(request, reader.info.format)
+    here = request if elsewhere is None else replace(request, device="cpu")
+    settings = settings_of(here, reader.info.format)
+    if settings is not None and elsewhere is not None:
+        settings = replace(settings, device=elsewhere)
     window = _window(request, info)
     memory = _memory(info.format if window is None else window.format, settings)
     noise = _estimate(reader, settings) if estimate else None

@@ -46,6 +46,19 @@ class Report:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+def summary_of(plan: Plan, done: Report) -> dict[str, Any]:
+    """The plan, and what became of it, as plain values for JSON."""
+    return {
+        **plan.as_dict(),
+        "frames": done.frames,
+        "scenes": [{"first": s.first, "frames": s.frames, "noise": s.noise.as_dict()} for s in done.scenes],
+        "damage": vars(done.damage),
+        "warnings": list(done.warnings),
+        "kept": done.kept,
+        "seconds": done.seconds,
+    }
+
+
 def report_of(
     plan: Plan, identity: dict[str, Any], done: Report, written: Written | None, files: list[Path]
 ) -> dict[str, Any]:

@@ -37,6 +37,8 @@ from vnlsdenoise.video.pipes import PIPE
 from vnlsdenoise.video.sequences import list_images, output_folder
 from vnlsdenoise.video.write import Written
 
+Make = Callable[[Plan, WorkFolder, list[Piece], Progress | None, Opened | None], None]
+"""Makes the pieces of a plan that are not kept, as `make_pieces` does."""
 MOST_FAULTS = 3  # of the device at one place, after which the run ends
 
 
@@ -45,11 +47,12 @@ def run(
     progress: Progress | None = None,
     opened: Opened | None = None,
     say: Callable[[str], None] | None = None,
+    make: Make | None = None,
 ) -> Report:
     """Denoise as planned; calls `progress(stage, frames)` from several threads as frames come through the stages.
 
     opened: told of every scene once its noise is known, before its length is. say: told in words what becomes of an
-    earlier run's work.
+    earlier run's work. make: what makes the missing pieces, None for this process.
 
     The output is complete under its name when this returns. Damage of the input is in the report, not raised. Whatever
     interrupts it, what is finished is kept in a work folder, from which the next run with an equal plan goes on. Raises
@@ -78,7 +81,7 @@ def run(
     with hold(beside.lock, output):
         with suppress(OSError):
             remove_leftovers(output_folder(output) if images else output)
-        return _Job(plan, output, folder, say or (lambda _: None)).run(progress, opened)
+        return _Job(plan, output, folder, say or (lambda _: None), make).run(progress, opened)
 
 
 def _check_room(plan: Plan, output: Path, folder: WorkFolder) -> None:
@@ -94,7 +97,10 @@ def _check_room(plan: Plan, output: Path, folder: WorkFolder) -> None:
 class _Job:
     """One run, under the lock of its output."""
 
-    def __init__(self, plan: Plan, output: Path, folder: WorkFolder, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, plan: Plan, output: Path, folder: WorkFolder, say: Callable[[str], None], make: Make | None
+    ) -> None:
+        self._make = make
         self._plan, self._output, self._folder, self._say = plan, output, folder, say
         self._identity = identify(plan.request.input) if plan.pipe is None else {}
         self._seconds: dict[str, float] = {}
@@ -190,6 +196,9 @@ class _Job:
     # --- the work
 
     def _make_pieces(self, kept: list[Piece], progress: Progress | None, opened: Opened | None) -> None:
+        if self._make is not None:
+            self._make(self._plan, self._folder, kept, progress, opened)
+            return
         try:
             make_pieces(self._plan, self._folder, kept, progress, opened)
             return

@@ -26,7 +26,8 @@ def device_name(device: str) -> str:
     import torch
 
     if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
+        # Work that is done elsewhere has its device there.
+        return torch.cuda.get_device_name(device) if torch.cuda.is_available() else device
     return f"CPU, {torch.get_num_threads()} threads"
 
 

@@ -23,6 +23,8 @@ from vnlsdenoise.video.sequences import image_names, output_folder
 FORMAT = 1
 _MANIFEST, _READ, _FAULTS, _PUBLISHED = "manifest.json", "read.json", "faults.json", "published.json"
 _ENDING, _TEMPORARY = ".json", ".part"
+RANGE = "range-"
+"""How folders within it begin, in which workers make their pieces before they are taken over."""
 _LONGEST_NAME = 150  # bytes of the output's name, so that all that is made of it stays within 255
 
 
@@ -95,7 +97,7 @@ class WorkFolder:
     def sound_pieces(self) -> tuple[list[Piece], list[str]]:
         """The pieces whose data is there to the last byte, in order, and what is wrong with the others, which go."""
         found, wrong = [], []
-        for leftover in self.path.glob(f"*{_TEMPORARY}"):
+        for leftover in (*self.path.glob(f"*{_TEMPORARY}"), *self.path.glob(f"{RANGE}*")):
             _delete(leftover)
         for path in self._records():
             try:
@@ -125,6 +127,31 @@ class WorkFolder:
         piece = Piece(first, frames, data.name, size, digest, **known)
         self._put(f"{first:09d}{_ENDING}", asdict(piece))
         return piece
+
+    def adopt(self, piece: Piece, data: "Path | dict[str, bytes]") -> None:
+        """Take over a piece that was finished elsewhere: in a folder of the same file system, or sent as `contents`.
+
+        Raises ValueError where it is not what was sent.
+        """
+        target = self.path / piece.data
+        _delete(target)
+        if isinstance(data, Path):
+            os.replace(data / piece.data, target)
+        else:
+            made = self.temporary(piece.first)
+            _delete(made)
+            write_contents(made, data)
+            for file in _files(made):
+                sync(file)
+            if _digest(made) != (piece.bytes, piece.sha256):
+                raise ValueError(f"the piece from frame {piece.first} on did not arrive as it was sent")
+            os.replace(made, target)
+        self._put(f"{piece.first:09d}{_ENDING}", asdict(piece))
+
+    def contents(self, piece: Piece) -> dict[str, bytes]:
+        """The data of a piece, by the names of its files; that of a lone file by ""."""
+        data = self.path / piece.data
+        return {"" if file == data else file.name: file.read_bytes() for file in _files(data)}
 
     def drop(self, first: int) -> None:
         """Remove what lies at `temporary(first)`."""
@@ -188,6 +215,16 @@ def write_json(path: Path, content: dict[str, Any], indent: int | None = None) -
         temporary.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def write_contents(path: Path, contents: dict[str, bytes]) -> None:
+    """The inverse of `WorkFolder.contents`."""
+    if "" in contents:
+        path.write_bytes(contents[""])
+        return
+    path.mkdir()
+    for name, content in contents.items():
+        (path / name).write_bytes(content)
 
 
 def missing(pieces: Sequence[Piece]) -> Iterator[tuple[int, int | None, tuple[int, ...]]]:

@@ -61,8 +61,8 @@ class Frame:
     """One frame: planes as `PlaneFormat` says, and what travels beside them untouched (time stamps, side data).
 
     number: in the video, from 0. damage: "concealed" where it is the frame before instead of a damaged one, "kept"
-    where it is damaged itself. begins: whether a scene begins with it. fed: numbers of the frames that a denoiser must
-    be fed from to get it once more, one, or one for each field.
+    where it is damaged itself. begins: whether a scene begins with it. repeats: whether it is the frame before over
+    again. fed: numbers of the frames that a denoiser must be fed from to get it once more, one, or one for each field.
     """
 
     planes: tuple[Plane, ...]
@@ -72,4 +72,5 @@ class Frame:
     number: int = 0
     damage: Literal["", "concealed", "kept"] = ""
     begins: bool = False
+    repeats: bool = False
     fed: tuple[int, ...] = ()

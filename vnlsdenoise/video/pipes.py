@@ -128,7 +128,7 @@ class PipeReader(VideoReader):
         info = describe(PIPE, self._container, stream, frames[0], decoder.name)
         return replace(info, frames=None, duration=None)  # FFmpeg makes up what it cannot know
 
-    def _open(self) -> AbstractContextManager[InputContainer]:
+    def opened(self) -> AbstractContextManager[InputContainer]:
         return nullcontext(self._container)
 
     def _packets(self, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[Stream] | None]":

@@ -85,7 +85,7 @@ class VideoReader:
         clock = Clock(self._step, self.info.time_base, self.warnings)
         good: Frame | None = None
         number = 0
-        with self._open() as container:
+        with self.opened() as container:
             stream = main_video(container, self.path, self.info.index)
             for decoded, pts in self._decode(container, stream):
                 if decoded is not None and decoded.is_corrupt:
@@ -96,7 +96,7 @@ class VideoReader:
                         continue
                     frame = Frame(good.planes, None, good.duration, dict(good.extra), damage="concealed")
                 else:
-                    frame = good = self._frame(decoded)
+                    frame = good = self.frame_of(decoded)
                     frame.damage = "kept" if decoded.is_corrupt else ""
                 if frame.damage:
                     self.damage.note(number)
@@ -110,7 +110,8 @@ class VideoReader:
         self.damage.short_by = self.info.survey.short_by
         self.damage.cut = self.damage.cut or self.info.survey.cut
 
-    def _open(self) -> AbstractContextManager[InputContainer]:
+    def opened(self) -> AbstractContextManager[InputContainer]:
+        """The container, opened once more."""
         return open_input(self.path, gpu=self.decoder == "gpu")
 
     @property
@@ -118,7 +119,8 @@ class VideoReader:
         info = self.info
         return max(1, round(1 / (info.rate * info.time_base))) if info.rate else 1
 
-    def _frame(self, decoded: VideoFrame) -> Frame:
+    def frame_of(self, decoded: VideoFrame) -> Frame:
+        """What a decoded frame holds; raises InputError where it is of another kind than the film."""
         if decoded.interlaced_frame:
             self._refuse_interlaced()
         info, (top, bottom, left, right) = self.info, self.info.crop
@@ -268,7 +270,7 @@ class VideoReader:
                 except av.FFmpegError:
                     continue
                 if one is not None and other is not None and one.pts is not None:
-                    found[one.pts] = self._frame(one), self._frame(other)
+                    found[one.pts] = self.frame_of(one), self.frame_of(other)
         return [found[pts] for pts in sorted(found)] or self._sample_linear(places, _LINEAR_LIMIT)
 
     def clip(self, share: float, length: int) -> list[Frame]:
@@ -288,7 +290,7 @@ class VideoReader:
             for index, decoded in enumerate(_frames(container, stream, decoder)):
                 before = decoded.pts is not None and decoded.pts < target and index < _LONGEST_GROUP
                 if not (before or decoded.is_corrupt):
-                    found.append(self._frame(decoded))
+                    found.append(self.frame_of(decoded))
                 if len(found) == length:
                     break
         return found or self._clip_linear(0, length)
@@ -326,7 +328,7 @@ class VideoReader:
                     break
         if not pairs and before is not None:
             pairs.append((before, before))
-        return [(self._frame(one), self._frame(other)) for one, other in pairs[-places:]]
+        return [(self.frame_of(one), self.frame_of(other)) for one, other in pairs[-places:]]
 
 
 def _frames(container: InputContainer, stream: VideoStream, decoder: VideoCodecContext) -> Iterator[VideoFrame]:

@@ -214,7 +214,11 @@ class SequenceReader:
         return read_still(image.path, image.page, self._light)
 
     def __iter__(self) -> Iterator[Frame]:
-        return (self._frame(index) for index in range(len(self._images)))
+        return self.from_frame(0)
+
+    def from_frame(self, first: int) -> Iterator[Frame]:
+        """The frames from one of them on."""
+        return (self._frame(index) for index in range(first, len(self._images)))
 
     def _note(self, image: _Picture, still: Still) -> None:
         text = f"image {image.path.name}: {still.converted}"

@@ -1,0 +1,105 @@
+"""What a fleet does next: longest first, shared films in ranges that get smaller, nothing kept of what is finished."""
+
+import random
+
+import pytest
+
+from vnlsdenoise.engine.schedule import Part, Schedule, Span
+
+
+def shared(schedule: Schedule, pieces: list[Span], least: int = 1) -> None:
+    frames = sum(piece.frames for piece in pieces)
+    schedule.share("film", frames, float(frames), least)
+    for piece in pieces:
+        schedule.found("film", piece)
+    schedule.close("film")
+
+
+def taken(schedule: Schedule) -> list[Part]:
+    parts = []
+    while (part := schedule.next()) is not None:
+        parts.append(part)
+    return parts
+
+
+def test_whole_films_go_longest_first() -> None:
+    schedule = Schedule(3)
+    for name, work in (("b", 5.0), ("a", 9.0), ("c", 1.0)):
+        schedule.add(name, work)
+    assert [part.film for part in taken(schedule)] == ["a", "b", "c"]
+    assert schedule.empty and schedule.left == 0
+
+
+def test_ranges_hold_every_piece_once_and_get_smaller() -> None:
+    schedule = Schedule(2)
+    pieces = [Span(at, at + 10, False) for at in range(0, 1000, 10)]
+    shared(schedule, pieces)
+    spans = [part.span for part in taken(schedule)]
+    assert [span.first for span in spans] == [0, *(span.end for span in spans[:-1])] and spans[-1].end == 1000
+    sizes = [span.frames for span in spans]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > 8 * sizes[-1]
+    assert schedule.empty and abs(schedule.left) < 1e-6
+
+
+def test_ranges_end_at_cuts_where_they_can_and_are_not_small_within_a_scene() -> None:
+    schedule = Schedule(2)
+    pieces = [Span(at, at + 10, at % 70 == 60) for at in range(0, 700, 10)]
+    shared(schedule, pieces)
+    parts = taken(schedule)
+    assert sum(part.span.cut for part in parts[:6]) == 6
+    schedule = Schedule(8)
+    shared(schedule, [Span(at, at + 10, False) for at in range(0, 700, 10)], least=80)
+    sizes = [part.span.frames for part in taken(schedule)]
+    assert min(sizes[:-1]) >= 80 and sum(sizes) == 700
+
+
+def test_what_is_kept_is_not_part_of_a_range() -> None:
+    schedule = Schedule(1)
+    shared(schedule, [Span(0, 10, False), Span(10, 20, False), Span(40, 50, False)], least=100)
+    assert [(part.span.first, part.span.end) for part in taken(schedule)] == [(0, 20), (40, 50)]
+
+
+def test_a_range_waits_until_enough_is_known() -> None:
+    schedule = Schedule(2)
+    schedule.share("film", 100, 100.0)
+    schedule.found("film", Span(0, 10, True))
+    assert schedule.next() is None and not schedule.empty
+    for at in (10, 20):
+        schedule.found("film", Span(at, at + 10, True))
+    part = schedule.next()
+    assert part is not None and (part.span.first, part.span.end) == (0, 20)
+    schedule.lost(part)
+    again = schedule.next()
+    assert again is not None and again.tries == 1 and again.span == part.span
+    schedule.lost(part)
+    schedule.drop("film")
+    assert schedule.empty and schedule.next() is None and abs(schedule.left) < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_is_lost_or_done_twice(seed: int) -> None:
+    """Whatever comes in whatever order: films, pieces, workers of other speeds that are lost."""
+    draw = random.Random(seed)
+    schedule = Schedule(draw.randint(1, 5))
+    done: dict[object, list[tuple[int, int]]] = {}
+    wanted = {}
+    for film in range(12):
+        if draw.random() < 0.5:
+            schedule.add(film, draw.uniform(1, 9))
+            wanted[film] = [(0, 1)]
+        else:
+            ends = sorted(draw.sample(range(1, 200), draw.randint(1, 30)))
+            wanted[film] = [(first, end) for first, end in zip([0, *ends], ends, strict=False) if draw.random() < 0.8]
+            schedule.share(film, ends[-1], draw.uniform(1, 99), draw.randint(1, 40))
+            for first, end in wanted[film]:
+                schedule.found(film, Span(first, end, draw.random() < 0.3))
+            schedule.close(film)
+    while (part := schedule.next(draw.uniform(0.2, 3))) is not None:
+        if draw.random() < 0.2:
+            schedule.lost(part)
+            continue
+        done.setdefault(part.film, []).append((0, 1) if part.span is None else (part.span.first, part.span.end))
+    assert schedule.empty and abs(schedule.left) < 1e-6
+    for film, pieces in wanted.items():
+        frames = [number for first, end in done.get(film, []) for number in range(first, end)]
+        assert sorted(frames) == [number for first, end in pieces for number in range(first, end)]

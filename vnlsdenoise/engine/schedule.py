@@ -1,0 +1,163 @@
+"""What a fleet of workers does next: whole films longest first, and films that are shared as ranges that get smaller
+towards the end. Plain bookkeeping, without workers, clocks or files; what is finished leaves nothing behind.
+"""
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+
+_SHARES = 3  # A range takes this part of what every worker still has before it, so that all end together.
+_UNEVEN = 1.5  # times the size that is aimed at, up to which a range goes on to the next cut; and down to 1 / it
+
+
+@dataclass(frozen=True)
+class Span:
+    """Frames first to end (not included) of a film that one worker does: whole pieces. cut: a scene ends there."""
+
+    first: int
+    end: int
+    cut: bool
+
+    @property
+    def frames(self) -> int:
+        """How many."""
+        return self.end - self.first
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one worker is given: a film, or (span) a range of it. work: in any unit that is the same for all films.
+
+    tries: how often it was given before.
+    """
+
+    film: Hashable
+    work: float
+    span: Span | None = None
+    tries: int = 0
+
+
+@dataclass
+class _Shared:
+    """A film that is shared among workers.
+
+    each: work of a frame. least: frames of a range. pieces: those that nobody was given yet; ready: frames of them.
+    """
+
+    left: float
+    each: float
+    least: int
+    pieces: deque[Span] = field(default_factory=deque)
+    ready: int = 0
+    closed: bool = False
+
+    def frames_of(self, size: float) -> float:
+        """How many frames a range of so much work has."""
+        return max(self.least, size / self.each)
+
+
+class Schedule:
+    """Knows what is left to do. workers: how many there are."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._numbers = itertools.count()
+        self._whole: list[tuple[float, int, Hashable]] = []  # a heap, longest first
+        self._shared: dict[Hashable, _Shared] = {}
+        self._again: deque[Part] = deque()
+        self.left = 0.0  # work that nobody was given yet
+
+    def add(self, film: Hashable, work: float) -> None:
+        """A film that one worker does."""
+        heapq.heappush(self._whole, (-work, next(self._numbers), film))
+        self.left += work
+
+    def share(self, film: Hashable, frames: int, work: float, least: int = 1) -> None:
+        """A film of which pieces will be found; frames: how many there are, about. least: of a range within a scene."""
+        self._shared[film] = _Shared(work, work / max(1, frames), least)
+        self.left += work
+
+    def found(self, film: Hashable, piece: Span) -> None:
+        """The next piece of a film that is shared."""
+        shared = self._shared[film]
+        shared.pieces.append(piece)
+        shared.ready += piece.frames
+
+    def close(self, film: Hashable) -> None:
+        """All pieces of a film were found."""
+        shared = self._shared[film]
+        shared.closed = True
+        self.left += shared.ready * shared.each - shared.left
+        shared.left = shared.ready * shared.each
+        self._tidy(film)
+
+    def drop(self, film: Hashable) -> None:
+        """Give nothing more of a film."""
+        if (shared := self._shared.pop(film, None)) is not None:
+            self.left -= shared.left
+        self._again = deque(part for part in self._again if part.film != film)
+
+    def next(self, speed: float = 1.0) -> Part | None:
+        """What an idle worker does now, None where there is nothing yet. speed: of the worker, of the mean of all."""
+        if self._again:
+            return self._again.popleft()
+        size = self.left * speed / (_SHARES * self.workers)
+        ready = [(shared.left, film) for film, shared in self._shared.items() if self._is_ready(shared, size)]
+        longest, film = max(ready, key=lambda one: one[0], default=(0.0, None))
+        if self._whole and -self._whole[0][0] >= longest:
+            work, _, film = heapq.heappop(self._whole)
+            self.left += work
+            return Part(film, -work)
+        if not ready:
+            return None
+        shared = self._shared[film]
+        span = _gathered(shared, size)
+        work = span.frames * shared.each
+        shared.ready -= span.frames
+        shared.left, self.left = shared.left - work, self.left - work
+        self._tidy(film)
+        return Part(film, work, span)
+
+    def lost(self, part: Part) -> None:
+        """A part whose worker was lost goes to the next one."""
+        self._again.append(Part(part.film, part.work, part.span, part.tries + 1))
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left to give."""
+        return not (self._whole or self._shared or self._again)
+
+    def _is_ready(self, shared: _Shared, size: float) -> bool:
+        return bool(shared.pieces) and (shared.closed or shared.ready >= _UNEVEN * shared.frames_of(size))
+
+    def _tidy(self, film: Hashable) -> None:
+        if self._shared[film].closed and not self._shared[film].pieces:
+            self.left -= self._shared.pop(film).left
+
+
+def _gathered(shared: _Shared, size: float) -> Span:
+    """The first pieces of a film, together about `size` of work, up to a cut if there is one near."""
+    wanted = shared.frames_of(size)
+    chosen, frames = 1, 0
+    for count, piece in enumerate(_unbroken(shared.pieces), 1):
+        frames += piece.frames
+        if frames > _UNEVEN * wanted and count > 1:
+            break
+        if piece.cut and frames >= wanted / _UNEVEN:
+            chosen = count
+            break
+        if frames - piece.frames < wanted:
+            chosen = count
+    taken = [shared.pieces.popleft() for _ in range(chosen)]
+    return Span(taken[0].first, taken[-1].end, taken[-1].cut)
+
+
+def _unbroken(pieces: deque[Span]) -> Iterator[Span]:
+    at = pieces[0].first
+    for piece in pieces:
+        if piece.first != at:
+            return
+        yield piece
+        at = piece.end
