@@ -87,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_film(folder / "film.mp4", SIZES[options.size], options.scenes, options.each)
-        make_film(folder / "warm.mp4", SIZES[options.size], 4, max(20, options.each // 2))
+        make_film(folder / "warm.mp4", SIZES[options.size], 4, 10)
         for workers in options.workers.split(","):
             devices = Devices.parse(workers.replace("+", ","))
             device = "cpu" if devices.cpus is not None else "cuda"
@@ -103,7 +103,7 @@ def main() -> None:
                     plan = make_plan(wish, elsewhere=films.device)
                     return plan, run(plan, make=films.make_pieces)
 
-                timed("warm.mp4", max(10, options.each // 4))
+                timed("warm.mp4", 10)
                 plan, report = timed("film.mp4", options.each)
                 row = {
                     "workers": workers,

@@ -270,7 +270,6 @@ def _show_token() -> None:
 
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Nobody is told of a cluster of this machine.
-    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         import ray
         import ray.util.scheduling_strategies
@@ -279,6 +278,7 @@ def _ray() -> Any:
             "several devices need Ray, which is not installed; run: pip install 'vnlsdenoise[ray]', "
             "or leave --ray and --devices out"
         ) from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
 
 

@@ -43,7 +43,8 @@ class Part:
 class _Shared:
     """A film that is shared among workers.
 
-    each: work of a frame. least: frames of a range. pieces: those that nobody was given yet; ready: frames of them.
+    each: work of a frame. least: frames of a range. pieces: those that nobody was given yet; ready: frames of
+    them; cuts: how many end a scene.
     """
 
     left: float
@@ -51,10 +52,11 @@ class _Shared:
     least: int
     pieces: deque[Span] = field(default_factory=deque)
     ready: int = 0
+    cuts: int = 0
     closed: bool = False
 
     def frames_of(self, size: float) -> float:
-        """How many frames a range of so much work has."""
+        """How many frames a range within a scene, of so much work, has."""
         return max(self.least, size / self.each)
 
 
@@ -84,6 +86,7 @@ class Schedule:
         shared = self._shared[film]
         shared.pieces.append(piece)
         shared.ready += piece.frames
+        shared.cuts += piece.cut
 
     def close(self, film: Hashable) -> None:
         """All pieces of a film were found."""
@@ -130,7 +133,10 @@ class Schedule:
         return not (self._whole or self._shared or self._again)
 
     def _is_ready(self, shared: _Shared, size: float) -> bool:
-        return bool(shared.pieces) and (shared.closed or shared.ready >= _UNEVEN * shared.frames_of(size))
+        if shared.closed or not shared.pieces:
+            return bool(shared.pieces)
+        wanted = size / shared.each if shared.cuts else shared.frames_of(size)
+        return shared.ready >= _UNEVEN * wanted
 
     def _tidy(self, film: Hashable) -> None:
         if self._shared[film].closed and not self._shared[film].pieces:
@@ -139,18 +145,19 @@ class Schedule:
 
 def _gathered(shared: _Shared, size: float) -> Span:
     """The first pieces of a film, together about `size` of work, up to a cut if there is one near."""
-    wanted = shared.frames_of(size)
+    wanted, least = size / shared.each, shared.frames_of(size)
     chosen, frames = 1, 0
     for count, piece in enumerate(_unbroken(shared.pieces), 1):
         frames += piece.frames
-        if frames > _UNEVEN * wanted and count > 1:
+        if frames > _UNEVEN * least and count > 1:
             break
         if piece.cut and frames >= wanted / _UNEVEN:
             chosen = count
             break
-        if frames - piece.frames < wanted:
+        if frames - piece.frames < least:
             chosen = count
     taken = [shared.pieces.popleft() for _ in range(chosen)]
+    shared.cuts -= sum(piece.cut for piece in taken)
     return Span(taken[0].first, taken[-1].end, taken[-1].cut)
 
 
