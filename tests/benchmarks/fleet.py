@@ -42,7 +42,7 @@ def make_film(path: Path, size: tuple[int, int], scenes: int, each: int) -> None
     layout = layout_of("yuv420p")
     shot = [
         tensors_to_planes(planes, layout.plane_format(width, height))
-        for planes in itertools.islice(footage(height, width, "cpu"), each)
+        for planes in itertools.islice(footage(height, width, "cuda" if torch.cuda.is_available() else "cpu"), each)
     ]
     with av.open(str(path), "w") as output:
         stream: Any = output.add_stream("libx264", rate=30, options={"crf": "20", "preset": "veryfast"})

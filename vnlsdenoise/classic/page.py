@@ -76,9 +76,11 @@ class Order:
         if page.here is not None:
             self._resting[page.wanted][id(page)] = weakref.ref(page)
 
-    def of(self, page: Page) -> tuple[int, bool, int]:
-        """When a page is wanted again: what is less comes first."""
-        return max(page.wanted or 0, self.frame), page.passed != self.passes, page.used
+    def of(self, page: Page) -> tuple[int, int, int]:
+        """When a page is wanted again: what is less comes first. The order of `leaving`, backwards."""
+        if page.wanted is not None:
+            return max(page.wanted, self.frame), 1, page.used
+        return self.frame, 0 if page.passed == self.passes else 2, page.used
 
     def leaving(self, but: Collection[int]) -> Iterator[Page]:
         """The pages on the device but for some (their ids), that which is wanted last first; each may be removed."""
