@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from vnlsdenoise.engine.local import denoise_frames, estimate_noise, predict_memory, resolve_device
+from vnlsdenoise.budget import least_memory
+from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.engine.local import denoise_frames, estimate_noise, resolve_device
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.engine.work import Work
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
@@ -131,8 +133,7 @@ def test_any_gpu_gives_the_same_bytes(tight):
     noisy = frames(TEN_BIT, 30, 40.0)
     first, second = (DenoiseSettings(None, preset="fast", device=device) for device in ("cuda:0", "cuda:1"))
     if tight:
-        ceiling = predict_memory(TEN_BIT, second) * 2 // 3
-        second = replace(second, max_memory=ceiling)
+        second = replace(second, max_memory=least_memory(TEN_BIT, PRESETS["fast"]) + 1)
     for one, other in zip(denoise_frames(noisy, TEN_BIT, first), denoise_frames(noisy, TEN_BIT, second), strict=True):
         assert all(map(np.array_equal, one.planes, other.planes))
 
