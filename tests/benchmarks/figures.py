@@ -131,6 +131,14 @@ def speed_cuda() -> str:
     return table(["size", *PRESETS], rows)
 
 
+def speed_draft() -> str:
+    rows = []
+    for size, entry in stored("speed-presets-h200")["sizes"].items():
+        found = [entry["denoiser"][preset] for preset in ("draft", "fast")]
+        rows.append([size, *(f"{f['frames_per_second']:.0f} frames/s, {memory_of(f['peak_MiB'])}" for f in found)])
+    return table(["size", "draft", "fast beside it"], rows)
+
+
 def kernels_cuda() -> str:
     sizes = stored("speed-h200")["sizes"]
     rows = []
@@ -224,10 +232,18 @@ def alignment() -> str:
 
 
 def search_sweep() -> str:
+    return _sweep("search-sweep-xeon", "{:.2f} s", 1)
+
+
+def search_sweep_cuda() -> str:
+    return _sweep("search-sweep-h200", "{:.1f} ms", 1000)
+
+
+def _sweep(name: str, time: str, unit: float) -> str:
     found: dict[tuple[str, ...], dict[str, str]] = {}
-    for row in stored("search-sweep-xeon")["results"]:
+    for row in stored(name)["results"]:
         case = (row["sweep"], str(row["ws"]), str(row["features"]), str(row["nheads"]))
-        found.setdefault(case, {})[row["way"]] = f"{row['seconds']:.2f} s, {row['peak_MiB']:.0f} MiB"
+        found.setdefault(case, {})[row["way"]] = f"{time.format(unit * row['seconds'])}, {row['peak_MiB']:.0f} MiB"
     ways = list(next(iter(found.values())))
     return table(
         ["sweep", "ws", "F", "HD", *ways], [[*case, *(cells[way] for way in ways)] for case, cells in found.items()]
@@ -271,18 +287,9 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         *(quality_crops, quality_whole, quality_learned, native_chroma, real_noise, camera_noise, coded_noise),
-        *(
-            speed_cuda,
-            kernels_cuda,
-            ceilings,
-            ceilings_cpu,
-            file_to_file,
-            operators,
-            aggregation,
-            memory_of_search,
-            speed_cpu,
-        ),
-        *(peers, peers_in_short, alignment, search_sweep, gradients),
+        *(speed_cuda, speed_draft, kernels_cuda, ceilings, ceilings_cpu, file_to_file),
+        *(operators, aggregation, memory_of_search, speed_cpu),
+        *(peers, peers_in_short, alignment, search_sweep, search_sweep_cuda, gradients),
     )
 }
 
