@@ -283,13 +283,39 @@ def peers() -> str:
     return table(head, cells)
 
 
+def choosing() -> str:
+    results, sigmas = stored("quality-crops-epyc")["results"], (10, 20, 30, 40, 50)
+    at = {preset: [mean(results, sigma, preset) for sigma in sigmas] for preset in PRESETS}
+    less = [balanced - fast for balanced, fast in zip(at["balanced"], at["fast"], strict=True)]
+    more = float(np.mean(at["best"]) - np.mean(at["balanced"]))
+    speeds = stored("speed-h200")["sizes"]["1080p"]["denoiser"]
+    fast, balanced, best = (speeds[preset]["frames_per_second"] for preset in PRESETS)
+    points = stored("cost-xeon")["points"]
+    draft, loss = points["draft"][0] / points["fast"][0], -points["draft"][1]
+    learned = mean(stored("quality-learned-h200")["results"], 30, "learned") - at["balanced"][2]
+    rows = [
+        ("the default", "nothing: `--preset balanced`, noise measured"),
+        (f"{fast / balanced:.1f} times the speed for {min(less):.1f} to {max(less):.1f} dB less", "`--preset fast`"),
+        (f"the last {more:.2f} dB, for {balanced / best:.1f} times the time", "`--preset best`"),
+        (
+            f"a preview, or a long film on a CPU: 1/{1 / draft:.0f} of the time of `fast` for {loss:.1f} dB less",
+            "`--preset draft`",
+        ),
+        (f"more on strong noise ({learned:.1f} dB at sigma 30), slower", "`--method learned`"),
+        ("some grain left", "`--keep-grain 0.2` or `--strength 0.8`"),
+        ("more off the colours than off the brightness", "`--chroma 1.3`"),
+        ("a noise you know", "`--sigma 12`, or one a plane: `--sigma 12,6,6`"),
+    ]
+    return table(["wish", "give"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         *(quality_crops, quality_whole, quality_learned, native_chroma, real_noise, camera_noise, coded_noise),
         *(speed_cuda, speed_draft, kernels_cuda, ceilings, ceilings_cpu, file_to_file),
         *(operators, aggregation, memory_of_search, speed_cpu),
-        *(peers, peers_in_short, alignment, search_sweep, search_sweep_cuda, gradients),
+        *(choosing, peers, peers_in_short, alignment, search_sweep, search_sweep_cuda, gradients),
     )
 }
 
