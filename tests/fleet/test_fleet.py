@@ -222,8 +222,10 @@ def test_a_film_that_kills_its_workers_fails_alone(tmp_path: Path, films: Any, f
     def told(number: int, what: Any) -> None:
         if number == 0 and what[0] == "progress":
             kills.append(time.monotonic())
-            for process in fleet._ray.get([actor.name.remote() for actor in fleet._actors]):
-                os.kill(int(re.search(r"process (\d+)", process)[1]), signal.SIGKILL)  # type: ignore[index]
+            for task in [task for task, given in films._given.items() if given.part.film == 0]:
+                with suppress(fleet._ray.exceptions.RayActorError, ProcessLookupError):  # it may be dead already
+                    process = fleet._ray.get(fleet._actors[fleet.worker_of(task)].name.remote())
+                    os.kill(int(re.search(r"process (\d+)", process)[1]), signal.SIGKILL)  # type: ignore[index]
 
     found = {ended.number: ended for ended in films.run_all(wishes, told)}
     assert isinstance(found[0].error, DeviceFaultError) and "failed 3 times at one place" in str(found[0].error)
