@@ -20,7 +20,7 @@ import pytest
 from calling import COMMAND, assert_error, call, called_here
 from clips import write_clip
 
-from vnlsdenoise.errors import BatchError, ContinuableError, DeviceError, DeviceFaultError, InputError, OutputError
+from vnlsdenoise.errors import BatchError, ContinuableError, DeviceError, InputError, OutputError
 from vnlsdenoise.job.plan import make_plan
 from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
@@ -208,29 +208,6 @@ def test_nodes_that_do_not_fit_are_refused(fleet: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(engine, "versions_here", lambda: {**here, "vnlsdenoise": "9.9"})
     with pytest.raises(DeviceError, match=r"node \S+ has vnlsdenoise \S+ \(here 9.9\); its results would be others"):
         engine.Fleet("auto", engine.Devices(), "cpu", print)
-
-
-def test_a_film_that_kills_its_workers_fails_alone(tmp_path: Path, films: Any, fleet: Any) -> None:
-    """Three workers, one after the other, are killed as soon as they come to its first frames."""
-    wishes = []
-    for number, count in enumerate((90, 12, 12)):
-        (tmp_path / str(number)).mkdir()
-        film(tmp_path / str(number) / "in.mkv", [count])
-        wishes.append(replace(request(tmp_path / str(number), "out.mkv"), piece=100))
-    kills: list[float] = []
-
-    def told(number: int, what: Any) -> None:
-        if number == 0 and what[0] == "progress":
-            kills.append(time.monotonic())
-            for task in [task for task, given in films._given.items() if given.part.film == 0]:
-                with suppress(fleet._ray.exceptions.RayActorError, ProcessLookupError):  # it may be dead already
-                    process = fleet._ray.get(fleet._actors[fleet.worker_of(task)].name.remote())
-                    os.kill(int(re.search(r"process (\d+)", process)[1]), signal.SIGKILL)  # type: ignore[index]
-
-    found = {ended.number: ended for ended in films.run_all(wishes, told)}
-    assert isinstance(found[0].error, DeviceFaultError) and "failed 3 times at one place" in str(found[0].error)
-    assert [found[number].error for number in (1, 2)] == [None, None]
-    assert len(kills) >= 3
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
