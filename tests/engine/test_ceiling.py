@@ -10,8 +10,9 @@ import torch
 
 from vnlsdenoise.budget import least_memory, plan_memory
 from vnlsdenoise.classic.presets import PRESETS
-from vnlsdenoise.engine import ceiling
-from vnlsdenoise.engine.ceiling import available_memory, process_memory, with_ceiling
+from vnlsdenoise.engine import ceiling, host
+from vnlsdenoise.engine.ceiling import process_memory, with_ceiling
+from vnlsdenoise.engine.host import available_memory
 from vnlsdenoise.engine.local import predict_memory, predict_waiting
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.video.frame import PlaneFormat
@@ -109,10 +110,10 @@ def test_the_limits_of_control_groups_count(tmp_path, version, line, limit, usag
     (base / "job" / limit).write_text("5000\n")
     (base / "job" / usage).write_text("1500\n")
     (base / "job" / "memory.stat").write_text(f"anon 7\n{stat}\n")
-    assert ceiling._left_in_groups(root, own) == [3600]
+    assert host._left_in_groups(root, own) == [3600]
     (base / "job" / "step" / limit).write_text("max\n")
     (base / "job" / "step" / usage).write_text("10\n")
-    assert ceiling._left_in_groups(root, own) == [3600]
+    assert host._left_in_groups(root, own) == [3600]
 
 
 def test_this_machine_has_memory():

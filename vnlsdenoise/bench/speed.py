@@ -19,6 +19,7 @@ from vnlsdenoise import ops
 from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.engine.host import resident_memory
 from vnlsdenoise.learned.denoiser import CHUNK, memory_bytes
 from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
 from vnlsdenoise.noise import NoiseModel
@@ -78,20 +79,12 @@ def begin_peak(device: str) -> int | None:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak of resident memory begins anew
     except (OSError, AttributeError):
         return None
-    return _resident("VmRSS")
+    return resident_memory("VmRSS")
 
 
 def peak(device: str) -> int | None:
     """Bytes in use at the most since `begin_peak`."""
-    return torch.cuda.max_memory_allocated() if device.startswith("cuda") else _resident("VmHWM")
-
-
-def _resident(name: str) -> int | None:
-    try:
-        told = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
-    except OSError:
-        return None
-    return None if told is None else 1024 * int(told[1])
+    return torch.cuda.max_memory_allocated() if device.startswith("cuda") else resident_memory("VmHWM")
 
 
 def denoiser(

@@ -1,14 +1,13 @@
 """The ceiling of memory that a run works under: what it was given, or what the device or the machine has free."""
 
 import ctypes
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from vnlsdenoise.budget import least_memory, plan_memory
 from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.engine.host import available_memory, resident_memory
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.video.fields import field_format
@@ -61,7 +60,7 @@ def host_memory(format: PlaneFormat) -> int:
 
 def process_memory(format: PlaneFormat) -> int:
     """What a process that denoises on the CPU takes beside the tensors of the denoiser, in bytes."""
-    return _resident() + host_memory(format)
+    return (resident_memory("VmRSS") or 0) + host_memory(format)
 
 
 def return_large_memory() -> None:
@@ -72,13 +71,6 @@ def return_large_memory() -> None:
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
-
-
-def available_memory() -> int | None:
-    """Bytes of host memory that this process may still take, by machine and control groups; None: not known."""
-    found = [_meminfo_available(), *_left_in_groups()]
-    known = [value for value in found if value is not None]
-    return min(known) if known else None
 
 
 def _unlimited(format: PlaneFormat, settings: DenoiseSettings) -> int:
@@ -102,55 +94,3 @@ def _free_on_gpu(device: str) -> int:
     free, _ = torch.cuda.mem_get_info(device)
     # What torch keeps of memory that no tensor has is free too.
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-
-
-def _resident() -> int:
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
-
-
-def _meminfo_available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
-    return int(found[0]) * 1024 if found else None
-
-
-def _left_in_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """What every control group with a limit that this process is in has left, of version 2 and of version 1."""
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return []
-    left = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        old = "memory" in controllers.split(",")
-        if controllers and not old:
-            continue
-        base = root / "memory" if old else root
-        names = ("memory.limit_in_bytes", "memory.usage_in_bytes") if old else ("memory.max", "memory.current")
-        group = base / path.strip("/")
-        # In a container the path may be that of the host, and the group itself lies at the root.
-        for folder in dict.fromkeys((*(f for f in (group, *group.parents) if f.is_relative_to(base)), base)):
-            value = _left(folder, *names)
-            if value is not None:
-                left.append(value)
-    return left
-
-
-def _left(folder: Path, limit: str, usage: str) -> int | None:
-    try:
-        most, used = (folder / limit).read_text().strip(), int((folder / usage).read_text())
-        if most == "max":
-            return None
-        facts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return None
-    # What files are cached counts as used, and is given up for whoever asks.
-    cached = int(facts.get("total_inactive_file", facts.get("inactive_file", 0)))
-    return max(0, int(most) - used + cached)

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from vnlsdenoise.engine.host import machine_memory
+
 State = Literal["ok", "warning", "failed"]
 _ENCODERS = {
     "libx264": "yuv420p",
@@ -196,17 +198,8 @@ def _room() -> Iterator[Check]:
             yield Check(name, state, f"{folder}: {free / 2**30:.1f} GiB free", advice)
         except OSError as error:
             yield Check(name, "warning", f"{folder}: {error.strerror}", "give outputs in a folder that can be written")
-    available = _available_memory()
+    available = machine_memory()
     if available is not None:
         state = "ok" if available > _LITTLE_MEMORY else "warning"
         advice = "" if state == "ok" else "close other programs; 4K needs several GiB"
         yield Check("memory", state, f"{available / 2**30:.1f} GiB available", advice)
-
-
-def _available_memory() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable")]
-    return int(found[0]) * 1024 if found else None
