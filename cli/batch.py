@@ -43,16 +43,17 @@ class Result:
 
 
 Doing = Iterator[tuple["Task", Callable[[], Outcome | None]]]
+"""Tasks in the order in which they are done, each with what gives its outcome or raises what went wrong."""
 Work = Callable[["Task"], Outcome | None]
 """Does one task and returns what came of it, None where there was nothing left to do; raises what went wrong."""
 
 
-def one_by_one(tasks: Sequence["Task"], work: Work) -> "Doing":
+def one_by_one(tasks: Sequence["Task"], work: Work) -> Doing:
     """The tasks in their order, each with what does it."""
     return ((task, partial(work, task)) for task in tasks)
 
 
-def run_all(tasks: Sequence["Task"], doing: "Doing", *, fail_fast: bool, as_json: bool) -> None:
+def run_all(tasks: Sequence["Task"], doing: Doing, *, fail_fast: bool, as_json: bool) -> None:
     """Do all tasks, or with `fail_fast` those up to the first that fails, and tell what became of each.
 
     doing: every task with what gives its outcome, in the order in which they are done.

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from vnlsdenoise.cli.batch import Doing
 from vnlsdenoise.cli.carry_out import Choices, Outcome, damage_told, is_there, make_folder
 from vnlsdenoise.cli.progress import Overall, Place, Progress
 from vnlsdenoise.cli.talk import talk
@@ -31,7 +32,7 @@ def fleet_of(ray: str | None, devices: str | None, device: str) -> "Iterator[Fil
 
 def films_of(
     tasks: "Sequence[Task]", requested: "Callable[[Task], Request]", choices: Choices, fleet: "FilmFleet"
-) -> "Iterator[tuple[Task, Callable[[], Outcome | None]]]":
+) -> Doing:
     """Every task when it has ended, with what gives its outcome, or raises what went wrong."""
     from vnlsdenoise.job.pace import Pace, Steps
 

@@ -3,6 +3,7 @@
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from typing import Any
@@ -45,7 +46,7 @@ class Turn:
                     return
                 yield frame
                 while self._waiting:
-                    threading.Event().wait(0.001)
+                    time.sleep(0.001)
 
     def between(self, work: Callable[[], Any]) -> Any:
         """A short task, for which whoever has the turn stops."""

@@ -64,7 +64,11 @@ class Ended:
 
 @dataclass
 class _Given:
-    """A part at work. fresh: which of the processes of the worker it was given to. until: end of its pieces so far."""
+    """A part at work.
+
+    process: which of the processes of its worker it was given to. until: end of its pieces so far. begun: whether the
+    worker has.
+    """
 
     part: Part
     process: int
@@ -171,8 +175,7 @@ class FilmFleet:
         """See whether a shared film is done."""
         if film.looked and film.error is None and not film.given:
             assert film.look is not None
-            whole = film.done >= film.look.frames
-            if whole:
+            if film.done >= film.look.frames:
                 film.reading = film.look.reading(film.warnings)
                 film.over.set()
 

@@ -21,7 +21,7 @@ from vnlsdenoise.job.reading import reader_of
 from vnlsdenoise.job.report import summary_of
 from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
-from vnlsdenoise.job.workdir import RANGE, Piece, WorkFolder
+from vnlsdenoise.job.workdir import RANGE, Piece, WorkFolder, delete
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.late import Looks, read_late
@@ -59,7 +59,7 @@ def measured_here(worker: Worker, format: Any, settings: Any, frames: Sequence[F
     return local.measure_scene(frames, format, replace(settings, device=worker.device))
 
 
-def sees(worker: Worker, file: Path, content: str) -> bool:
+def sees(_worker: Worker | None, file: Path, content: str) -> bool:
     """Whether a file can be read here that has this content."""
     try:
         return file.read_text() == content
@@ -135,7 +135,7 @@ class _Sending(WorkFolder):
             ) from error
         if any(found[name] != place.identity[name] for name in ("size", "hash")):
             raise InputError(f"{plan.request.input} is another file on node {host}; give every node the same one")
-        self.shared = sees(None, place.folder / place.token[0], place.token[1])  # type: ignore[arg-type]
+        self.shared = sees(None, place.folder / place.token[0], place.token[1])
         name = f"{RANGE}{secrets.token_hex(6)}"
         super().__init__(place.folder / name if self.shared else Path(tempfile.mkdtemp(prefix=f"vnlsdenoise-{name}-")))
         self._tell = tell
@@ -153,9 +153,7 @@ class _Sending(WorkFolder):
         data = self.path if self.shared else self.contents(piece)
         self._tell(("piece", piece, data))
         if not self.shared:
-            shutil.rmtree(self.path / piece.data) if (self.path / piece.data).is_dir() else (
-                self.path / piece.data
-            ).unlink()
+            delete(self.path / piece.data)
         return piece
 
     def finish_reading(self, told: dict[str, Any]) -> None:

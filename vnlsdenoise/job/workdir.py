@@ -98,7 +98,7 @@ class WorkFolder:
         """The pieces whose data is there to the last byte, in order, and what is wrong with the others, which go."""
         found, wrong = [], []
         for leftover in (*self.path.glob(f"*{_TEMPORARY}"), *self.path.glob(f"{RANGE}*")):
-            _delete(leftover)
+            delete(leftover)
         for path in self._records():
             try:
                 piece = _piece(_read_json(path) or {})
@@ -109,7 +109,7 @@ class WorkFolder:
             except (KeyError, TypeError, ValueError, OSError) as error:
                 wrong.append(f"piece {path.stem} is done again: {error}")
                 path.unlink()
-                _delete(path.with_suffix(".chunk"))
+                delete(path.with_suffix(".chunk"))
         return found, wrong
 
     def temporary(self, first: int) -> Path:
@@ -122,7 +122,7 @@ class WorkFolder:
         for file in _files(made):
             sync(file)
         size, digest = _digest(made)
-        _delete(data)
+        delete(data)
         os.replace(made, data)
         piece = Piece(first, frames, data.name, size, digest, **known)
         self._put(f"{first:09d}{_ENDING}", asdict(piece))
@@ -134,12 +134,12 @@ class WorkFolder:
         Raises ValueError where it is not what was sent.
         """
         target = self.path / piece.data
-        _delete(target)
+        delete(target)
         if isinstance(data, Path):
             os.replace(data / piece.data, target)
         else:
             made = self.temporary(piece.first)
-            _delete(made)
+            delete(made)
             write_contents(made, data)
             for file in _files(made):
                 sync(file)
@@ -155,7 +155,7 @@ class WorkFolder:
 
     def drop(self, first: int) -> None:
         """Remove what lies at `temporary(first)`."""
-        _delete(self.temporary(first))
+        delete(self.temporary(first))
 
     def finish_reading(self, told: dict[str, Any]) -> None:
         """Note what reading the whole input told: all pieces are there."""
@@ -267,7 +267,8 @@ def _digest(path: Path) -> tuple[int, str]:
     return total, digest.hexdigest()
 
 
-def _delete(path: Path) -> None:
+def delete(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; nothing where there is none. Raises OSError."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
