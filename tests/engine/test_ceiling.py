@@ -22,9 +22,10 @@ SETTINGS = DenoiseSettings((5.0,) * 3, preset="fast")
 GIBIBYTE = 1 << 30
 
 PROGRAM = """
-import hashlib, json, resource, sys
+import hashlib, json, sys
 import numpy as np
 import torch
+from vnlsdenoise.engine.host import resident_memory
 from vnlsdenoise.engine.local import denoise_frames, predict_memory
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.video.frame import Frame, PlaneFormat
@@ -45,7 +46,7 @@ digest = hashlib.sha256()
 for frame in denoise_frames(frames(), layout, settings):
     for plane in frame.planes:
         digest.update(np.ascontiguousarray(plane).tobytes())
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = resident_memory("VmHWM")  # what getrusage tells is at least what the process that started this one had
 print(json.dumps({"predicted": predicted, "peak": peak, "bytes": digest.hexdigest()}))
 """
 
