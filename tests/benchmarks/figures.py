@@ -258,7 +258,7 @@ def gradients() -> str:
 
 def peers_in_short() -> str:
     rows = {(row["denoiser"], row["sigma"]): row for row in stored("peers-xeon")["results"]}
-    ours, others = ("fast", "balanced"), ("BM3D", "DFTTest", "MVTools")
+    ours, others = ("fast", "balanced"), ("BM3D", "DFTTest", "NLM", "MVTools")
     shown = [*(f"vnlsdenoise {name}" for name in ours), *(f"VapourSynth {name}" for name in others)]
     shown += ["ffmpeg nlmeans", "ffmpeg fftdnoiz", "OpenCV NlMeansMulti"]
     cells = []

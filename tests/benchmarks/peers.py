@@ -4,7 +4,7 @@
     python tests/benchmarks/peers.py CLIPS --tune OTHERS --vapoursynth /usr/bin/python3 --page peers.html
 
 ffmpeg's nlmeans, hqdn3d, atadenoise, fftdnoiz, vaguedenoiser, OpenCV's fastNlMeansDenoisingColoredMulti, and
-with `--vapoursynth PYTHON` (one that has them) VapourSynth's V-BM3D, DFTTest and MVTools. Each peer has a few
+with `--vapoursynth PYTHON` (one that has them) VapourSynth's V-BM3D, DFTTest, NLM and MVTools. Each peer has a few
 strengths, and is given the one with the best PSNR at that sigma on the clips of `--tune`, which must be others than
 those that are measured. Protocol of noise and PSNR: quality.py, but that the noisy frames are rounded to 8 bits and
 clipped, as every peer takes them, ours too: told the deviation, as white noise.
@@ -134,7 +134,7 @@ def peers(ffmpeg: str | None, vapoursynth: str | None, presets: Sequence[str]) -
         script = pathlib.Path(__file__).with_name("peers_vapoursynth.py")
         listed = subprocess.run([vapoursynth, str(script), "list"], capture_output=True, text=True, check=True).stdout
         kinds = listed.split()
-        found += [Peer(f"VapourSynth {k}", through_vapoursynth(vapoursynth, k), (0.7, 1.0, 1.4, 2.0)) for k in kinds]
+        found += [Peer(f"VapourSynth {k}", through_vapoursynth(vapoursynth, k), (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)) for k in kinds]
     else:
         left_out("VapourSynth", ["give --vapoursynth PYTHON"])
     return found

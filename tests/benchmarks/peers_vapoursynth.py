@@ -3,7 +3,7 @@
 PYTHON peers_vapoursynth.py list
 PYTHON peers_vapoursynth.py KIND FRAMES HEIGHT WIDTH STRENGTH < frames > frames
 
-pip install vapoursynth vapoursynth-bm3d dfttest2 vapoursynth-dfttest2-cpu vapoursynth-mvtools
+pip install vapoursynth vapoursynth-bm3d dfttest2 vapoursynth-dfttest2-cpu vapoursynth-mvtools vapoursynth-nlm-ispc
 (Python 3.12; with --no-deps for plugins that ask for another VapourSynth)
 """
 
@@ -34,6 +34,12 @@ def dfttest(clip: vs.VideoNode, strength: float) -> vs.VideoNode:
     return dfttest2.DFTTest(video, sigma=2 * strength**2, tbsize=5, backend=dfttest2.Backend.CPU())
 
 
+def nlm(clip: vs.VideoNode, strength: float) -> vs.VideoNode:
+    """KNLMeans' filter, its port to processors: one frame on either side, 5x5 places, patches of 9x9 pixels."""
+    video = core.resize.Bicubic(clip, format=vs.YUV444PS, matrix_s="709")
+    return core.nlm_ispc.NLMeans(video, d=1, a=2, s=4, h=strength, channels="YUV")
+
+
 def mvtools(clip: vs.VideoNode, strength: float) -> vs.VideoNode:
     """Two frames on either side, moved to this one; thresholds grow with the noise."""
     video = core.resize.Bicubic(clip, format=vs.YUV444P8, matrix_s="709")
@@ -48,6 +54,7 @@ def mvtools(clip: vs.VideoNode, strength: float) -> vs.VideoNode:
 DENOISERS: dict[str, tuple[Callable[[vs.VideoNode, float], vs.VideoNode], bool]] = {
     "BM3D": (bm3d, hasattr(core, "bm3d")),
     "DFTTest": (dfttest, hasattr(core, "dfttest2_cpu") and importlib.util.find_spec("dfttest2") is not None),
+    "NLM": (nlm, hasattr(core, "nlm_ispc")),
     "MVTools": (mvtools, hasattr(core, "mv")),
 }
 
