@@ -18,6 +18,10 @@ from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
+from vnlsdenoise.learned import tiles
+from vnlsdenoise.learned.denoiser import on_device
+from vnlsdenoise.learned.memory import NetworkSize
+from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.frames import measure_noise
@@ -56,11 +60,19 @@ LAYOUTS = [
 ]
 
 
-def outputs(layout: PlaneFormat, device: str, frames: int = 30, **memory: int | None) -> torch.Tensor:
+NAMES = [f"{layout.family}-{layout.chroma_x}{layout.chroma_y}" for layout in LAYOUTS]
+NAMES += [f"{name}-learned" for name in NAMES if name.startswith("yuv")]
+
+
+def outputs(
+    layout: PlaneFormat, device: str, frames: int = 30, network: Network | None = None, **memory: int | None
+) -> torch.Tensor:
     """Every sample of a denoised clip."""
     random = torch.Generator().manual_seed(0)
     sigma = (0.05 * layout.peak, 0.0, 0.05 * layout.peak)[: len(layout.plane_shapes)]
-    denoiser = PlanarDenoiser(layout, NoiseModel.of_sigma(sigma), PRESETS["fast"], peak=layout.peak, **memory)
+    denoiser = PlanarDenoiser(
+        layout, NoiseModel.of_sigma(sigma), PRESETS["fast"], peak=layout.peak, network=network, **memory
+    )
     finished = []
     for _ in range(frames):
         planes = [(layout.peak * torch.rand(shape, generator=random)).to(device) for shape in layout.plane_shapes]
@@ -69,10 +81,24 @@ def outputs(layout: PlaneFormat, device: str, frames: int = 30, **memory: int | 
     return torch.cat([plane.flatten() for frame in finished for plane in frame])
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.family}-{layout.chroma_x}{layout.chroma_y}")
-def test_no_ceiling_changes_the_result(device, layout, monkeypatch):
+@pytest.fixture(params=[*LAYOUTS, *(layout for layout in LAYOUTS if layout.family == "yuv")], ids=NAMES)
+def case(request, monkeypatch):
+    """A layout, and None or a network that changes something, on several tiles a frame."""
+    if request.param_index < len(LAYOUTS):
+        return request.param, None
+    monkeypatch.setattr(tiles, "LARGEST", 32)
+    network = Network(Dimensions((24, 32, 40), 0, (0, 0, 1), 0))
+    for tail in network.tails.values():
+        torch.nn.init.normal_(tail.conv.weight, std=0.05)
+    return request.param, network.eval().requires_grad_(False)
+
+
+def test_no_ceiling_changes_the_result(device, case, monkeypatch):
     """From the smallest one that is allowed on: the pages on the device stay under it, and every bit is the same."""
-    free = outputs(layout, device)
+    layout, network = case
+    network = None if network is None else on_device(network, torch.device(device))
+    size = None if network is None else NetworkSize.of(network)
+    free = outputs(layout, device, network=network)
     over = []
     opened = Pager.open
 
@@ -82,21 +108,21 @@ def test_no_ceiling_changes_the_result(device, layout, monkeypatch):
         return result
 
     monkeypatch.setattr(Pager, "open", watched)
-    least = _least_ceiling(layout)
-    unlimited = plan_memory(layout, PRESETS["fast"]).peak
+    least = _least_ceiling(layout, size)
+    unlimited = plan_memory(layout, PRESETS["fast"], network=size).peak
     for ceiling in (least, (least + unlimited) // 2):
-        plan = plan_memory(layout, PRESETS["fast"], ceiling)
+        plan = plan_memory(layout, PRESETS["fast"], ceiling, size)
         assert plan.pages is not None
-        assert torch.equal(outputs(layout, device, **plan.options), free)
+        assert torch.equal(outputs(layout, device, network=network, **plan.options), free)
     assert max(over) <= 0
 
 
-def _least_ceiling(layout: PlaneFormat) -> int:
-    low, high = 0, plan_memory(layout, PRESETS["fast"]).peak
+def _least_ceiling(layout: PlaneFormat, network: NetworkSize | None = None) -> int:
+    low, high = 0, plan_memory(layout, PRESETS["fast"], network=network).peak
     while high - low > 4096:
         middle = (low + high) // 2
         try:
-            plan_memory(layout, PRESETS["fast"], middle)
+            plan_memory(layout, PRESETS["fast"], middle, network)
             high = middle
         except MemoryLimitError:
             low = middle
@@ -251,19 +277,22 @@ def _allocated_at_most(work: Callable[[], None]) -> int:
     return most
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.family}-{layout.chroma_x}{layout.chroma_y}")
-def test_pages_and_work_stay_under_the_prediction(layout, monkeypatch):
+def test_pages_and_work_stay_under_the_prediction(case, monkeypatch):
     """From the least that the steps need on; the frames that wait in a file are not counted."""
     # Small frames are measured with as many blocks as large ones: more than all else takes.
     monkeypatch.setattr(budget, "_measuring", lambda layout: 0)
-    least = _least_ceiling(layout)
-    unlimited = plan_memory(layout, PRESETS["fast"]).peak
+    layout, network = case
+    size = None if network is None else NetworkSize.of(network)
+    least = _least_ceiling(layout, size)
+    unlimited = plan_memory(layout, PRESETS["fast"], network=size).peak
     for ceiling in (least, (least + unlimited) // 2, None):
-        plan = plan_memory(layout, PRESETS["fast"], ceiling)
+        plan = plan_memory(layout, PRESETS["fast"], ceiling, size)
 
         def denoise(plan=plan):
-            work = PlanarDenoiser(layout, correlated(layout), PRESETS["fast"], peak=layout.peak, **plan.options)
-            for _ in range(60):
+            work = PlanarDenoiser(
+                layout, correlated(layout), PRESETS["fast"], peak=layout.peak, network=network, **plan.options
+            )
+            for _ in range(60 if network is None else 30):
                 planes = [layout.peak * torch.rand(shape) for shape in layout.plane_shapes]
                 for _ in work.push(planes):
                     pass

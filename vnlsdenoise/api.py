@@ -9,6 +9,7 @@ from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.errors import UsageError
+from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.planes import blend_grain
@@ -70,7 +71,7 @@ def denoise(
     if not 0 <= keep_grain <= 1:
         raise ValueError(f"keep_grain must be from 0 to 1, got {keep_grain}")
     work = torch.device(device) if device is not None else video.device
-    network = network_of(method, weights, work, max_memory)
+    network = network_of(method, weights, work)
     peak = peak if peak is not None else _guess_peak(video)
     channels = video.shape[1]
     noise = _model(sigma, channels)
@@ -78,7 +79,8 @@ def denoise(
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
     preset = preset if network is None else LEARNED_PRESET
-    memory = plan_memory(layout, PRESETS[preset], max_memory, measured=noise is None)
+    size = None if network is None else NetworkSize.of(network)
+    memory = plan_memory(layout, PRESETS[preset], max_memory, size, measured=noise is None)
     denoiser = SceneDenoiser[Tensor](
         layout,
         lambda frame: list(frame.to(work).float()),

@@ -17,7 +17,8 @@ from vnlsdenoise.engine.local import predict_memory
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import UsageError
 from vnlsdenoise.learned.checkpoint import load_network, save_network
-from vnlsdenoise.learned.denoiser import CHUNK, RUN_IN, ChannelRange, LearnedDenoiser, on_device
+from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
+from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, on_device
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
@@ -122,6 +123,7 @@ class AtOnce:
 
     def add(self, frame, chroma):
         self._ready.append((self._pager.keep(torch.nn.functional.avg_pool2d(frame, 3, 1, 1)), chroma))
+        return self._pager.keep(frame)
 
     def advance(self):
         ready, self._ready = self._ready, []
@@ -134,7 +136,9 @@ class AtOnce:
 def corrected(frames, network, device):
     pager = Pager()
     classic = cast(ClassicDenoiser, AtOnce(pager))
-    denoiser = LearnedDenoiser(classic, network, [ChannelRange(20.0, 0.5)], Tvl1Motion(12.0), pager)
+    size = frames[0].shape[-2:]
+    channels = [ChannelRange(20.0, 0.5)]
+    denoiser = LearnedDenoiser(classic, network, "gray", *size, channels, Tvl1Motion(12.0), pager)
     out = []
     for frame in frames:
         denoiser.add(frame.to(device))

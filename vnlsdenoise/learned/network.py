@@ -191,14 +191,19 @@ class Network(nn.Module):
         maps: Tensor = self.encoder(self.heads[frames.layout](frames))
         return maps
 
-    def step_back(self, maps: Tensor, state: Tensor, flow: Tensor | None) -> Tensor:
-        """The backward recurrence: a frame's maps, the state of the next frame, and the flow to it, [N, 2, h, w]."""
-        new: Tensor = self.backward_cell(maps, _aligned(state, flow))
+    def step_back(self, maps: Tensor, state: Tensor, flow: Tensor | None, corner: tuple[int, int] = (0, 0)) -> Tensor:
+        """The backward recurrence: a frame's maps, the state of the next frame, and the flow to it, [N, 2, h, w].
+
+        corner: where maps and flow lie in the state, (top, left), if that is of a larger picture than they are.
+        """
+        new: Tensor = self.backward_cell(maps, _aligned(state, flow, corner))
         return new
 
-    def step_forth(self, maps: Tensor, back: Tensor, state: Tensor, flow: Tensor | None) -> Tensor:
+    def step_forth(
+        self, maps: Tensor, back: Tensor, state: Tensor, flow: Tensor | None, corner: tuple[int, int] = (0, 0)
+    ) -> Tensor:
         """The forward recurrence: as `step_back`, from the frame before, with this frame's backward state."""
-        new: Tensor = self.forward_cell(maps, back, _aligned(state, flow))
+        new: Tensor = self.forward_cell(maps, back, _aligned(state, flow, corner))
         return new
 
     def decode(self, maps: Tensor, back: Tensor, forth: Tensor) -> Tensor:
@@ -240,13 +245,14 @@ class Network(nn.Module):
         return [self.correct(f.layout, torch.cat(parts)) for f, parts in zip(clips, of_layouts, strict=True)]
 
 
-def _aligned(state: Tensor, flow: Tensor | None) -> Tensor:
-    """state [N, C, h, w] seen along flow [N, 2, h, w] (x, y): out(p) = state(p + flow(p)), bilinear, borders held."""
+def _aligned(state: Tensor, flow: Tensor | None, corner: tuple[int, int] = (0, 0)) -> Tensor:
+    """state [N, C, H, W] seen along flow [N, 2, h, w] (x, y): out(p) = state(p + corner + flow(p)), bilinear, borders
+    held."""
     if flow is None:
         return state
-    height, width = state.shape[-2:]
-    y = torch.arange(height, device=flow.device, dtype=torch.float32)[:, None]
-    x = torch.arange(width, device=flow.device, dtype=torch.float32)
+    (height, width), (top, left) = state.shape[-2:], corner
+    y = torch.arange(top, top + flow.shape[-2], device=flow.device, dtype=torch.float32)[:, None]
+    x = torch.arange(left, left + flow.shape[-1], device=flow.device, dtype=torch.float32)
     flow = flow.float()
     grid = torch.stack(((x + flow[:, 0] + 0.5) * (2 / width) - 1, (y + flow[:, 1] + 0.5) * (2 / height) - 1), -1)
     seen = functional.grid_sample(state.float(), grid, padding_mode="border", align_corners=False)
