@@ -19,8 +19,10 @@ from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.learned import tiles
+from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.memory import NetworkSize
+from vnlsdenoise.learned.methods import LEARNED_PRESET
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
@@ -285,14 +287,15 @@ def test_pages_and_work_stay_under_the_prediction(case, monkeypatch):
     size = None if network is None else NetworkSize.of(network)
     least = _least_ceiling(layout, size)
     unlimited = plan_memory(layout, PRESETS["fast"], network=size).peak
-    for ceiling in (least, (least + unlimited) // 2, None):
+    frames, ceilings = (60, (least, (least + unlimited) // 2, None)) if network is None else (22, (least, None))
+    for ceiling in ceilings:
         plan = plan_memory(layout, PRESETS["fast"], ceiling, size)
 
         def denoise(plan=plan):
             work = PlanarDenoiser(
                 layout, correlated(layout), PRESETS["fast"], peak=layout.peak, network=network, **plan.options
             )
-            for _ in range(60 if network is None else 30):
+            for _ in range(frames):
                 planes = [layout.peak * torch.rand(shape) for shape in layout.plane_shapes]
                 for _ in work.push(planes):
                     pass
@@ -343,7 +346,7 @@ def test_undoing_clipped_rgb_takes_what_is_planned_for_it(layout):
 
 @pytest.mark.needs_cuda
 @pytest.mark.parametrize("tight", [False, True])
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*PRESETS, "learned"])
 @pytest.mark.parametrize(
     "layout",
     [
@@ -354,16 +357,19 @@ def test_undoing_clipped_rgb_takes_what_is_planned_for_it(layout):
     ],
 )
 def test_the_measured_peak_stays_under_the_prediction(layout, preset, tight):
-    plan = plan_memory(layout, PRESETS[preset])
+    network = on_device(load_network("small"), torch.device("cuda")) if preset == "learned" else None
+    size = None if network is None else NetworkSize.of(network)
+    settings = PRESETS[LEARNED_PRESET if network is not None else preset]
+    plan = plan_memory(layout, settings, network=size)
     noise = NoiseModel.of_sigma((0.05 * layout.peak,) * len(layout.plane_shapes))
     if tight:
-        plan = plan_memory(layout, PRESETS[preset], plan.peak // 2)
+        plan = plan_memory(layout, settings, plan.peak // 2, size)
         noise = correlated(layout)
     gc.collect()
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    denoiser = PlanarDenoiser(layout, noise, PRESETS[preset], peak=layout.peak, **plan.options)
+    denoiser = PlanarDenoiser(layout, noise, settings, peak=layout.peak, network=network, **plan.options)
     finished = 0
     while finished < 3:  # the pipeline is full once frames come out
         planes = [layout.peak * torch.rand(shape, device="cuda") for shape in layout.plane_shapes]

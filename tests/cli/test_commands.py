@@ -311,7 +311,7 @@ def test_the_learned_method_is_planned_and_carried_out(clip: Path, tmp_path: Pat
 
 def test_the_learned_method_names_what_it_cannot_do(clip: Path, tmp_path: Path) -> None:
     learned = (clip, "-o", tmp_path / "out.mkv", "--method", "learned")
-    assert_error(call(*learned, "--max-memory", "1GiB"), 2, "cannot keep to one yet", "--method classic")
+    assert_error(call(*learned, "--max-memory", "1MiB"), 6, "with the learned method needs", "take --method classic")
     text = tmp_path / "text.safetensors"
     text.write_text("these are no weights, but there is enough of them for a header")
     assert_error(call(*learned, "--weights", text), 3, "cannot be loaded", "text.safetensors")

@@ -15,7 +15,7 @@ from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.engine.local import predict_memory
 from vnlsdenoise.engine.settings import DenoiseSettings
-from vnlsdenoise.errors import UsageError
+from vnlsdenoise.errors import MemoryLimitError, UsageError
 from vnlsdenoise.learned.checkpoint import load_network, save_network
 from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
 from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, on_device
@@ -194,8 +194,10 @@ def test_wrong_requests_are_named():
         vnlsdenoise.denoise(video, 9.0, method="magic")
     with pytest.raises(UsageError, match="no such weights: 'huge'"):
         vnlsdenoise.denoise(video, 9.0, method="learned", weights="huge")
-    with pytest.raises(UsageError, match="cannot keep to one yet"):
-        vnlsdenoise.denoise(video, 9.0, method="learned", max_memory=2**30)
+    with pytest.raises(
+        MemoryLimitError, match=r"with the learned method needs .*; allow more or take --method classic"
+    ):
+        vnlsdenoise.denoise(video, 9.0, method="learned", max_memory=2**20)
     auto = vnlsdenoise.denoise(video, 9.0, method="auto", preset="fast")
     assert torch.equal(auto, vnlsdenoise.denoise(video, 9.0, preset="fast"))
 
