@@ -39,7 +39,8 @@ def denoise(
         sigma: deviation of the noise in the scale of the data: one for all channels or one each, white noise; a
             `NoiseModel` for noise that depends on the intensity, is correlated or was clipped; None = every scene's is
             measured. Channels whose sigma is 0 are returned as they are.
-        method: "classic", or "learned" for a network behind it (which takes the preset "fast"); "auto" is "classic".
+        method: "classic", or "learned" for a network behind it (which takes the preset "fast"); "auto" is "learned" on
+            a GPU, with weights that are nowhere worse by the tables of docs/quality.md (none yet), else "classic".
         weights: of the network: a name of `vnlsdenoise.weights` or a .safetensors file.
         preset: of the classic method, "draft", "fast", "balanced" or "best".
         device: where to work, e.g. "cuda"; None = where the video is.
