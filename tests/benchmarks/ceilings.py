@@ -5,10 +5,10 @@
     python tests/benchmarks/ceilings.py --device cuda --sizes 4k --presets fast --free 8
 
 Every case is a process of its own that denoises noisy frames from host memory to host memory, as a run does, sigma
-given; of presets, learned or learned:WEIGHTS is the network. --max-memory: GiB, none for what is free. On the CPU the peak is that of the process (VmHWM), on a GPU what torch
-has taken of the device; the host's is of the process. --free: GiB of a GPU that are left free, the rest being taken by
-another process; under it the ceiling is chosen by what is free. Frames a second are of the whole clip but for its first
-frames: to the last result.
+given; of presets, learned or learned:WEIGHTS is the network. --max-memory: GiB, none for what is free. On the CPU the
+peak is that of the process (VmHWM), on a GPU what torch has taken of the device; the host's is of the process. --free:
+GiB of a GPU that are left free, the rest being taken by another process; the ceiling is then chosen by what is free.
+Frames a second are of the whole clip but for its first frames: to the last result.
 """
 
 import argparse
