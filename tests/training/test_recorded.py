@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 def settings(folder, out, steps, **changes):
     return Settings(
         (folder,), out, DIMENSIONS, Length(None, steps), crops=(("444", 4),), frames=3, side=48, grid=GRID,
-        plate_frames=4, plates=(("444", 8),), renew=1, report=3.0, check=1e9, threads=2, **changes,
+        plate_frames=4, plates=(("444", 8),), renew=3, report=3.0, check=1e9, threads=2, **changes,
     )  # fmt: skip
 
 

@@ -96,6 +96,12 @@ class Trainer:
         device = process.device
         settings.out.mkdir(parents=True, exist_ok=True)
         self._log = Log(settings.out / LOG if process.rank == 0 else None)
+        self._begin: dict[str, Tensor] | None = None
+        if settings.start is not None:
+            start = load_network(settings.start)
+            if start.dimensions != settings.dimensions:
+                raise InputError(f"weights {settings.start} are of another size of network; give their --size")
+            self._begin = dict(start.state_dict())
         layouts: list[Layout] = [layout for layout, _ in settings.plates]
         if settings.kind == "clean":
             materials, cases = self._clean(layouts)
@@ -118,12 +124,6 @@ class Trainer:
         torch.manual_seed(settings.seed)
         network = on_device(Network(settings.dimensions), device)
         self._optimiser = Optimiser(network, device)
-        self._begin: dict[str, Tensor] | None = None
-        if settings.start is not None:
-            start = load_network(settings.start)
-            if start.dimensions != settings.dimensions:
-                raise InputError(f"weights {settings.start} are of another size of network; give their --size")
-            self._begin = dict(start.state_dict())
         if device.type == "cuda" and settings.compiled:
             for part in ("encode", "step_back", "step_forth", "decode", "correct"):
                 setattr(network, part, torch.compile(getattr(network, part), dynamic=False))
