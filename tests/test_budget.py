@@ -287,7 +287,9 @@ def test_pages_and_work_stay_under_the_prediction(case, monkeypatch):
     size = None if network is None else NetworkSize.of(network)
     least = _least_ceiling(layout, size)
     unlimited = plan_memory(layout, PRESETS["fast"], network=size).peak
-    frames, ceilings = (60, (least, (least + unlimited) // 2, None)) if network is None else (22, (least, None))
+    frames, ceilings, least_share = 60, (least, (least + unlimited) // 2, None), 1 / 3
+    if network is not None:  # which takes its time: fewer frames than it holds at most
+        frames, ceilings, least_share = 22, (least, None), 1 / 4
     for ceiling in ceilings:
         plan = plan_memory(layout, PRESETS["fast"], ceiling, size)
 
@@ -302,7 +304,7 @@ def test_pages_and_work_stay_under_the_prediction(case, monkeypatch):
             for _ in work.flush():
                 pass
 
-        assert plan.peak / 3 < _allocated_at_most(denoise) <= plan.peak
+        assert least_share * plan.peak < _allocated_at_most(denoise) <= plan.peak
 
 
 @pytest.mark.parametrize("shape", [(180, 320), (480, 640)])

@@ -1,5 +1,7 @@
 """Training on footage that is noisy already: pairs, and noisy clips alone."""
 
+from pathlib import Path
+
 import av
 import imageio.v3 as imageio
 import numpy as np
@@ -149,3 +151,16 @@ def test_what_is_no_pair_is_named(folder, tmp_path):
     imageio.imwrite(tmp_path / "noisy" / "c.png", np.full((48, 48, 3), 90, np.uint8))
     with pytest.raises(InputError, match=r"c\.png must be a clip of at least 2 frames"):
         recorded(tmp_path, "444", pairs=False)
+
+
+def test_the_commands_of_the_page_are_understood(tmp_path, monkeypatch):
+    """As far as one gets without hours of a GPU."""
+    page = Path(__file__).parent.parent.parent / "docs" / "learned.md"
+    start = "    python -m vnlsdenoise.training "
+    commands = [line.removeprefix(start).split() for line in page.read_text().splitlines() if line.startswith(start)]
+    kinds = set()
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        Path(command[0]).mkdir(exist_ok=True)
+        kinds.add(main.make_context("training", command).params["kind"])
+    assert kinds == {"clean", "pairs", "noisy"}
