@@ -18,6 +18,12 @@ from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
+from vnlsdenoise.learned import tiles
+from vnlsdenoise.learned.checkpoint import load_network
+from vnlsdenoise.learned.denoiser import on_device
+from vnlsdenoise.learned.memory import NetworkSize
+from vnlsdenoise.learned.methods import LEARNED_PRESET
+from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.frames import measure_noise
@@ -56,11 +62,19 @@ LAYOUTS = [
 ]
 
 
-def outputs(layout: PlaneFormat, device: str, frames: int = 30, **memory: int | None) -> torch.Tensor:
+NAMES = [f"{layout.family}-{layout.chroma_x}{layout.chroma_y}" for layout in LAYOUTS]
+NAMES += [f"{name}-learned" for name in NAMES if name.startswith("yuv")]
+
+
+def outputs(
+    layout: PlaneFormat, device: str, frames: int = 30, network: Network | None = None, **memory: int | None
+) -> torch.Tensor:
     """Every sample of a denoised clip."""
     random = torch.Generator().manual_seed(0)
     sigma = (0.05 * layout.peak, 0.0, 0.05 * layout.peak)[: len(layout.plane_shapes)]
-    denoiser = PlanarDenoiser(layout, NoiseModel.of_sigma(sigma), PRESETS["fast"], peak=layout.peak, **memory)
+    denoiser = PlanarDenoiser(
+        layout, NoiseModel.of_sigma(sigma), PRESETS["fast"], peak=layout.peak, network=network, **memory
+    )
     finished = []
     for _ in range(frames):
         planes = [(layout.peak * torch.rand(shape, generator=random)).to(device) for shape in layout.plane_shapes]
@@ -69,10 +83,24 @@ def outputs(layout: PlaneFormat, device: str, frames: int = 30, **memory: int | 
     return torch.cat([plane.flatten() for frame in finished for plane in frame])
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.family}-{layout.chroma_x}{layout.chroma_y}")
-def test_no_ceiling_changes_the_result(device, layout, monkeypatch):
+@pytest.fixture(params=[*LAYOUTS, *(layout for layout in LAYOUTS if layout.family == "yuv")], ids=NAMES)
+def case(request, monkeypatch):
+    """A layout, and None or a network that changes something, on several tiles a frame."""
+    if request.param_index < len(LAYOUTS):
+        return request.param, None
+    monkeypatch.setattr(tiles, "LARGEST", 32)
+    network = Network(Dimensions((24, 32, 40), 0, (0, 0, 1), 0))
+    for tail in network.tails.values():
+        torch.nn.init.normal_(tail.conv.weight, std=0.05)
+    return request.param, network.eval().requires_grad_(False)
+
+
+def test_no_ceiling_changes_the_result(device, case, monkeypatch):
     """From the smallest one that is allowed on: the pages on the device stay under it, and every bit is the same."""
-    free = outputs(layout, device)
+    layout, network = case
+    network = None if network is None else on_device(network, torch.device(device))
+    size = None if network is None else NetworkSize.of(network)
+    free = outputs(layout, device, network=network)
     over = []
     opened = Pager.open
 
@@ -82,21 +110,21 @@ def test_no_ceiling_changes_the_result(device, layout, monkeypatch):
         return result
 
     monkeypatch.setattr(Pager, "open", watched)
-    least = _least_ceiling(layout)
-    unlimited = plan_memory(layout, PRESETS["fast"]).peak
+    least = _least_ceiling(layout, size)
+    unlimited = plan_memory(layout, PRESETS["fast"], network=size).peak
     for ceiling in (least, (least + unlimited) // 2):
-        plan = plan_memory(layout, PRESETS["fast"], ceiling)
+        plan = plan_memory(layout, PRESETS["fast"], ceiling, size)
         assert plan.pages is not None
-        assert torch.equal(outputs(layout, device, **plan.options), free)
+        assert torch.equal(outputs(layout, device, network=network, **plan.options), free)
     assert max(over) <= 0
 
 
-def _least_ceiling(layout: PlaneFormat) -> int:
-    low, high = 0, plan_memory(layout, PRESETS["fast"]).peak
+def _least_ceiling(layout: PlaneFormat, network: NetworkSize | None = None) -> int:
+    low, high = 0, plan_memory(layout, PRESETS["fast"], network=network).peak
     while high - low > 4096:
         middle = (low + high) // 2
         try:
-            plan_memory(layout, PRESETS["fast"], middle)
+            plan_memory(layout, PRESETS["fast"], middle, network)
             high = middle
         except MemoryLimitError:
             low = middle
@@ -251,26 +279,32 @@ def _allocated_at_most(work: Callable[[], None]) -> int:
     return most
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.family}-{layout.chroma_x}{layout.chroma_y}")
-def test_pages_and_work_stay_under_the_prediction(layout, monkeypatch):
+def test_pages_and_work_stay_under_the_prediction(case, monkeypatch):
     """From the least that the steps need on; the frames that wait in a file are not counted."""
     # Small frames are measured with as many blocks as large ones: more than all else takes.
     monkeypatch.setattr(budget, "_measuring", lambda layout: 0)
-    least = _least_ceiling(layout)
-    unlimited = plan_memory(layout, PRESETS["fast"]).peak
-    for ceiling in (least, (least + unlimited) // 2, None):
-        plan = plan_memory(layout, PRESETS["fast"], ceiling)
+    layout, network = case
+    size = None if network is None else NetworkSize.of(network)
+    least = _least_ceiling(layout, size)
+    unlimited = plan_memory(layout, PRESETS["fast"], network=size).peak
+    frames, ceilings, least_share = 60, (least, (least + unlimited) // 2, None), 1 / 3
+    if network is not None:  # which takes its time: fewer frames than it holds at most
+        frames, ceilings, least_share = 22, (least, None), 1 / 4
+    for ceiling in ceilings:
+        plan = plan_memory(layout, PRESETS["fast"], ceiling, size)
 
         def denoise(plan=plan):
-            work = PlanarDenoiser(layout, correlated(layout), PRESETS["fast"], peak=layout.peak, **plan.options)
-            for _ in range(60):
+            work = PlanarDenoiser(
+                layout, correlated(layout), PRESETS["fast"], peak=layout.peak, network=network, **plan.options
+            )
+            for _ in range(frames):
                 planes = [layout.peak * torch.rand(shape) for shape in layout.plane_shapes]
                 for _ in work.push(planes):
                     pass
             for _ in work.flush():
                 pass
 
-        assert plan.peak / 3 < _allocated_at_most(denoise) <= plan.peak
+        assert least_share * plan.peak < _allocated_at_most(denoise) <= plan.peak
 
 
 @pytest.mark.parametrize("shape", [(180, 320), (480, 640)])
@@ -314,7 +348,7 @@ def test_undoing_clipped_rgb_takes_what_is_planned_for_it(layout):
 
 @pytest.mark.needs_cuda
 @pytest.mark.parametrize("tight", [False, True])
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*PRESETS, "learned"])
 @pytest.mark.parametrize(
     "layout",
     [
@@ -325,16 +359,19 @@ def test_undoing_clipped_rgb_takes_what_is_planned_for_it(layout):
     ],
 )
 def test_the_measured_peak_stays_under_the_prediction(layout, preset, tight):
-    plan = plan_memory(layout, PRESETS[preset])
+    network = on_device(load_network("small"), torch.device("cuda")) if preset == "learned" else None
+    size = None if network is None else NetworkSize.of(network)
+    settings = PRESETS[LEARNED_PRESET if network is not None else preset]
+    plan = plan_memory(layout, settings, network=size)
     noise = NoiseModel.of_sigma((0.05 * layout.peak,) * len(layout.plane_shapes))
     if tight:
-        plan = plan_memory(layout, PRESETS[preset], plan.peak // 2)
+        plan = plan_memory(layout, settings, plan.peak // 2, size)
         noise = correlated(layout)
     gc.collect()
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    denoiser = PlanarDenoiser(layout, noise, PRESETS[preset], peak=layout.peak, **plan.options)
+    denoiser = PlanarDenoiser(layout, noise, settings, peak=layout.peak, network=network, **plan.options)
     finished = 0
     while finished < 3:  # the pipeline is full once frames come out
         planes = [layout.peak * torch.rand(shape, device="cuda") for shape in layout.plane_shapes]

@@ -9,6 +9,7 @@ from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.errors import UsageError
+from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.planes import blend_grain
@@ -38,7 +39,8 @@ def denoise(
         sigma: deviation of the noise in the scale of the data: one for all channels or one each, white noise; a
             `NoiseModel` for noise that depends on the intensity, is correlated or was clipped; None = every scene's is
             measured. Channels whose sigma is 0 are returned as they are.
-        method: "classic", or "learned" for a network behind it (which takes the preset "fast"); "auto" is "classic".
+        method: "classic", or "learned" for a network behind it (which takes the preset "fast"); "auto" is "learned" on
+            a GPU, with weights that are nowhere worse by the tables of docs/quality.md (none yet), else "classic".
         weights: of the network: a name of `vnlsdenoise.weights` or a .safetensors file.
         preset: of the classic method, "draft", "fast", "balanced" or "best".
         device: where to work, e.g. "cuda"; None = where the video is.
@@ -70,7 +72,7 @@ def denoise(
     if not 0 <= keep_grain <= 1:
         raise ValueError(f"keep_grain must be from 0 to 1, got {keep_grain}")
     work = torch.device(device) if device is not None else video.device
-    network = network_of(method, weights, work, max_memory)
+    network = network_of(method, weights, work)
     peak = peak if peak is not None else _guess_peak(video)
     channels = video.shape[1]
     noise = _model(sigma, channels)
@@ -78,7 +80,8 @@ def denoise(
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
     preset = preset if network is None else LEARNED_PRESET
-    memory = plan_memory(layout, PRESETS[preset], max_memory, measured=noise is None)
+    size = None if network is None else NetworkSize.of(network)
+    memory = plan_memory(layout, PRESETS[preset], max_memory, size, measured=noise is None)
     denoiser = SceneDenoiser[Tensor](
         layout,
         lambda frame: list(frame.to(work).float()),

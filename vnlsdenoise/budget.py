@@ -23,6 +23,9 @@ from vnlsdenoise.classic.planar import chroma_is_below, padded_size, transit_byt
 from vnlsdenoise.classic.presets import Level, Preset
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.errors import MemoryLimitError
+from vnlsdenoise.learned.chunks import CHUNK
+from vnlsdenoise.learned.memory import NetworkNeed, NetworkSize, network_need
+from vnlsdenoise.learned.network import Layout
 from vnlsdenoise.noise.blocks import block_samples
 from vnlsdenoise.noise.stabilise import STABILISE_WORK
 from vnlsdenoise.noise.temporal import MATCHED_SAMPLES
@@ -80,27 +83,36 @@ class _Need:
     step: int
 
 
-def least_memory(layout: PlaneFormat, preset: Preset, *, measured: bool = True) -> int:
-    """The smallest ceiling that a denoiser can keep to, in bytes: the frames of one pass and the smallest batch."""
-    need, held = _need(layout, preset), _held(layout, preset)
+def least_memory(
+    layout: PlaneFormat, preset: Preset, network: NetworkSize | None = None, *, measured: bool = True
+) -> int:
+    """The smallest ceiling that a denoiser can keep to, in bytes: the frames of one pass and the smallest batch, or
+    what one step of the network takes."""
+    need, held = _need(layout, preset, network), _held(layout, preset, network)
     measuring = _measuring(layout) if measured else 0
     passing = need.passed + SMALLEST_BATCH * _query_bytes(preset)
     return _peak(held + max(measuring, passing, need.step))
 
 
 def plan_memory(
-    layout: PlaneFormat, preset: Preset, ceiling: int | None = None, *, measured: bool = True
+    layout: PlaneFormat,
+    preset: Preset,
+    ceiling: int | None = None,
+    network: NetworkSize | None = None,
+    *,
+    measured: bool = True,
 ) -> MemoryPlan:
     """The largest batch that keeps the predicted peak under `ceiling` bytes; it does not change the result.
 
     Where there is no room for all frames in flight, some wait in host memory (those of the CPU: in a file) while others
-    are worked on. measured: whether the noise is measured, which takes memory too.
+    are worked on. network: what corrects the result, None for nothing. measured: whether the noise is measured, which
+    takes memory too.
 
     Raises:
         MemoryLimitError: the ceiling is less than `least_memory`.
     """
-    need = _need(layout, preset)
-    held = _held(layout, preset)
+    need = _need(layout, preset, network)
+    held = _held(layout, preset, network)
     measuring = held + (_measuring(layout) if measured else 0)
     ahead = sum(_ahead(*pyramid) for pyramid in _pyramids(layout, preset))
     per_query = _query_bytes(preset)
@@ -109,11 +121,11 @@ def plan_memory(
     unlimited = _peak(ahead + max(held + in_flight, measuring))
     if ceiling is None or unlimited <= ceiling:
         return MemoryPlan(most, None if ceiling is None else int(ceiling / _SLACK) - held - ahead, unlimited)
-    least = least_memory(layout, preset, measured=measured)
+    least = least_memory(layout, preset, network, measured=measured)
     if least > ceiling:
         raise MemoryLimitError(
-            f"{layout.width}x{layout.height} at this preset needs about {_mebibytes(least)} MiB of device "
-            f"memory and {_mebibytes(ceiling)} MiB are allowed; allow more or use a faster preset"
+            f"{layout.width}x{layout.height} {demand(network)} needs about {_mebibytes(least)} MiB of device "
+            f"memory and {_mebibytes(ceiling)} MiB are allowed; allow more or {way_out(network)}"
         )
     captured = _CAPTURED * ahead <= ceiling - least
     held += ahead if captured else 0
@@ -129,6 +141,16 @@ def plan_memory(
     # Where not even those stay that are used with every frame, all of them come once a burst.
     burst = 1 if need.windows + max(need.work, batch * per_query) <= room else _BURST
     return MemoryPlan(batch, room, peak, need.pages + (burst - 1) * need.more, burst, captured)
+
+
+def demand(network: NetworkSize | None) -> str:
+    """What needs the memory, for a message."""
+    return "at this preset" if network is None else "with the learned method"
+
+
+def way_out(network: NetworkSize | None) -> str:
+    """What needs less."""
+    return "use a faster preset" if network is None else "take --method classic"
 
 
 def _query_bytes(preset: Preset) -> int:
@@ -147,7 +169,7 @@ def _mebibytes(size: int) -> int:
     return size // 2**20
 
 
-def _held(layout: PlaneFormat, preset: Preset) -> int:
+def _held(layout: PlaneFormat, preset: Preset, network: NetworkSize | None) -> int:
     """What is on the device whatever is at work."""
     samples = sum(height * width for height, width in layout.plane_shapes)
     # A frame as it came and as floats, results on their way out, filters of correlated noise (if there is any).
@@ -155,7 +177,8 @@ def _held(layout: PlaneFormat, preset: Preset) -> int:
     main, *beside = _pyramids(layout, preset)
     flow_images = sum(_FLOAT * _halved(sizes[0]) for sizes, _ in (main, *beside))
     grids = sum(_grids(preset, sizes) for sizes, _ in (main, *beside))
-    return planes + flow_images + grids + _SMALL
+    networks = sum(need.held for need in _networks(layout, preset, network))
+    return planes + flow_images + grids + networks + _SMALL
 
 
 def _measuring(layout: PlaneFormat) -> int:
@@ -170,7 +193,7 @@ def _measuring(layout: PlaneFormat) -> int:
     return _FLOAT * max(quiet, new)
 
 
-def _need(layout: PlaneFormat, preset: Preset) -> _Need:
+def _need(layout: PlaneFormat, preset: Preset, network: NetworkSize | None) -> _Need:
     pyramids = _pyramids(layout, preset)
     needs = [_of_pyramid(preset, *pyramid) for pyramid in pyramids]
     pages = sum(need.pages for need in needs)
@@ -184,8 +207,25 @@ def _need(layout: PlaneFormat, preset: Preset) -> _Need:
     work = max(transit, *(need.work for need in needs))
     # What is opened to be delivered: results, and planes that were kept.
     step = max(transit + 3 * _FLOAT * samples, *(need.step for need in needs))
+    networks = _networks(layout, preset, network)
+    pages += sum(need.pages for need in networks)
+    if len(networks) == 2:  # luma of a chunk waits for its chroma
+        pages += CHUNK * _FLOAT * math.prod(pyramids[0][0][0])
+    work, step = max(work, *(need.work for need in networks), 0), max(step, *(need.step for need in networks), 0)
     more, windows = sum(need.more for need in needs), sum(need.windows for need in needs)
     return _Need(pages, more, windows, max(need.passed for need in needs), work, step)
+
+
+def _networks(layout: PlaneFormat, preset: Preset, network: NetworkSize | None) -> list[NetworkNeed]:
+    """Of what corrects the results of each pyramid."""
+    if network is None:
+        return []
+    found = []
+    for sizes, channels in _pyramids(layout, preset):
+        kind: Layout = "444" if channels[0] == 3 else "420" if channels[-1] == 3 else "gray"
+        lag = sum(_stays(level) for level in levels_of(preset, sizes))
+        found.append(network_need(network, kind, *sizes[0], lag))
+    return found
 
 
 _Pyramid = tuple[list[tuple[int, int]], list[int]]  # (height, width) and channels of every level, finest first

@@ -5,10 +5,10 @@
     python tests/benchmarks/ceilings.py --device cuda --sizes 4k --presets fast --free 8
 
 Every case is a process of its own that denoises noisy frames from host memory to host memory, as a run does, sigma
-given. --max-memory: GiB, none for what is free. On the CPU the peak is that of the process (VmHWM), on a GPU what torch
-has taken of the device; the host's is of the process. --free: GiB of a GPU that are left free, the rest being taken by
-another process; under it the ceiling is chosen by what is free. Frames a second are of the whole clip but for its first
-frames: to the last result.
+given; of presets, learned or learned:WEIGHTS is the network. --max-memory: GiB, none for what is free. On the CPU the
+peak is that of the process (VmHWM), on a GPU what torch has taken of the device; the host's is of the process. --free:
+GiB of a GPU that are left free, the rest being taken by another process; the ceiling is then chosen by what is free.
+Frames a second are of the whole clip but for its first frames: to the last result.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from vnlsdenoise.bench.speed import SIGMA, SIZES, device_name, footage
 from vnlsdenoise.engine.local import denoise_frames, predict_memory, predict_waiting
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
+from vnlsdenoise.learned.methods import LEARNED_PRESET
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 
 RECORDED = 8  # frames that the footage repeats
@@ -41,8 +42,17 @@ def measure(size: str, preset: str, device: str, ceiling: int | None, frames: in
     torch.set_num_threads(threads)
     height, width = SIZES[size]
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
+    method, _, weights = preset.partition(":")
+    learned = method == "learned"
     settings = DenoiseSettings(
-        (SIGMA,) * 3, preset=preset, device=device, max_memory=ceiling, scene_cuts=False, duplicates=False
+        (SIGMA,) * 3,
+        method="learned" if learned else "classic",
+        weights=weights or "small",
+        preset=LEARNED_PRESET if learned else preset,
+        device=device,
+        max_memory=ceiling,
+        scene_cuts=False,
+        duplicates=False,
     )
     source = footage(height, width, "cpu")
     recorded = [

@@ -12,7 +12,7 @@ from vnlsdenoise.classic.denoiser import ClassicDenoiser, level_sizes, support_o
 from vnlsdenoise.classic.motion import FlowPair
 from vnlsdenoise.classic.planar import PlanarDenoiser, first_needed
 from vnlsdenoise.classic.presets import PRESETS
-from vnlsdenoise.learned.denoiser import CHUNK, RUN_IN
+from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 

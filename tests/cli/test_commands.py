@@ -309,9 +309,18 @@ def test_the_learned_method_is_planned_and_carried_out(clip: Path, tmp_path: Pat
     assert status == 0 and "learned, fast, corrected by the network small" in out, err
 
 
+def test_what_auto_chose_is_said(clip: Path, tmp_path: Path) -> None:
+    asked = ("--method", "auto", "--device", "cpu", "--sigma", 8)
+    status, out, err = call(clip, "--dry-run", *asked)
+    assert status == 0 and "classic (chosen by auto), balanced" in out, err
+    status, out, err = call(clip, "-o", tmp_path / "out.mkv", *asked, "--lossless", "--json")
+    assert status == 0 and json.loads(out)["settings"]["method"] == "classic", err
+    assert "classic (chosen by auto)" in call(clip, "-o", tmp_path / "other.mkv", *asked)[2]
+
+
 def test_the_learned_method_names_what_it_cannot_do(clip: Path, tmp_path: Path) -> None:
     learned = (clip, "-o", tmp_path / "out.mkv", "--method", "learned")
-    assert_error(call(*learned, "--max-memory", "1GiB"), 2, "cannot keep to one yet", "--method classic")
+    assert_error(call(*learned, "--max-memory", "1MiB"), 6, "with the learned method needs", "take --method classic")
     text = tmp_path / "text.safetensors"
     text.write_text("these are no weights, but there is enough of them for a header")
     assert_error(call(*learned, "--weights", text), 3, "cannot be loaded", "text.safetensors")

@@ -15,6 +15,10 @@ from vnlsdenoise.engine.ceiling import process_memory, with_ceiling
 from vnlsdenoise.engine.host import available_memory
 from vnlsdenoise.engine.local import predict_memory, predict_waiting
 from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.errors import MemoryLimitError
+from vnlsdenoise.learned.checkpoint import save_network
+from vnlsdenoise.learned.memory import NetworkSize
+from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.video.frame import PlaneFormat
 
 UHD = PlaneFormat("yuv", 3840, 2160, 8, 1, 1)
@@ -31,13 +35,16 @@ from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 
 torch.set_num_threads(1)
-layout = PlaneFormat("yuv", 640, 360, 8, 1, 1)
-most = int(sys.argv[1]) or None
-settings = DenoiseSettings((20.0,) * 3, preset="fast", max_memory=most, scene_cuts=False, duplicates=False)
+width, height, count, most = (int(word) for word in sys.argv[1:5])
+layout = PlaneFormat("yuv", width, height, 8, 1, 1)
+learned = {"method": "learned", "weights": sys.argv[5]} if sys.argv[5:] else {}
+settings = DenoiseSettings(
+    (20.0,) * 3, preset="fast", max_memory=most or None, scene_cuts=False, duplicates=False, **learned
+)
 
 def frames():
     random = np.random.default_rng(0)
-    for number in range(40):
+    for number in range(count):
         planes = tuple(random.integers(0, 256, shape, dtype=np.uint8) for shape in layout.plane_shapes)
         yield Frame(planes, number, 1)
 
@@ -51,22 +58,46 @@ print(json.dumps({"predicted": predicted, "peak": peak, "bytes": digest.hexdiges
 """
 
 
-def run(most: int) -> dict:
-    return json.loads(subprocess.run([sys.executable, "-c", PROGRAM, str(most)], check=True, stdout=-1).stdout)
+def run(*arguments: object) -> dict:
+    told = subprocess.run([sys.executable, "-c", PROGRAM, *map(str, arguments)], check=True, stdout=-1).stdout
+    return json.loads(told)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted as Linux does")
-def test_a_process_on_the_cpu_stays_under_its_ceiling():
-    free = run(0)
-    layout = PlaneFormat("yuv", 640, 360, 8, 1, 1)
-    spared = plan_memory(layout, PRESETS["fast"]).peak - least_memory(layout, PRESETS["fast"])
-    for part in (0.6, 0.95):  # almost down to the least that it needs
+@pytest.mark.parametrize("method", ["classic", "learned"])
+def test_a_process_on_the_cpu_stays_under_its_ceiling(method, tmp_path):
+    width, height, frames, learned, size = 640, 360, 40, [], None
+    if method == "learned":  # few frames, and a network that takes much for what it does
+        width, height, frames, dimensions = 448, 256, 24, Dimensions((96, 16, 16), 0, (0, 0, 1), 0)
+        network = Network(dimensions)
+        for tail in network.tails.values():
+            torch.nn.init.normal_(tail.conv.weight, std=0.01)
+        learned, size = [tmp_path / "wide.safetensors"], NetworkSize(dimensions, 4)
+        save_network(learned[0], dimensions, network.state_dict())
+    free = run(width, height, frames, 0, *learned)
+    layout = PlaneFormat("yuv", width, height, 8, 1, 1)
+    spared = plan_memory(layout, PRESETS["fast"], network=size).peak - least_memory(layout, PRESETS["fast"], size)
+    for part in (0.6, 0.95) if size is None else (0.95,):  # almost down to the least that it needs
         most = int(free["predicted"] - part * spared)
-        found = run(most)
+        found = run(width, height, frames, most, *learned)
         assert found["bytes"] == free["bytes"]
         assert found["peak"] <= most
         assert found["predicted"] <= most
-    assert found["peak"] < free["peak"]
+    assert found["peak"] < free["peak"] <= free["predicted"]
+
+
+def test_the_network_counts_in_the_ceiling_that_is_chosen(monkeypatch):
+    """And in what is said of one that is too low."""
+    learned = replace(SETTINGS, method="learned")
+    monkeypatch.setattr(ceiling, "available_memory", lambda: 24 * GIBIBYTE)
+    assert with_ceiling(UHD, SETTINGS).max_memory is None
+    chosen = with_ceiling(UHD, learned).max_memory
+    assert chosen is not None and 20 * GIBIBYTE < chosen < 24 * GIBIBYTE
+    assert predict_waiting(UHD, learned) > 4 * GIBIBYTE
+    with pytest.raises(MemoryLimitError, match=r"learned method needs a process of .* or take --method classic"):
+        with_ceiling(UHD, replace(learned, max_memory=3 * GIBIBYTE))
+    on_gpu = replace(learned, device="cuda:0", max_memory=int(3.5 * GIBIBYTE))
+    assert predict_memory(UHD, on_gpu) <= 3.5 * GIBIBYTE
 
 
 def test_what_is_free_is_the_ceiling_where_not_all_fits(monkeypatch):

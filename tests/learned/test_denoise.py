@@ -15,9 +15,10 @@ from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.engine.local import predict_memory
 from vnlsdenoise.engine.settings import DenoiseSettings
-from vnlsdenoise.errors import UsageError
+from vnlsdenoise.errors import MemoryLimitError, UsageError
 from vnlsdenoise.learned.checkpoint import load_network, save_network
-from vnlsdenoise.learned.denoiser import CHUNK, RUN_IN, ChannelRange, LearnedDenoiser, on_device
+from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
+from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, on_device
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
@@ -122,6 +123,7 @@ class AtOnce:
 
     def add(self, frame, chroma):
         self._ready.append((self._pager.keep(torch.nn.functional.avg_pool2d(frame, 3, 1, 1)), chroma))
+        return self._pager.keep(frame)
 
     def advance(self):
         ready, self._ready = self._ready, []
@@ -134,7 +136,9 @@ class AtOnce:
 def corrected(frames, network, device):
     pager = Pager()
     classic = cast(ClassicDenoiser, AtOnce(pager))
-    denoiser = LearnedDenoiser(classic, network, [ChannelRange(20.0, 0.5)], Tvl1Motion(12.0), pager)
+    size = frames[0].shape[-2:]
+    channels = [ChannelRange(20.0, 0.5)]
+    denoiser = LearnedDenoiser(classic, network, "gray", *size, channels, Tvl1Motion(12.0), pager)
     out = []
     for frame in frames:
         denoiser.add(frame.to(device))
@@ -190,8 +194,10 @@ def test_wrong_requests_are_named():
         vnlsdenoise.denoise(video, 9.0, method="magic")
     with pytest.raises(UsageError, match="no such weights: 'huge'"):
         vnlsdenoise.denoise(video, 9.0, method="learned", weights="huge")
-    with pytest.raises(UsageError, match="cannot keep to one yet"):
-        vnlsdenoise.denoise(video, 9.0, method="learned", max_memory=2**30)
+    with pytest.raises(
+        MemoryLimitError, match=r"with the learned method needs .*; allow more or take --method classic"
+    ):
+        vnlsdenoise.denoise(video, 9.0, method="learned", max_memory=2**20)
     auto = vnlsdenoise.denoise(video, 9.0, method="auto", preset="fast")
     assert torch.equal(auto, vnlsdenoise.denoise(video, 9.0, preset="fast"))
 

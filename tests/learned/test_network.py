@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vnlsdenoise.learned.network import PLANES, Dimensions, Frames, Network, _aligned
+from vnlsdenoise.learned.network import PLANES, Dimensions, Frames, Network
 
 TINY = Dimensions((8, 8, 8), 1, (1, 1, 1), 1)
 
@@ -48,16 +48,6 @@ def test_every_parameter_gets_a_gradient():
     sum(plane.square().sum() for planes in corrections for plane in planes).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and bool(parameter.grad.any()), name
-
-
-def test_states_are_seen_along_the_flow():
-    state = torch.randn(1, 2, 6, 9)
-    flow = torch.zeros(1, 2, 6, 9)
-    flow[:, 0], flow[:, 1] = 2, -1
-    seen = _aligned(state, flow)
-    torch.testing.assert_close(seen[..., 1:, :-2], state[..., :-1, 2:], atol=1e-5, rtol=0)
-    torch.testing.assert_close(seen[..., 0, :-2], state[..., 0, 2:], atol=1e-5, rtol=0)  # the border is held
-    assert _aligned(state, None) is state
 
 
 @pytest.mark.parametrize("factor", [2.0, 7.0])

@@ -12,7 +12,7 @@ import torch
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.network import Dimensions
-from vnlsdenoise.training.degradation import Mixture, Noise, degrade, mean_of_clipped
+from vnlsdenoise.training.degradation import Degraded, Mixture, Noise, degrade, mean_of_clipped
 from vnlsdenoise.training.footage import Footage, Source, find_sources
 from vnlsdenoise.training.loop import Process, Settings, Trainer
 from vnlsdenoise.training.optimiser import orthogonalised
@@ -111,8 +111,8 @@ def test_cells_of_clips_are_their_very_samples():
     random = np.random.default_rng(0)
     video = random.integers(0, 256, (6, 3, 50, 70)).astype(np.uint8)
     footage = Footage([video], CPU)
-    cells = Scenery(footage, Grid(1, 8, 40, 32), 4)._of_clips(random, 8)
-    seen = (Scenery(footage, Grid(1, 8, 40, 32), 4)._seen(cells) * 255).numpy()
+    cells = Scenery(footage, Grid(1, 8, 40, 32), 4).of_clips(random, 8)
+    seen = (Scenery(footage, Grid(1, 8, 40, 32), 4).seen(cells) * 255).numpy()
     assert np.abs(seen - seen.round()).max() < 1e-3
     whole = np.sort(video.reshape(6, -1))
     for cell, times in zip(seen.round(), cells.frames, strict=True):
@@ -150,7 +150,7 @@ def test_the_mean_of_clipped_noise():
 def test_crops_are_cut_from_the_plate():
     footage = Footage([np.random.default_rng(0).integers(0, 256, (6, 3, 80, 80)).astype(np.uint8)], CPU)
     grid = Grid(1, 2, 64, 64)
-    plate = PlateMaker(Scenery(footage, grid, 4), "420", CPU).make(np.random.default_rng(1))
+    plate = PlateMaker(Degraded(Scenery(footage, grid, 4), "420", Mixture())).make(np.random.default_rng(1))
     pool = Pool("420", 2, 4, grid, CPU)
     pool.put(1, plate)
     batch = pool.crops(np.array([[1, 1, 8, 72]]), 3, 40)

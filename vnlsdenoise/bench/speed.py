@@ -20,7 +20,8 @@ from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.engine.host import resident_memory
-from vnlsdenoise.learned.denoiser import CHUNK, memory_bytes
+from vnlsdenoise.learned.chunks import CHUNK
+from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
@@ -93,12 +94,10 @@ def denoiser(
     """Milliseconds a frame (wall and CPU) in the steady state, peaks of device memory in MiB, hash of the output."""
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
     method, _, weights = preset.partition(":")
-    network = network_of("learned", weights, torch.device(device), ceiling) if method == "learned" else None
+    network = network_of("learned", weights, torch.device(device)) if method == "learned" else None
     settings = PRESETS[LEARNED_PRESET if network else preset]
-    plan = plan_memory(layout, settings, ceiling, measured=False)
-    predicted = plan.peak
-    if network is not None:
-        predicted += memory_bytes(network.dimensions, layout.plane_shapes, 2 if device.startswith("cuda") else 4)
+    corrected = None if network is None else NetworkSize.of(network)
+    plan = plan_memory(layout, settings, ceiling, corrected, measured=False)
     noise = NoiseModel.of_sigma((SIGMA,) * 3)
     work = PlanarDenoiser(layout, noise, settings, peak=255, network=network, **plan.options)
     source = footage(height, width, device)
@@ -131,7 +130,7 @@ def denoiser(
         "ms_per_frame": 1e3 * wall / frames,
         "frames_per_second": frames / wall,
         "cpu_ms_per_frame": 1e3 * cpu / frames,
-        "predicted_MiB": predicted / 2**20,
+        "predicted_MiB": plan.peak / 2**20,
         "moved_MiB_per_frame": (work.moved - moved) / frames / 2**20,
     }
     most = peak(device)

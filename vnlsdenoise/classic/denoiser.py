@@ -88,15 +88,16 @@ class ClassicDenoiser:
         self._chroma: deque[Page] = deque()
         self._number = number
 
-    def add(self, frame: Tensor, chroma: Tensor | None = None) -> None:
-        """Take in the next frame, of which the caller lets go, and measure its flow."""
+    def add(self, frame: Tensor, chroma: Tensor | None = None) -> Page:
+        """Take in the next frame, of which the caller lets go, and measure its flow; returns the page of the frame."""
         # The frame itself is no page yet.
         given = sum(part.nbytes for part in (frame, chroma) if part is not None)
         self._settle(given)
         self._arrived = self._arrival(frame, chroma, given)
-        pair = self._arrived[1]
+        [kept, *_], pair = self._arrived
         if pair is None or pair.ready is None:
             self._settle()
+        return kept
 
     @repeatable
     def _arrival(self, frame: Tensor, chroma: Tensor | None, given: int) -> tuple[list[Page], FlowPair | None]:

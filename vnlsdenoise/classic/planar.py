@@ -14,8 +14,9 @@ from vnlsdenoise.classic.motion import CapturedFlow, Motion, Tvl1Motion
 from vnlsdenoise.classic.page import Page
 from vnlsdenoise.classic.pager import Pager, repeatable
 from vnlsdenoise.classic.presets import Preset
-from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, first_seen
-from vnlsdenoise.learned.network import Network
+from vnlsdenoise.learned.chunks import first_seen
+from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser
+from vnlsdenoise.learned.network import Layout, Network
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.model import NoiseModel, Spectrum
 from vnlsdenoise.noise.stabilise import SMALLEST_SIGMA, stabilisers_of
@@ -164,12 +165,16 @@ class PlanarDenoiser:
             # Luma by itself, and beside its chroma, where it is halved and its noise is back at 1.
             luma, *chroma = self._ranges(noise)
             main = [luma] if self._beside is not None else [luma, *chroma]
-            self._main = LearnedDenoiser(self._main, network, main, motion(to_bytes), self._pager, number)
+            kind: Layout = "gray" if len(main) == 1 else "420" if self._subsampled else "444"
+            self._main = LearnedDenoiser(
+                self._main, network, kind, height, width, main, motion(to_bytes), self._pager, number
+            )
             if self._beside is not None:
                 halved = ChannelRange(luma.range * 2**0.5, luma.centre)
                 self._beside = LearnedDenoiser(
-                    self._beside, network, [halved, *chroma], motion(to_bytes / 2**0.5), self._pager, number
-                )
+                    self._beside, network, "444", *self._chroma_size, [halved, *chroma], motion(to_bytes / 2**0.5),
+                    self._pager, number,
+                )  # fmt: skip
         beside = max(w.work for w in (*self._whiteners, *self._opponent_whiteners))
         if self._unclip is not None:
             beside = max(beside, UNCLIP_WORK)

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import torch
 
-from vnlsdenoise.budget import least_memory, plan_memory
+from vnlsdenoise.budget import demand, least_memory, plan_memory, way_out
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.engine.host import available_memory, resident_memory
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
+from vnlsdenoise.learned.memory import NetworkSize
+from vnlsdenoise.learned.methods import network_size
 from vnlsdenoise.video.fields import field_format
 from vnlsdenoise.video.frame import PlaneFormat
 
@@ -31,17 +33,16 @@ def with_ceiling(format: PlaneFormat, settings: DenoiseSettings) -> DenoiseSetti
     Raises:
         MemoryLimitError: a process on the CPU would need more than it is given.
     """
-    if settings.method == "learned":
-        return settings  # which keeps to no ceiling
     if settings.max_memory is not None:
         if settings.device != "cpu":
             return settings
         beside, least = process_memory(format), _least(format, settings)
         if settings.max_memory < beside + least:
+            network = network_of_settings(settings)
             raise MemoryLimitError(
-                f"{format.width}x{format.height} at this preset needs a process of about {(beside + least) >> 20} MiB, "
-                f"{least >> 20} of them for frames that are worked on, and {settings.max_memory >> 20} MiB are "
-                "allowed; allow more or use a faster preset"
+                f"{format.width}x{format.height} {demand(network)} needs a process of about "
+                f"{(beside + least) >> 20} MiB, {least >> 20} of them for frames that are worked on, and "
+                f"{settings.max_memory >> 20} MiB are allowed; allow more or {way_out(network)}"
             )
         return replace(settings, max_memory=settings.max_memory - beside)
     room = _free_on_gpu(settings.device) if settings.device != "cpu" else _free_on_host(format)
@@ -51,6 +52,11 @@ def with_ceiling(format: PlaneFormat, settings: DenoiseSettings) -> DenoiseSetti
     if _unlimited(format, settings) <= room:
         return settings
     return replace(settings, max_memory=max(room, _least(format, settings)))
+
+
+def network_of_settings(settings: DenoiseSettings) -> NetworkSize | None:
+    """What decides the memory of the network that a run works with; None for none."""
+    return network_size(settings.method, settings.weights, torch.device(settings.device))
 
 
 def host_memory(format: PlaneFormat) -> int:
@@ -76,13 +82,13 @@ def return_large_memory() -> None:
 def _unlimited(format: PlaneFormat, settings: DenoiseSettings) -> int:
     if settings.fields:
         return 2 * _unlimited(field_format(format), replace(settings, fields=False))
-    return plan_memory(format, PRESETS[settings.preset]).peak
+    return plan_memory(format, PRESETS[settings.preset], network=network_of_settings(settings)).peak
 
 
 def _least(format: PlaneFormat, settings: DenoiseSettings) -> int:
     if settings.fields:
         return 2 * _least(field_format(format), replace(settings, fields=False))
-    return least_memory(format, PRESETS[settings.preset]) + 1
+    return least_memory(format, PRESETS[settings.preset], network_of_settings(settings)) + 1
 
 
 def _free_on_host(format: PlaneFormat) -> int | None:

@@ -11,16 +11,15 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise import _library
-from vnlsdenoise.budget import plan_memory
+from vnlsdenoise.budget import MemoryPlan, plan_memory, way_out
 from vnlsdenoise.classic.pinned import PINNED_SLACK
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
-from vnlsdenoise.engine.ceiling import process_memory, return_large_memory, with_ceiling
+from vnlsdenoise.engine.ceiling import network_of_settings, process_memory, return_large_memory, with_ceiling
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.engine.work import Told, Work
 from vnlsdenoise.errors import DeviceError, DeviceFaultError, MemoryLimitError, UsageError
-from vnlsdenoise.learned.denoiser import memory_bytes
 from vnlsdenoise.learned.methods import network_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.noise.frames import measure_noise
@@ -105,19 +104,18 @@ def predict_waiting(format: PlaneFormat, settings: DenoiseSettings) -> int:
     settings, count = with_ceiling(format, settings), 1
     if settings.fields:
         format, settings, count = field_format(format), _of_one_field(settings), 2
-    waiting = count * plan_memory(format, PRESETS[settings.preset], settings.max_memory).waiting
+    waiting = count * _plan(format, settings).waiting
     return waiting if settings.device == "cpu" else int(PINNED_SLACK * waiting)
 
 
 def _predicted(format: PlaneFormat, settings: DenoiseSettings) -> int:
     if settings.fields:
         return 2 * _predicted(field_format(format), _of_one_field(settings))
-    peak = plan_memory(format, PRESETS[settings.preset], settings.max_memory).peak
-    network = network_of(settings.method, settings.weights, torch.device("cpu"), settings.max_memory)
-    if network is not None:
-        value = 2 if settings.device.startswith("cuda") else 4
-        peak += memory_bytes(network.dimensions, format.plane_shapes, value)
-    return peak
+    return _plan(format, settings).peak
+
+
+def _plan(format: PlaneFormat, settings: DenoiseSettings) -> MemoryPlan:
+    return plan_memory(format, PRESETS[settings.preset], settings.max_memory, network_of_settings(settings))
 
 
 def denoise_frames(
@@ -188,13 +186,12 @@ def _denoise_frames(
     field: int = 0,
 ) -> Iterator[Frame]:
     device = resolve_device(settings.device)
-    network = network_of(settings.method, settings.weights, torch.device(device), settings.max_memory)
-    preset = PRESETS[settings.preset]
-    memory = plan_memory(format, preset, settings.max_memory)
+    network = network_of(settings.method, settings.weights, torch.device(device))
+    memory = _plan(format, settings)
     denoiser = SceneDenoiser[Frame](
         format,
         lambda frame: planes_to_tensors(frame.planes, device),
-        preset,
+        PRESETS[settings.preset],
         peak=format.peak,
         sigma=settings.sigma,
         white=settings.noise_model == "white",
@@ -266,8 +263,8 @@ def _out_of_memory(format: PlaneFormat, settings: DenoiseSettings) -> MemoryLimi
     where = "this machine is" if cpu else "the device is"
     return MemoryLimitError(
         f"{where} out of memory at {format.width}x{format.height} with preset {settings.preset}, whose frames wait "
-        f"elsewhere already; end other programs that use it, give a faster preset, another device"
-        f"{'' if cpu else ', or --device cpu'}"
+        f"elsewhere already; end other programs that use it, {way_out(network_of_settings(settings))}, or take another "
+        f"device{'' if cpu else ', or --device cpu'}"
     )
 
 

@@ -118,10 +118,10 @@ class Plan:
             return f"{self.estimate.describe()}{strength} {unit} (of sampled frames; every scene is measured by itself)"
         return f"measured scene by scene{strength}"
 
-    @staticmethod
-    def _method(settings: DenoiseSettings) -> str:
+    def _method(self, settings: DenoiseSettings) -> str:
         network = f", corrected by the network {settings.weights}" if settings.method == "learned" else ""
-        return f"{settings.method}, {settings.preset}{network}"
+        chosen = " (chosen by auto)" if self.request.method == "auto" else ""
+        return f"{settings.method}{chosen}, {settings.preset}{network}"
 
     @property
     def predicted_seconds(self) -> float | None:
@@ -316,10 +316,13 @@ def settings_of(request: Request, format: PlaneFormat) -> DenoiseSettings | None
     if request.strength == 0 or request.keep_grain == 1:
         return None
     # The engine loads torch, which nothing before this point needs.
+    import torch
+
     from vnlsdenoise.engine import local
     from vnlsdenoise.learned.methods import LEARNED_PRESET, chosen_method
 
-    method = chosen_method(request.method)
+    device = local.resolve_device(request.device)
+    method = chosen_method(request.method, request.weights, torch.device(device))
     weights = [request.luma] + [request.luma if format.family == "rgb" else request.chroma] * 2
     strength = tuple(float(request.strength * weight) for weight in weights[: len(format.plane_shapes)])
     return DenoiseSettings(
@@ -330,7 +333,7 @@ def settings_of(request: Request, format: PlaneFormat) -> DenoiseSettings | None
         method,
         request.weights,
         LEARNED_PRESET if method == "learned" else request.preset,
-        local.resolve_device(request.device),
+        device,
         scene_cuts=request.scene_cuts == "auto",
         duplicates=request.duplicates == "auto",
         fields=request.interlaced == "fields",

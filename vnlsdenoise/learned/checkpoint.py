@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -48,20 +50,34 @@ def load_network(name: str) -> Network:
         UsageError: no such name. InputError: the file is missing, or does not hold such a network.
     """
     path = find_weights(name)
+    with _opened(path) as (file, dimensions):
+        network = Network(dimensions)
+        keys = [key for key in file.keys() if key.startswith(_PREFIX)]  # noqa: SIM118
+        network.load_state_dict({key.removeprefix(_PREFIX): file.get_tensor(key).float() for key in keys})
+    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+        raise InputError(f"weights {path} hold values that are not finite; take another file")
+    return network.eval().requires_grad_(False)
+
+
+def load_dimensions(name: str) -> Dimensions:
+    """The dimensions of the network of this name or path, whose weights stay where they are; errors as of
+    `load_network`."""
+    with _opened(find_weights(name)) as (_, dimensions):
+        return dimensions
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Dimensions]]:
+    """A file of weights, while it is read."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise InputError(f"{path} does not hold weights of vnlsdenoise (format {metadata.get('format')!r})")
-            network = Network(_dimensions(json.loads(metadata["dimensions"])))
-            keys = [key for key in file.keys() if key.startswith(_PREFIX)]  # noqa: SIM118
-            network.load_state_dict({key.removeprefix(_PREFIX): file.get_tensor(key).float() for key in keys})
+            yield file, _dimensions(json.loads(metadata["dimensions"]))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"weights {path} cannot be loaded: {reason}; check the file") from error
-    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
-        raise InputError(f"weights {path} hold values that are not finite; take another file")
-    return network.eval().requires_grad_(False)
 
 
 def _dimensions(found: dict[str, object]) -> Dimensions:

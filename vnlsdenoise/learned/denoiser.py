@@ -2,7 +2,7 @@
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,22 +12,14 @@ from torch.nn import functional
 from vnlsdenoise.classic.denoiser import ClassicDenoiser
 from vnlsdenoise.classic.motion import Motion
 from vnlsdenoise.classic.page import Page
-from vnlsdenoise.classic.pager import Pager
-from vnlsdenoise.learned.network import ALIGNMENT, PLANES, Dimensions, Frames, Layout, Network
+from vnlsdenoise.classic.pager import Pager, repeatable
+from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
+from vnlsdenoise.learned.memory import NetworkSize, arrival_work, step_work
+from vnlsdenoise.learned.network import Frames, Layout, Network
+from vnlsdenoise.learned.tiles import Tile, map_size, tiles_of
 
-# A scene is cut into chunks by the numbers of its frames alone. The network sees some frames before and after each, so
-# that the recurrences have run in, and nothing beyond: a frame depends on no other.
-CHUNK, RUN_IN = 16, 4
-
-
-def first_seen(number: int) -> int:
-    """The first frame whose classic result a frame depends on; both numbered in their scene."""
-    return max(0, number - number % CHUNK - RUN_IN)
-
-
-# Sizes of what a step allocates: maps at half the size of luma (inputs of a cell, what lies inside it, states warped in
-# float32), and planes (views of a frame, twice over).
-_MAPS, _VIEWS = 16, 8
+# Samples for a pixel of a map: of planes of luma's size, and of subsampled ones.
+_FACTORS = (2, 1)
 
 
 @dataclass(frozen=True)
@@ -50,18 +42,33 @@ class _Frame:
     fields: Page | None
 
 
+@dataclass
+class _Opened:
+    """The tensors of a frame's pages while a step works on it. flow: [2, h, w], to the frame that `state` is of."""
+
+    noisy: list[Tensor]
+    classic: list[Tensor]
+    flow: Tensor | None
+    state: Tensor | None
+    back: Tensor | None
+
+
 class LearnedDenoiser:
     """Takes frames as the `ClassicDenoiser` does, and yields its results with the network's corrections.
 
-    network: on the device of the frames, in the precision to work in. channels: of every channel, luma first.
-    motion: measures the flow of the classic results. number: of the first frame in its scene, where frames before it
-    are left out; up to the first chunk that has its run-in, results are the classic ones.
+    network: on the device of the frames, in the precision to work in. layout: of the frames, whose luma is height x
+    width. channels: of every channel, luma first. motion: measures the flow of the classic results. number: of the
+    first frame in its scene, where frames before it are left out; up to the first chunk that has its run-in, results
+    are the classic ones.
     """
 
     def __init__(
         self,
         classic: ClassicDenoiser,
         network: Network,
+        layout: Layout,
+        height: int,
+        width: int,
         channels: list[ChannelRange],
         motion: Motion,
         pager: Pager,
@@ -69,7 +76,12 @@ class LearnedDenoiser:
     ) -> None:
         self._classic = classic
         self._network = network
+        self._layout = layout
         self._channels = channels
+        self._tiles = tiles_of(height, width, network.dimensions)
+        self._state_shape = (1, *map_size(height, width), network.dimensions.channels[0])
+        self._step_work = step_work(NetworkSize.of(network), layout, height, width)
+        self._arrival_work = arrival_work(motion.planes, height, width)
         self._motion = motion
         self._pager = pager
         self._noisy: deque[list[Page]] = deque()
@@ -83,9 +95,8 @@ class LearnedDenoiser:
 
     def add(self, frame: Tensor, chroma: Tensor | None = None) -> None:
         """Take in the next frame, of which the caller lets go."""
-        # The classic denoiser keeps the same tensors until their result is there: no copies of them.
-        self._noisy.append([self._pager.keep(part) for part in (frame, chroma) if part is not None])
-        self._classic.add(frame, chroma)
+        kept = self._classic.add(frame, chroma)
+        self._noisy.append([kept] if chroma is None else [kept, self._pager.keep(chroma)])
 
     def advance(self) -> Iterator[tuple[Page, Page | None]]:
         """Do what the frames that were added make possible; yields finished (frame, chroma) pairs."""
@@ -117,13 +128,17 @@ class LearnedDenoiser:
 
     def _take(self, result: tuple[Page, Page | None]) -> None:
         pages = [page for page in result if page is not None]
-        [luma, *_], _ = self._pager.open(pages[:1])
+        self._frames.append(_Frame(self._noisy.popleft(), pages, self._measured_flow(pages[0])))
+
+    @repeatable
+    def _measured_flow(self, classic: Page) -> Page | None:
+        """The flow from the result before to this one and back."""
+        [luma], _ = self._pager.open([classic], work=self._arrival_work)
         pair = self._motion.push(luma[0])
-        fields = None
-        if pair is not None:
-            pair.wait()
-            fields = self._pager.keep(pair.fields)
-        self._frames.append(_Frame(self._noisy.popleft(), pages, fields))
+        if pair is None:
+            return None
+        pair.wait()
+        return self._pager.keep(pair.fields)
 
     def _chunks(self, ended: bool) -> Iterator[tuple[Page, Page | None]]:
         """Work on the chunks that are complete: all frames are there, and those after them, or there are none."""
@@ -140,82 +155,118 @@ class LearnedDenoiser:
 
     def _chunk(self, frames: list[_Frame], start: int, end: int) -> Iterator[tuple[Page, Page | None]]:
         """The results of frames `start` to `end`."""
-        network, back = self._network, self._back(frames, start)
-        state: Tensor | None = None
+        back = deque(self._back(frames, end))
+        state: Page | None = None
         for index, frame in enumerate(frames[:end]):
-            maps, classic = self._encoded(frame)
-            if state is None:
-                state, flow = torch.zeros_like(maps), None
-            else:
-                flow = self._flow(frame, 1, maps)
-            [behind], _ = self._pager.open([back[index]])
-            state = network.step_forth(maps, behind, state, flow)
-            if index >= start:
-                decoded = network.decode(maps, behind, state)
-                yield self._corrected(classic, network.correct(self._layout(classic), decoded))
+            state, result = self._step_forth(frame, state, back.popleft(), corrects=index >= start)
+            if result is not None:
+                yield result
 
-    def _back(self, frames: list[_Frame], start: int) -> list[Page]:
-        """The states of the backward recurrence, of every frame."""
+    def _back(self, frames: list[_Frame], end: int) -> list[Page]:
+        """The states of the backward recurrence, of all frames but those from `end` on."""
         states: list[Page] = []
-        state: Tensor | None = None
+        state: Page | None = None
         for index in range(len(frames) - 1, -1, -1):
-            maps, _ = self._encoded(frames[index])
-            if state is None:
-                state, flow = torch.zeros_like(maps), None
-            else:
-                flow = self._flow(frames[index + 1], 0, maps)
-            state = self._network.step_back(maps, state, flow)
-            states.insert(0, self._pager.keep(state))
+            state = self._step_back(frames[index], frames[index + 1].fields if state is not None else None, state)
+            if index < end:
+                states.insert(0, state)
         return states
 
-    def _layout(self, classic: list[Tensor]) -> Layout:
-        if len(classic) == 2:
-            return "420"
-        return "444" if len(classic[0]) == 3 else "gray"
+    @repeatable
+    def _step_back(self, frame: _Frame, fields: Page | None, state: Page | None) -> Page:
+        opened = self._open(frame, fields, 0, state)
+        new = self._new_state(opened)
+        for tile in self._tiles:
+            maps = self._encoded(opened, tile)
+            before, flow = _before(opened, tile, maps)
+            _lay(new, self._network.step_back(maps, before, flow, tile.corner), tile)
+        return self._keep_state(new)
 
-    def _encoded(self, frame: _Frame) -> tuple[Tensor, list[Tensor]]:
-        """The maps of a frame, and its classic result."""
-        count = len(frame.classic)
-        parts, _ = self._pager.open([*frame.noisy, *frame.classic])
-        noisy, classic = parts[:count], parts[count:]
-        layout = self._layout(classic)
-        height, width = (-(-side // ALIGNMENT) * ALIGNMENT for side in classic[0].shape[-2:])
+    @repeatable
+    def _step_forth(
+        self, frame: _Frame, state: Page | None, back: Page, *, corrects: bool
+    ) -> tuple[Page, tuple[Page, Page | None] | None]:
+        """The new state, and the corrected frame."""
+        opened, network = self._open(frame, frame.fields if state is not None else None, 1, state, back), self._network
+        assert opened.back is not None
+        new = self._new_state(opened)
+        corrections = [torch.empty_like(planes) for planes in opened.classic] if corrects else []
+        for tile in self._tiles:
+            maps = self._encoded(opened, tile)
+            before, flow = _before(opened, tile, maps)
+            behind = _cut(opened.back, tile)
+            forth = network.step_forth(maps, behind, before, flow, tile.corner)
+            _lay(new, forth, tile)
+            if corrects:
+                found = network.correct(self._layout, network.decode(maps, behind, forth))
+                for factor, planes, part in zip(_FACTORS, corrections, found, strict=False):
+                    _lay(planes, part[0], tile, factor)
+        kept = self._keep_state(new)
+        return kept, self._corrected(opened.classic, corrections) if corrects else None
+
+    def _open(
+        self, frame: _Frame, fields: Page | None, way: int, state: Page | None, back: Page | None = None
+    ) -> _Opened:
+        count, more = len(frame.classic), [page for page in (fields, state, back) if page is not None]
+        parts, _ = self._pager.open([*frame.noisy, *frame.classic, *more], work=self._step_work)
+        others = iter(parts[2 * count :])
+        return _Opened(
+            parts[:count],
+            parts[count : 2 * count],
+            None if fields is None else next(others)[way],
+            None if state is None else next(others).permute(0, 3, 1, 2),
+            None if back is None else next(others).permute(0, 3, 1, 2),
+        )
+
+    def _new_state(self, frame: _Opened) -> Tensor:
+        """Room for the state of a whole frame, [1, C, H, W], channels last."""
+        dtype = next(self._network.parameters()).dtype
+        return torch.empty(self._state_shape, dtype=dtype, device=frame.noisy[0].device).permute(0, 3, 1, 2)
+
+    def _keep_state(self, state: Tensor) -> Page:
+        # What leaves the device comes back as a contiguous tensor: so it is kept as one.
+        return self._pager.keep(state.permute(0, 2, 3, 1))
+
+    def _encoded(self, frame: _Opened, tile: Tile) -> Tensor:
+        """The maps of a part of a frame."""
+        device = frame.noisy[0].device
         first, centred, removed = 0, [], []
-        for index, planes in enumerate(PLANES[layout][:count]):
-            of_size = self._channels[first : first + planes]
-            first += planes
-            ranges = torch.tensor([c.range for c in of_size], device=noisy[0].device).view(-1, 1, 1)
-            centres = torch.tensor([c.centre for c in of_size], device=noisy[0].device).view(-1, 1, 1)
-            size = (height >> index, width >> index)
-            centred.append(_enlarged((classic[index] / ranges - centres)[None], *size))
-            removed.append(_enlarged((noisy[index] - classic[index])[None], *size))
-        scale = torch.tensor([[c.range for c in self._channels]], device=noisy[0].device)
-        return self._network.encode(Frames(layout, centred, removed, scale)), classic
-
-    def _flow(self, frame: _Frame, way: int, maps: Tensor) -> Tensor:
-        assert frame.fields is not None
-        [fields], _ = self._pager.open([frame.fields])
-        return _enlarged(fields[way][None], *maps.shape[-2:])
+        for factor, noisy, classic in zip(_FACTORS, frame.noisy, frame.classic, strict=False):
+            of_size = self._channels[first : first + len(classic)]
+            first += len(classic)
+            ranges = torch.tensor([c.range for c in of_size], device=device).view(-1, 1, 1)
+            centres = torch.tensor([c.centre for c in of_size], device=device).view(-1, 1, 1)
+            cleaned, unclean = _cut(classic, tile, factor), _cut(noisy, tile, factor)
+            size = factor * tile.size[0], factor * tile.size[1]
+            centred.append(_enlarged((cleaned / ranges - centres)[None], *size))
+            removed.append(_enlarged((unclean - cleaned)[None], *size))
+        scale = torch.tensor([[c.range for c in self._channels]], device=device)
+        return self._network.encode(Frames(self._layout, centred, removed, scale))
 
     def _corrected(self, classic: list[Tensor], corrections: list[Tensor]) -> tuple[Page, Page | None]:
-        corrections = [c[0, :, : p.shape[-2], : p.shape[-1]] for c, p in zip(corrections, classic, strict=True)]
         sound = torch.stack([c.isfinite().all() for c in corrections]).all()
-        self._unsound = (~sound).long() if self._unsound is None else self._unsound + (~sound).long()
         results = [self._pager.keep(p + torch.where(sound, c, 0.0)) for p, c in zip(classic, corrections, strict=True)]
+        self._unsound = (~sound).long() if self._unsound is None else self._unsound + (~sound).long()
         return results[0], results[1] if len(results) == 2 else None
 
 
-def memory_bytes(dimensions: Dimensions, shapes: Sequence[tuple[int, int]], value: int) -> int:
-    """Device memory that the network takes at most beside the classic denoiser, without a ceiling.
+def _before(opened: _Opened, tile: Tile, maps: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The state of the neighbouring frame and a tile's flow to it; zeros where the recurrence begins."""
+    if opened.state is None or opened.flow is None:
+        return torch.zeros_like(maps), None
+    return opened.state, _enlarged(_cut(opened.flow, tile)[None], *tile.size)
 
-    shapes: (height, width) of every plane. value: bytes of a value of the network's maps.
-    """
-    frames = CHUNK + 2 * RUN_IN
-    samples = sum(height * width for height, width in shapes)
-    quarter = shapes[0][0] * shapes[0][1] / 4  # pixels of a map, and of a field of flow
-    held = frames * (2 * 4 * samples + 4 * 4 * quarter)
-    maps = (frames + _MAPS) * dimensions.channels[0] * quarter * value
-    return int(held + maps + _VIEWS * 4 * samples)
+
+def _cut(planes: Tensor, tile: Tile, factor: int = 1) -> Tensor:
+    """[..., h, w] of a frame -> those of a tile, its margins included."""
+    return planes[..., tile.rows.outer(factor), tile.columns.outer(factor)]
+
+
+def _lay(whole: Tensor, part: Tensor, tile: Tile, factor: int = 1) -> None:
+    """Lay the core of a tile, [..., h, w], into the frame."""
+    place = whole[..., tile.rows.core(factor), tile.columns.core(factor)]
+    core = part[..., tile.rows.inner(factor), tile.columns.inner(factor)]
+    place.copy_(core[..., : place.shape[-2], : place.shape[-1]])
 
 
 def _enlarged(planes: Tensor, height: int, width: int) -> Tensor:
@@ -223,8 +274,12 @@ def _enlarged(planes: Tensor, height: int, width: int) -> Tensor:
     return functional.pad(planes, (0, width - planes.shape[-1], 0, height - planes.shape[-2]), mode="replicate")
 
 
+def working_type(device: torch.device) -> torch.dtype:
+    """Of the values of a network on a device."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
 def on_device(network: Network, device: torch.device) -> Network:
-    """A network where frames are, bfloat16 on CUDA and float32 elsewhere."""
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    moved: Network = network.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """A network where frames are, in the precision to work in."""
+    moved: Network = network.to(device, working_type(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved

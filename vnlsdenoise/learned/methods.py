@@ -3,36 +3,41 @@
 import torch
 
 from vnlsdenoise.errors import UsageError
-from vnlsdenoise.learned.checkpoint import load_network
-from vnlsdenoise.learned.denoiser import on_device
+from vnlsdenoise.learned.checkpoint import load_dimensions, load_network
+from vnlsdenoise.learned.denoiser import on_device, working_type
+from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.network import Network
 
 METHODS = ("classic", "learned", "auto")
 LEARNED_PRESET = "fast"  # of the classic result that the networks are trained on
+# The weights that the tables of tests/benchmarks/results show to be nowhere worse than `balanced`, on any kind of
+# noise. A test holds this to them.
+NEVER_WORSE: frozenset[str] = frozenset()
 
 
-def chosen_method(method: str) -> str:
+def chosen_method(method: str, weights: str, device: torch.device) -> str:
     """ "classic" or "learned"; raises UsageError where there is no such method.
 
-    "auto" is the classic denoiser: no table shows yet that the learned one is nowhere worse.
+    "auto" is the learned one on a GPU, with weights that are nowhere worse (`NEVER_WORSE`), and else the classic one.
     """
     if method not in METHODS:
         raise UsageError(f"no such method: {method!r}; there are: {', '.join(METHODS)}")
-    return "classic" if method == "auto" else method
+    if method != "auto":
+        return method
+    return "learned" if device.type == "cuda" and weights in NEVER_WORSE else "classic"
 
 
-def network_of(method: str, weights: str, device: torch.device, max_memory: int | None) -> Network | None:
+def network_of(method: str, weights: str, device: torch.device) -> Network | None:
     """The network of a method, ready to work on a device; None for the classic one.
 
     Raises:
-        UsageError: no such method or weights, or a ceiling of memory with a network, which keeps to none yet.
-        InputError: the weights cannot be loaded.
+        UsageError: no such method or weights. InputError: the weights cannot be loaded.
     """
-    if chosen_method(method) == "classic":
+    return None if chosen_method(method, weights, device) == "classic" else on_device(load_network(weights), device)
+
+
+def network_size(method: str, weights: str, device: torch.device) -> NetworkSize | None:
+    """What decides the memory of the network of a method, which is not loaded; errors as of `network_of`."""
+    if chosen_method(method, weights, device) == "classic":
         return None
-    if max_memory is not None:
-        raise UsageError(
-            "a ceiling of memory was given, and the learned method cannot keep to one yet; "
-            "leave --max-memory out, or take --method classic"
-        )
-    return on_device(load_network(weights), device)
+    return NetworkSize(load_dimensions(weights), working_type(device).itemsize)

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vnlsdenoise.nn.recurrent import AlignedCell, residuals
+
 Layout = Literal["gray", "420", "444"]
 
 # Of every layout: planes of luma's size and of half of it.
@@ -52,74 +54,6 @@ class Frames:
     classic: list[Tensor]
     removed: list[Tensor]
     scale: Tensor
-
-
-class Residual(nn.Module):
-    """x + gain * conv(gelu(conv(x)))."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        self.gain = nn.Parameter(torch.full((channels, 1, 1), 0.2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, h, w] -> the same."""
-        correction: Tensor = self.second(functional.gelu(self.first(x), approximate="tanh"))
-        return x + self.gain * correction
-
-
-def _residuals(channels: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(Residual(channels) for _ in range(count)))
-
-
-class _Down(nn.Module):
-    """Residual blocks, then half the size."""
-
-    def __init__(self, channels: int, below: int, blocks: int) -> None:
-        super().__init__()
-        self.blocks = _residuals(channels, blocks)
-        self.down = nn.Conv2d(channels, below, 2, 2)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.blocks(x)
-        return x, self.down(x)
-
-
-class _Up(nn.Module):
-    """Twice the size, added to what was there before the halving, then residual blocks."""
-
-    def __init__(self, channels: int, below: int, blocks: int) -> None:
-        super().__init__()
-        self.up = nn.Sequential(nn.Conv2d(below, 4 * channels, 1, bias=False), nn.PixelShuffle(2))
-        self.blocks = _residuals(channels, blocks)
-
-    def forward(self, x: Tensor, below: Tensor) -> Tensor:
-        refined: Tensor = self.blocks(x + self.up(below))
-        return refined
-
-
-class Cell(nn.Module):
-    """One step of a recurrence: a small U-Net over the maps of a frame and the state of its neighbour."""
-
-    def __init__(self, sources: int, dimensions: Dimensions) -> None:
-        super().__init__()
-        fine, middle, coarse = dimensions.channels
-        blocks = dimensions.cell
-        self.mix = nn.Conv2d(sources * fine, fine, 3, padding=1)
-        self.down_fine = _Down(fine, middle, blocks[0])
-        self.down_middle = _Down(middle, coarse, blocks[1])
-        self.bottom = _residuals(coarse, blocks[2])
-        self.up_middle = _Up(middle, coarse, blocks[1])
-        self.up_fine = _Up(fine, middle, blocks[0])
-
-    def forward(self, *maps: Tensor) -> Tensor:
-        """[N, C, h, w] each -> the new state, [N, C, h, w]."""
-        fine, middle = self.down_fine(self.mix(torch.cat(maps, 1)))
-        middle, coarse = self.down_middle(middle)
-        middle = self.up_middle(middle, self.bottom(coarse))
-        state: Tensor = self.up_fine(fine, middle)
-        return state
 
 
 class _Head(nn.Module):
@@ -178,11 +112,11 @@ class Network(nn.Module):
         self.dimensions = dimensions
         channels = dimensions.channels[0]
         self.heads = nn.ModuleDict({layout: _Head(layout, channels) for layout in PLANES})
-        self.encoder = _residuals(channels, dimensions.encoder)
-        self.backward_cell = Cell(2, dimensions)
-        self.forward_cell = Cell(3, dimensions)
+        self.encoder = residuals(channels, dimensions.encoder)
+        self.backward_cell = AlignedCell(1, dimensions.channels, dimensions.cell)
+        self.forward_cell = AlignedCell(2, dimensions.channels, dimensions.cell)
         self.decoder = nn.Sequential(
-            nn.Conv2d(3 * channels, channels, 3, padding=1), *_residuals(channels, dimensions.decoder)
+            nn.Conv2d(3 * channels, channels, 3, padding=1), *residuals(channels, dimensions.decoder)
         )
         self.tails = nn.ModuleDict({layout: _Tail(layout, channels) for layout in PLANES})
 
@@ -191,14 +125,19 @@ class Network(nn.Module):
         maps: Tensor = self.encoder(self.heads[frames.layout](frames))
         return maps
 
-    def step_back(self, maps: Tensor, state: Tensor, flow: Tensor | None) -> Tensor:
-        """The backward recurrence: a frame's maps, the state of the next frame, and the flow to it, [N, 2, h, w]."""
-        new: Tensor = self.backward_cell(maps, _aligned(state, flow))
+    def step_back(self, maps: Tensor, state: Tensor, flow: Tensor | None, corner: tuple[int, int] = (0, 0)) -> Tensor:
+        """The backward recurrence: a frame's maps, the state of the next frame, and the flow to it, [N, 2, h, w].
+
+        corner: where maps and flow lie in the state, (top, left), if that is of a larger picture than they are.
+        """
+        new: Tensor = self.backward_cell(state, flow, maps, corner=corner)
         return new
 
-    def step_forth(self, maps: Tensor, back: Tensor, state: Tensor, flow: Tensor | None) -> Tensor:
+    def step_forth(
+        self, maps: Tensor, back: Tensor, state: Tensor, flow: Tensor | None, corner: tuple[int, int] = (0, 0)
+    ) -> Tensor:
         """The forward recurrence: as `step_back`, from the frame before, with this frame's backward state."""
-        new: Tensor = self.forward_cell(maps, back, _aligned(state, flow))
+        new: Tensor = self.forward_cell(state, flow, maps, back, corner=corner)
         return new
 
     def decode(self, maps: Tensor, back: Tensor, forth: Tensor) -> Tensor:
@@ -238,16 +177,3 @@ class Network(nn.Module):
         counts = [len(e) // times for e in encoded]
         of_layouts = zip(*(torch.split(maps, counts) for maps in decoded), strict=True)
         return [self.correct(f.layout, torch.cat(parts)) for f, parts in zip(clips, of_layouts, strict=True)]
-
-
-def _aligned(state: Tensor, flow: Tensor | None) -> Tensor:
-    """state [N, C, h, w] seen along flow [N, 2, h, w] (x, y): out(p) = state(p + flow(p)), bilinear, borders held."""
-    if flow is None:
-        return state
-    height, width = state.shape[-2:]
-    y = torch.arange(height, device=flow.device, dtype=torch.float32)[:, None]
-    x = torch.arange(width, device=flow.device, dtype=torch.float32)
-    flow = flow.float()
-    grid = torch.stack(((x + flow[:, 0] + 0.5) * (2 / width) - 1, (y + flow[:, 1] + 0.5) * (2 / height) - 1), -1)
-    seen = functional.grid_sample(state.float(), grid, padding_mode="border", align_corners=False)
-    return seen.to(state.dtype).contiguous(memory_format=torch.channels_last)

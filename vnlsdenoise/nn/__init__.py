@@ -1,4 +1,4 @@
-"""The operators as modules, with the parameter names that users of stnls, dnls and layerdenoise know."""
+"""The operators as modules, with the parameter names that users of stnls know, and layers made of them."""
 
 from vnlsdenoise.nn.aggregation import (
     Fold,
@@ -14,10 +14,14 @@ from vnlsdenoise.nn.aggregation import (
     iUnfold,
 )
 from vnlsdenoise.nn.attention import NonLocalAttention, NonLocalAttentionStack
+from vnlsdenoise.nn.guided import GuidedAttention
+from vnlsdenoise.nn.recurrent import AlignedCell
 from vnlsdenoise.nn.search import NonLocalSearch, PairedRefine, PairedSearch, RefineSearch
 
 __all__ = [
+    "AlignedCell",
     "Fold",
+    "GuidedAttention",
     "NonLocalAttention",
     "NonLocalAttentionStack",
     "NonLocalGather",

@@ -12,7 +12,7 @@ from vnlsdenoise.ops._neighbours import check_geometry
 __all__ = ["NonLocalAttention", "NonLocalAttentionStack"]
 
 
-class _ConvQKV(nn.Module):
+class ConvQKV(nn.Module):
     """Queries, keys and values by 1 x 1 convolutions; qk_frac of the channels for the first two, one a head or more."""
 
     def __init__(self, embed_dim: int, nheads: int, qk_frac: float, qkv_bias: bool, qkv_ngroups: int) -> None:
@@ -46,7 +46,7 @@ class _Attention(nn.Module):
         self.embed_dim, self.nheads = embed_dim, nheads
         self.normz_scale, self.k_agg = normz_scale, k_agg
         self.norm_layer = nn.LayerNorm(embed_dim * nheads, eps=1e-6) if use_norm_layer else None
-        self.qkv = _ConvQKV(embed_dim, nheads, qk_frac, qkv_bias, qkv_ngroups)
+        self.qkv = ConvQKV(embed_dim, nheads, qk_frac, qkv_bias, qkv_ngroups)
         self.search = search
         self.normz_drop = nn.Dropout(normz_drop_rate)
 
@@ -60,7 +60,7 @@ class _Attention(nn.Module):
         if bflow is not None:
             if flows is None:
                 raise ValueError("bflow must be given together with fflow")
-            flows, bflow = (_rescaled(name, f, vid) for name, f in (("fflow", flows), ("bflow", bflow)))
+            flows, bflow = (rescaled(name, f, vid) for name, f in (("fflow", flows), ("bflow", bflow)))
         if self.norm_layer is not None:
             vid = self.norm_layer(vid.movedim(2, -1)).movedim(-1, 2)
         q, k, v = self.qkv(vid)
@@ -76,7 +76,7 @@ class _Attention(nn.Module):
         return ", ".join(f"{name}={getattr(self, name)}" for name in names)
 
 
-def _rescaled(name: str, flow: Tensor, vid: Tensor) -> Tensor:
+def rescaled(name: str, flow: Tensor, vid: Tensor) -> Tensor:
     """Flow [B, T, 2, h, w] resampled to the size of vid, its displacements in pixels of vid."""
     check_tensor(name, flow, "B T 2 H W", like=vid)
     if flow.shape[:2] != vid.shape[:2]:

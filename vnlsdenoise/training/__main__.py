@@ -1,19 +1,28 @@
 """The command: python -m vnlsdenoise.training FOLDER... --out DIR."""
 
 from pathlib import Path
+from typing import get_args
 
 import click
 import torch
 
 from vnlsdenoise.errors import UsageError, VnlsError
 from vnlsdenoise.learned.sizes import SIZES
-from vnlsdenoise.training.loop import Process, Settings, Trainer
+from vnlsdenoise.training.loop import Kind, Process, Settings, Trainer
 from vnlsdenoise.training.schedule import Length
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder of the network and the log.")
+@click.option(
+    "--kind",
+    type=click.Choice(get_args(Kind)),
+    default="clean",
+    show_default=True,
+    help="Of the footage: clean; pairs, clips of one name in FOLDER/noisy and FOLDER/clean; or noisy clips alone.",
+)
+@click.option("--start", help="Weights to begin with, of the same size: small, or a .safetensors file.")
 @click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True, help="Of the network.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="When to end, by the clock.")
 @click.option("--steps", type=click.IntRange(min=1), help="When to end, by steps: a run that can be repeated.")
@@ -26,6 +35,8 @@ from vnlsdenoise.training.schedule import Length
 def main(
     folders: tuple[Path, ...],
     out: Path,
+    kind: Kind,
+    start: str | None,
     size: str,
     minutes: float | None,
     steps: int | None,
@@ -36,7 +47,7 @@ def main(
     seed: int,
     device: str,
 ) -> None:
-    """Train a network on the clean clips and photographs under FOLDERS.
+    """Train a network on the clips and photographs under FOLDERS.
 
     Several GPUs: torchrun --nproc-per-node N -m vnlsdenoise.training ...
     """
@@ -47,7 +58,7 @@ def main(
             device = "cuda" if torch.cuda.is_available() else "cpu"
         length = Length(minutes * 60 if minutes is not None else None, steps)
         settings = Settings(
-            folders, out, SIZES[size], length, resume=resume, seed=seed, rate=rate, renew=renew, check=check
+            folders, out, SIZES[size], length, resume, kind, start, seed=seed, rate=rate, renew=renew, check=check
         )
         Trainer(settings, Process.of_environment(device)).run()
     except VnlsError as error:

@@ -1,5 +1,6 @@
 """Clean footage to channels in units of their noise, as a denoiser is given them, with the noise drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch.nn import functional
 
 from vnlsdenoise.learned.network import Layout
 from vnlsdenoise.planes import opponent_from_rgb
+from vnlsdenoise.training.scenery import Scenery
 
 _LEAST, _MOST, _LITTLE = 0.7, 75.0, 15.0  # deviation of the noise, of 255
 _PATCH = 48  # pixels, over which it changes
@@ -68,6 +70,21 @@ class Noise:
     generator: torch.Generator = field(default_factory=torch.Generator)
 
 
+class Degraded:
+    """Clean scenery with noise of a mixture, or with one noise."""
+
+    def __init__(self, scenery: Scenery, layout: Layout, mixture: Mixture, noise: Noise | None = None) -> None:
+        self.layout: Layout = layout
+        self._scenery = scenery
+        self._mixture = mixture
+        self._noise = noise
+
+    def draw(self, random: np.random.Generator) -> Channels:
+        """A mosaic."""
+        noise = self._noise or draw_noise(random, self.layout, self._mixture, self._scenery.device)
+        return degrade(self._scenery.draw(random), self.layout, noise)
+
+
 def draw_noise(random: np.random.Generator, layout: Layout, mixture: Mixture, device: torch.device) -> Noise:
     """Settings of the noise of one mosaic."""
 
@@ -104,7 +121,7 @@ def degrade(clean: Tensor, layout: Layout, noise: Noise) -> Channels:
     """Clean R, G, B [T, 3, H, W], 0..1, to what a denoiser is given; H and W are even."""
     noisy, wanted = [], []
     strength: Tensor | None = None
-    for plane, sigma in zip(_planes(clean, layout, noise.yuv), noise.sigma, strict=False):
+    for plane, sigma in zip(planes_of(clean, layout, yuv=noise.yuv), noise.sigma, strict=False):
         units = plane.clamp(0, 1) ** noise.gamma / sigma
         if noise.sharper:
             units = units + noise.sharper * (units - _blurred(units, 0.25))
@@ -122,18 +139,25 @@ def degrade(clean: Tensor, layout: Layout, noise: Noise) -> Channels:
             units = mean_of_clipped(units, here, 1 / sigma)
         noisy.append(observed)
         wanted.append(units)
-    ranges = [1 / sigma for sigma in noise.sigma[: len(noisy)]]
+    return channels_of(layout, noisy, wanted, noise.sigma[: len(noisy)], yuv=layout != "444" or noise.yuv)
+
+
+def channels_of(
+    layout: Layout, noisy: list[Tensor], wanted: list[Tensor], sigma: Sequence[float], *, yuv: bool
+) -> Channels:
+    """Planes [T, h, w] in units of their noise, of deviation sigma of 1, as channels; yuv: they are not R, G and B."""
+    ranges = [1 / s for s in sigma]
     centre, peak = [0.5] * len(noisy), ranges[0]
-    if layout == "444" and not noise.yuv:
+    if not yuv:
         noisy, wanted = opponent_from_rgb(noisy), opponent_from_rgb(wanted)
         mean = sum(ranges) / 3
         ranges, centre, peak = opponent_ranges(mean), [0.5, 0.0, 0.0], 3**0.5 * mean
-    sizes = (1, 2) if layout == "420" else (len(noisy),)
 
     def stacked(planes: list[Tensor]) -> list[Tensor]:
-        return [torch.stack(planes[:1], 1), torch.stack(planes[1:], 1)] if sizes == (1, 2) else [torch.stack(planes, 1)]
+        sizes = [planes[:1], planes[1:]] if layout == "420" else [planes]
+        return [torch.stack(of_size, 1) for of_size in sizes]
 
-    device = clean.device
+    device = noisy[0].device
     return Channels(
         layout,
         stacked(noisy),
@@ -162,7 +186,8 @@ def mean_of_clipped(units: Tensor, sigma: Tensor, peak: float) -> Tensor:
     return mean
 
 
-def _planes(clean: Tensor, layout: Layout, yuv: bool) -> list[Tensor]:
+def planes_of(clean: Tensor, layout: Layout, *, yuv: bool) -> list[Tensor]:
+    """R, G, B [T, 3, h, w], 0..1, as planes [T, h, w]; yuv: as luma and chroma, as 4:2:0 and grey must."""
     if not yuv:
         return list(clean.unbind(1))
     spans = (219 / 255, 224 / 255, 224 / 255)

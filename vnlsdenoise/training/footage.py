@@ -58,6 +58,26 @@ def find_sources(folders: Iterable[Path]) -> list[Source]:
     return sources
 
 
+def find_pairs(folders: Iterable[Path]) -> tuple[list[Source], list[Source]]:
+    """Clips of one name under `noisy` and `clean` of each folder, in one order; raises InputError if one is alone."""
+    noisy, clean = [], []
+    for folder in folders:
+        sides = []
+        for side in ("noisy", "clean"):
+            if not (folder / side).is_dir():
+                raise InputError(f"pairs lie in {folder / 'noisy'} and {folder / 'clean'}; there is no folder {side}")
+            found = find_sources([folder / side])
+            sides.append({source.path.relative_to(folder / side): source for source in found})
+        if alone := sorted(sides[0].keys() ^ sides[1].keys()):
+            raise InputError(
+                f"{alone[0]} is not in both {folder / 'noisy'} and {folder / 'clean'}; add it or take it out"
+            )
+        noisy += list(sides[0].values())
+        # Scenes are those of the noisy side: both of a pair are held back, or none.
+        clean += [Source(sides[1][name].path, source.scene) for name, source in sides[0].items()]
+    return noisy, clean
+
+
 def read_images(path: Path) -> Images:
     """The first `LONGEST` frames of a clip, or a photograph, as 8-bit R, G, B; raises InputError."""
     try:

@@ -4,25 +4,29 @@ import os
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.distributed as distributed
 from torch import Tensor
 
+from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
-from vnlsdenoise.training.degradation import Mixture
-from vnlsdenoise.training.footage import Footage, Source, find_sources, read_all
+from vnlsdenoise.training.degradation import Degraded, Mixture
+from vnlsdenoise.training.footage import Footage, Source, find_pairs, find_sources, read_all
 from vnlsdenoise.training.objective import Objective, captured
 from vnlsdenoise.training.optimiser import Optimiser
-from vnlsdenoise.training.pool import Batch, PlateMaker, Pool
+from vnlsdenoise.training.pool import Batch, Material, PlateMaker, Pool
+from vnlsdenoise.training.recorded import TARGET_VARIANCE, Recorded
 from vnlsdenoise.training.scenery import Grid, Scenery
 from vnlsdenoise.training.schedule import Length, Schedule
 from vnlsdenoise.training.state import LOG, NETWORK, Log, Progress, busy_share, load_weights, save_run
-from vnlsdenoise.training.validation import Validation
+from vnlsdenoise.training.validation import Validation, cases_of
 
+Kind = Literal["clean", "pairs", "noisy"]
 _GRID = Grid(rows=6, columns=10, height=180, width=192)  # large enough to fill a GPU; cells that most clips fill
 
 
@@ -30,7 +34,9 @@ _GRID = Grid(rows=6, columns=10, height=180, width=192)  # large enough to fill 
 class Settings:
     """What a run is made of.
 
-    folders: of footage. out: where the network, the state and the log go. resume: go on with what lies there.
+    folders: of footage. kind: what lies there, clean footage, pairs of noisy and clean clips, or noisy clips alone.
+    start: weights to begin with, None for none. out: where the network, the state and the log go. resume: go on with
+    what lies there.
     crops: a step on one device, of each layout. frames, side: of a crop. rate: largest learning rate.
     grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
     mixture: of the noise. renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the
@@ -42,6 +48,8 @@ class Settings:
     dimensions: Dimensions
     length: Length
     resume: bool = False
+    kind: Kind = "clean"
+    start: str | None = None
     seed: int = 0
     crops: tuple[tuple[Layout, int], ...] = (("444", 16), ("420", 12), ("gray", 4))
     frames: int = 12
@@ -88,17 +96,27 @@ class Trainer:
         device = process.device
         settings.out.mkdir(parents=True, exist_ok=True)
         self._log = Log(settings.out / LOG if process.rank == 0 else None)
-        sources = find_sources(settings.folders)
-        training = [source for source in sources if not source.held_back]
-        footage = Footage(read_all(training, settings.threads), device)
-        self._log(event="footage", clips=len(footage.clips), photos=len(footage.photos))
-        self._makers = {}
-        self._pools = []
-        scenery = Scenery(footage, settings.grid, settings.plate_frames)
-        for layout, plates in settings.plates:
-            self._makers[layout] = PlateMaker(scenery, layout, device, settings.mixture)
-            self._pools.append(Pool(layout, plates, settings.plate_frames, settings.grid, device))
-        self._validation = self._held_back(sources, footage)
+        self._begin: dict[str, Tensor] | None = None
+        if settings.start is not None:
+            start = load_network(settings.start)
+            if start.dimensions != settings.dimensions:
+                raise InputError(f"weights {settings.start} are of another size of network; give their --size")
+            self._begin = dict(start.state_dict())
+        layouts: list[Layout] = [layout for layout, _ in settings.plates]
+        if settings.kind == "clean":
+            materials, cases = self._clean(layouts)
+        else:
+            materials, cases = self._recorded(layouts)
+        self._pools = [
+            Pool(layout, plates, settings.plate_frames, settings.grid, device) for layout, plates in settings.plates
+        ]
+        self._makers = {layout: PlateMaker(material) for layout, material in zip(layouts, materials, strict=True)}
+        self._validation = None
+        if process.rank == 0:
+            variance = TARGET_VARIANCE if settings.kind == "noisy" else 0.0
+            self._validation = Validation(
+                cases, settings.grid, settings.frames, settings.side, settings.dimensions, device, variance
+            )
         self._made = 0
         for place in range(sum(plates for _, plates in settings.plates)):
             self._renew(place)
@@ -120,7 +138,11 @@ class Trainer:
         if process.device.type == "cuda":
             self._step_graph = captured(self._optimiser.step)
         self._optimiser.reset()
-        progress = self._resumed() if settings.resume else Progress(0, 0.0)
+        progress = Progress(0, 0.0)
+        if settings.resume:
+            progress = self._resumed()
+        elif self._begin is not None:
+            self._optimiser.load(self._begin, self._begin, 0)
         if process.all > 1:
             distributed.barrier()  # the clock starts when all of them are ready
         schedule = Schedule(settings.length, process.device, progress.seconds)
@@ -178,17 +200,53 @@ class Trainer:
         pool.put(place, self._makers[pool.layout].make(np.random.default_rng(seed)))
         self._made += 1
 
-    def _held_back(self, sources: list[Source], footage: Footage) -> Validation | None:
-        """Validation on the held-back scenes; on what is trained on where there are none; on the first process."""
+    def _clean(self, layouts: list[Layout]) -> tuple[list[Material], dict[str, Material]]:
+        """What mosaics are drawn from, and what validation is on, of clean footage."""
         settings = self._settings
+        sources = find_sources(settings.folders)
+
+        def scenery(chosen: list[Source], times: int) -> Scenery:
+            footage = Footage(read_all(chosen, settings.threads), self._process.device)
+            if times == settings.plate_frames:
+                self._log(event="footage", clips=len(footage.clips), photos=len(footage.photos))
+            return Scenery(footage, settings.grid, times)
+
+        training, held_back = self._divided(sources)
+        drawn = scenery([sources[i] for i in training], settings.plate_frames)
+        materials: list[Material] = [Degraded(drawn, layout, settings.mixture) for layout in layouts]
         if self._process.rank != 0:
-            return None
-        held_back = read_all([source for source in sources if source.held_back], settings.threads)
-        if held_back:
-            footage = Footage(held_back, self._process.device)
-        else:
+            return materials, {}
+        return materials, cases_of(scenery([sources[i] for i in held_back], settings.frames))
+
+    def _recorded(self, layouts: list[Layout]) -> tuple[list[Material], dict[str, Material]]:
+        """The same of footage that is noisy already."""
+        settings = self._settings
+        pairs = settings.kind == "pairs"
+        sources, clean = find_pairs(settings.folders) if pairs else (find_sources(settings.folders), None)
+
+        def materials(chosen: list[int], times: int, *, validates: bool) -> list[Material]:
+            of = [sources[i] for i in chosen]
+            noisy = read_all(of, settings.threads)
+            wanted = None if clean is None else read_all([clean[i] for i in chosen], settings.threads)
+            place = settings.grid, times
+            device = self._process.device
+            return [Recorded(of, noisy, wanted, *place, layout, device, validates=validates) for layout in layouts]
+
+        training, held_back = self._divided(sources)
+        self._log(event="footage", clips=len(training), pairs=pairs)
+        tried = materials(held_back, settings.frames, validates=True) if self._process.rank == 0 else []
+        return materials(training, settings.plate_frames, validates=False), {f"{m.layout} recorded": m for m in tried}
+
+    def _divided(self, sources: list[Source]) -> tuple[list[int], list[int]]:
+        """Which sources are trained on, and which validation is on: where no scene is held back, on the same."""
+        training = [index for index, source in enumerate(sources) if not source.held_back]
+        held_back = [index for index, source in enumerate(sources) if source.held_back]
+        if not training:
+            training = held_back
+        if not held_back or held_back == training:
             self._log(event="warning", text="no scene is held back: validation is on those that are trained on")
-        return Validation(footage, settings.grid, settings.frames, settings.side, settings.dimensions)
+            held_back = training
+        return training, held_back
 
     def _resumed(self) -> Progress:
         weights, progress = load_weights(self._settings.out)

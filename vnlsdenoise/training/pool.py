@@ -1,6 +1,7 @@
 """What the network is trained on: mosaics with their classic results, made ahead and kept on the device."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,10 @@ from vnlsdenoise.classic.denoiser import ClassicDenoiser
 from vnlsdenoise.classic.motion import CapturedFlow, Tvl1Motion
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.learned.network import PLANES, Frames, Layout
-from vnlsdenoise.training.degradation import Channels, Mixture, Noise, degrade, draw_noise
-from vnlsdenoise.training.scenery import Grid, Scenery
+from vnlsdenoise.training.degradation import Channels
+from vnlsdenoise.training.scenery import Grid
 
 MARGIN = 8  # pixels along the borders of a cell that no crop takes: what lies beyond has come into their result
-_MIXTURE = Mixture()
 _STEPS = 2.0**14  # of the range, in which classic results are kept
 
 
@@ -35,21 +35,27 @@ class Plate:
     scale: Tensor
 
 
-class PlateMaker:
-    """Draws plates of one layout, with the noise of a mixture."""
+class Material(Protocol):
+    """What mosaics of one layout are drawn from; equal random generators draw equal ones."""
 
-    def __init__(self, scenery: Scenery, layout: Layout, device: torch.device, mixture: Mixture = _MIXTURE) -> None:
-        self._scenery = scenery
-        self._layout: Layout = layout
-        self._device = device
-        self._mixture = mixture
+    layout: Layout
+
+    def draw(self, random: np.random.Generator) -> Channels:
+        """A mosaic, noisy and as it is wanted."""
+        ...
+
+
+class PlateMaker:
+    """Makes plates of what it is given."""
+
+    def __init__(self, material: Material) -> None:
+        self._material = material
         self._captured = CapturedFlow()  # the flow of noisy frames and of results, one after the other
 
     @torch.no_grad()
-    def make(self, random: np.random.Generator, noise: Noise | None = None) -> Plate:
-        """A new plate; noise: None to draw it too."""
-        noise = noise or draw_noise(random, self._layout, self._mixture, self._device)
-        channels = degrade(self._scenery.draw(random), self._layout, noise)
+    def make(self, random: np.random.Generator) -> Plate:
+        """A new plate."""
+        channels = self._material.draw(random)
         results = self._denoised(channels)
         # Removed and error do not bear the precision that the range would leave them.
         removed = [noisy - result for noisy, result in zip(channels.noisy, results, strict=True)]
@@ -69,7 +75,7 @@ class PlateMaker:
             height,
             width,
             Tvl1Motion(255 / channels.peak, self._captured),
-            subsampled_chroma=self._layout == "420",
+            subsampled_chroma=self._material.layout == "420",
         )
         pages = []
         for frame in zip(*channels.noisy, strict=True):

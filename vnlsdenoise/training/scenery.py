@@ -49,7 +49,7 @@ class Grid:
 
 
 @dataclass
-class _Views:
+class Views:
     """How cells look at their sources: for cell n and time t, place = turn[n, t] (pixel - middle) + centre[n, t]."""
 
     sources: npt.NDArray[np.int64]  # [N]
@@ -66,26 +66,35 @@ class Scenery:
         self._grid = grid
         self._times = times
 
+    @property
+    def device(self) -> torch.device:
+        """Where mosaics are made."""
+        return self._footage.device
+
     def draw(self, random: np.random.Generator) -> Tensor:
         """A mosaic, float32 [T, 3, H, W], 0..1."""
         footage, count = self._footage, self._grid.cells
         photos = round(count * PHOTO_SHARE) if len(footage.photos) else 0
         photos = photos if len(footage.clips) else count
         cells = torch.cat(
-            [self._seen(views) for views in (self._of_clips(random, count - photos), self._of_photos(random, photos))]
+            [self.seen(views) for views in (self.of_clips(random, count - photos), self._of_photos(random, photos))]
         )
         hidden = round(photos * _OCCLUDED)
         if hidden:
             front = self._of_photos(random, hidden)
             shape = self._shapes(random, front)
-            cells[-hidden:] = torch.lerp(cells[-hidden:], self._seen(front), shape)
+            cells[-hidden:] = torch.lerp(cells[-hidden:], self.seen(front), shape)
         order = torch.from_numpy(random.permutation(count)).to(footage.device)
         return self._grid.joined(self._recoloured(random, cells)[order])
 
-    def _of_clips(self, random: np.random.Generator, count: int) -> _Views:
-        """Windows of clips as they are: flipped, turned, played backwards, every frame or every second one."""
+    def of_clips(self, random: np.random.Generator, count: int, clip: int | None = None) -> Views:
+        """Windows of clips (or of one) as they are: flipped, turned, played backwards, every frame or every second
+        one."""
         footage, times = self._footage, self._times
-        chosen = random.choice(footage.clips, count) if count else np.zeros(0, np.int64)
+        if clip is not None:
+            chosen = np.full(count, clip, np.int64)
+        else:
+            chosen = random.choice(footage.clips, count) if count else np.zeros(0, np.int64)
         length = footage.frames[chosen]
         step = np.where((random.random(count) < 0.25) & (length > times), 2, 1)
         start = random.integers(0, np.maximum(2 * (length - 1), 1))
@@ -102,7 +111,7 @@ class Scenery:
         corner = np.floor(random.random((count, 2)) * np.maximum(sides - spans, 1))
         return self._moving(chosen, frames, turn[:, None], (corner + spans / 2)[:, None])
 
-    def _of_photos(self, random: np.random.Generator, count: int) -> _Views:
+    def _of_photos(self, random: np.random.Generator, count: int) -> Views:
         """Photographs under a camera that moves, turns and zooms."""
         footage, times = self._footage, self._times
         chosen = random.choice(footage.photos, count) if count else np.zeros(0, np.int64)
@@ -118,9 +127,9 @@ class Scenery:
         centre = (random.uniform(0.25, 0.75, (count, 2)) * sides)[:, None] + path
         return self._moving(chosen, np.zeros((count, times), np.int64), turn, centre)
 
-    def _moving(self, chosen: npt.NDArray[np.int64], frames: Array, turn: Array, centre: Array) -> _Views:
+    def _moving(self, chosen: npt.NDArray[np.int64], frames: Array, turn: Array, centre: Array) -> Views:
         count, times = len(chosen), self._times
-        return _Views(
+        return Views(
             chosen,
             frames.astype(np.int64),
             np.broadcast_to(turn, (count, times, 2, 2)),
@@ -140,7 +149,7 @@ class Scenery:
     def _on_device(self, array: Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(self._footage.device)
 
-    def _seen(self, views: _Views) -> Tensor:
+    def seen(self, views: Views) -> Tensor:
         """[N, T, 3, h, w]."""
         footage, grid, chosen = self._footage, self._grid, views.sources
         table = np.stack((footage.offsets[chosen], footage.heights[chosen], footage.widths[chosen]), -1)
@@ -153,7 +162,7 @@ class Scenery:
             cells[:, time] = footage.sample(sources, frames[:, time], x, y)
         return cells
 
-    def _shapes(self, random: np.random.Generator, views: _Views) -> Tensor:
+    def _shapes(self, random: np.random.Generator, views: Views) -> Tensor:
         """How much of every pixel the front covers, [N, T, 1, h, w]: blobs that move with it."""
         grid, count = self._grid, len(views.sources)
         heights = random.normal(0, 1, (count, 1, _BLOBS, _BLOBS)) - random.uniform(0.1, 0.5, (count, 1, 1, 1))

@@ -1,4 +1,6 @@
-"""Validation on scenes that training never sees: the gain over the classic result at fixed noise."""
+"""Validation on scenes that training never sees: the gain over the classic result."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -6,10 +8,9 @@ from torch import Tensor
 
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
-from vnlsdenoise.training.degradation import Noise
-from vnlsdenoise.training.footage import Footage
+from vnlsdenoise.training.degradation import Degraded, Mixture, Noise
 from vnlsdenoise.training.objective import squared_error
-from vnlsdenoise.training.pool import MARGIN, PlateMaker, Pool
+from vnlsdenoise.training.pool import MARGIN, Material, PlateMaker, Pool
 from vnlsdenoise.training.scenery import Grid, Scenery
 
 _SEED = 1234
@@ -18,42 +19,71 @@ _AT_ONCE = 10  # clips
 CASES: tuple[tuple[Layout, int], ...] = (("444", 5), ("444", 10), ("444", 30), ("444", 50), ("420", 20))
 
 
-class Validation:
-    """Crops of held-back scenes with their classic results, and the network that is tried on them."""
+def cases_of(scenery: Scenery) -> dict[str, Material]:
+    """Clean scenery at fixed noise."""
+    cases: dict[str, Material] = {}
+    for layout, sigma in CASES:
+        generator = torch.Generator(scenery.device).manual_seed(_SEED)
+        noise = Noise((sigma / 255,) * 3, yuv=layout != "444", generator=generator)
+        cases[f"{layout} {sigma}"] = Degraded(scenery, layout, Mixture(), noise)
+    return cases
 
-    def __init__(self, footage: Footage, grid: Grid, times: int, side: int, dimensions: Dimensions) -> None:
-        device = footage.device
+
+class Validation:
+    """Crops of held-back scenes with their classic results, and the network that is tried on them.
+
+    target_variance: of the noise of what is wanted, in units of that of the input; 0 where it is clean.
+    """
+
+    def __init__(
+        self,
+        cases: Mapping[str, Material],
+        grid: Grid,
+        times: int,
+        side: int,
+        dimensions: Dimensions,
+        device: torch.device,
+        target_variance: float = 0.0,
+    ) -> None:
         self._network = on_device(Network(dimensions), device).eval()
         self._times, self._side = times, side
+        self._target_variance = target_variance
         self._pools: dict[str, Pool] = {}
-        scenery = Scenery(footage, grid, times)
-        for layout, sigma in CASES:
-            noise = Noise((sigma / 255,) * 3, yuv=layout != "444", generator=torch.Generator(device).manual_seed(_SEED))
-            pool = Pool(layout, 1, times, grid, device)
-            pool.put(0, PlateMaker(scenery, layout, device).make(np.random.default_rng(_SEED), noise))
-            self._pools[f"{layout} {sigma}"] = pool
+        for name, material in cases.items():
+            pool = Pool(material.layout, 1, times, grid, device)
+            pool.put(0, PlateMaker(material).make(np.random.default_rng(_SEED)))
+            self._pools[name] = pool
 
     @torch.no_grad()
     def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
-        """Mean and worst gain in dB over the classic result, of the clips of every case."""
+        """Mean and worst gain in dB over the classic result, of the clips of every case.
+
+        Where what is wanted is noisy too, the gain of all clips together, by what is left of their errors without it.
+        """
         for name, parameter in self._network.named_parameters():
             parameter.copy_(weights[name])
         found: dict[str, float] = {}
         for name, pool in self._pools.items():
-            gains = self._gains(pool)
+            before, after = self._errors(pool)
+            if self._target_variance:
+                left = [max(float(errors.mean()) - self._target_variance, 1e-6) for errors in (before, after)]
+                found[name] = float(10 * np.log10(left[0] / left[1]))
+                continue
+            gains = 10 * (before / after).log10()
             found[name] = float(gains.mean())
             found[f"{name} worst"] = float(gains.min())
         return found
 
-    def _gains(self, pool: Pool) -> Tensor:
+    def _errors(self, pool: Pool) -> tuple[Tensor, Tensor]:
+        """Mean square errors of every clip, of the classic result and of the network's, in units of the noise."""
         grid = pool.grid
         rows, columns = np.divmod(np.arange(grid.cells), grid.columns)
         top, left = rows * grid.height + MARGIN, columns * grid.width + MARGIN
         places = np.column_stack((np.zeros_like(top), np.zeros_like(top), top, left))
-        gains = []
+        before, after = [], []
         for first in range(0, grid.cells, _AT_ONCE):
             batch = pool.crops(places[first : first + _AT_ONCE], self._times, self._side)
             [corrections] = self._network([batch.frames], batch.fields)
-            before = squared_error([torch.zeros_like(error) for error in batch.error], batch)
-            gains.append(10 * (before / squared_error(corrections, batch)).log10())
-        return torch.cat(gains)
+            before.append(squared_error([torch.zeros_like(error) for error in batch.error], batch))
+            after.append(squared_error(corrections, batch))
+        return torch.cat(before), torch.cat(after)

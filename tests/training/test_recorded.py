@@ -1,0 +1,166 @@
+"""Training on footage that is noisy already: pairs, and noisy clips alone."""
+
+from pathlib import Path
+
+import av
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from click.testing import CliRunner
+
+from vnlsdenoise.errors import InputError
+from vnlsdenoise.learned.checkpoint import load_network, save_network
+from vnlsdenoise.learned.network import Dimensions, Network
+from vnlsdenoise.training.__main__ import main
+from vnlsdenoise.training.footage import find_pairs, find_sources, read_all
+from vnlsdenoise.training.loop import Process, Settings, Trainer
+from vnlsdenoise.training.recorded import TARGET_VARIANCE, Recorded
+from vnlsdenoise.training.scenery import Grid
+from vnlsdenoise.training.schedule import Length
+from vnlsdenoise.training.state import NETWORK
+from vnlsdenoise.training.validation import Validation
+
+CPU = torch.device("cpu")
+SIGMA = 25.0
+GRID = Grid(1, 3, 64, 64)
+DIMENSIONS = Dimensions((16, 16, 16), 0, (1, 1, 1), 1)
+
+
+def write(path, frames):
+    """R, G, B [T, h, w, 3], lossless."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25, options={})
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "bgr0"
+        for image in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="bgr0")))
+        container.mux(stream.encode())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """noisy/ and clean/ with the same clips: photographs under a moving camera."""
+    path = tmp_path_factory.mktemp("recorded")
+    random = np.random.default_rng(0)
+    for name in ("coffee", "astronaut", "chelsea", "rocket"):
+        photo = getattr(skimage.data, name)()
+        clean = np.stack([photo[20 + t : 180 + t, 40 + 2 * t : 240 + 2 * t] for t in range(8)])
+        noisy = (clean + SIGMA * random.standard_normal(clean.shape)).round().clip(0, 255).astype(np.uint8)
+        write(path / "clean" / f"{name}.mkv", clean)
+        write(path / "noisy" / f"{name}.mkv", noisy)
+    return path
+
+
+def settings(folder, out, steps, **changes):
+    return Settings(
+        (folder,), out, DIMENSIONS, Length(None, steps), crops=(("444", 4),), frames=3, side=48, grid=GRID,
+        plate_frames=4, plates=(("444", 8),), renew=3, report=3.0, check=1e9, threads=2, **changes,
+    )  # fmt: skip
+
+
+def recorded(folder, layout, pairs, times=4, validates=True):
+    sources, clean = find_pairs([folder]) if pairs else (find_sources([folder / "noisy"]), None)
+    wanted = None if clean is None else read_all(clean, 2)
+    return Recorded(sources, read_all(sources, 2), wanted, GRID, times, layout, CPU, validates=validates)
+
+
+@pytest.mark.parametrize("layout", ["444", "420", "gray"])
+def test_pairs_are_seen_alike_in_units_of_what_was_measured(folder, layout):
+    channels = recorded(folder, layout, pairs=True).draw(np.random.default_rng(2))
+    for noisy, wanted in zip(channels.noisy, channels.wanted, strict=True):
+        for channel in range(noisy.shape[1]):
+            error = (noisy - wanted)[:, channel]
+            assert 0.85 < float(error.std()) < 1.1  # clipping leaves a little less
+            assert abs(float(error.mean())) < 0.15
+
+
+@pytest.mark.parametrize("layout", ["444", "420"])
+def test_what_is_given_and_what_is_wanted_have_noise_of_their_own(folder, layout):
+    """Against the clean clips, which training does not see here."""
+    with_clean = recorded(folder, layout, pairs=True)
+    alone = recorded(folder, layout, pairs=False)
+    truth, drawn = (material.draw(np.random.default_rng(3)) for material in (with_clean, alone))
+    for given, target, clean, scale, other in zip(
+        drawn.noisy, drawn.wanted, truth.wanted, drawn.scale[[0, -1]], truth.scale[[0, -1]], strict=False
+    ):
+        one, two = (values - clean * (scale / other) for values in (given, target))
+        assert 0.9 < float(one.std()) < 1.1
+        assert 0.9 < float(two.var()) / TARGET_VARIANCE < 1.1
+        correlation = float((one * two).mean() / (one.std() * two.std()))
+        assert abs(correlation) < 0.05
+    assert float(drawn.scale[0]) < float(truth.scale[0])  # its noise is stronger
+
+
+def gain_over_classic(folder, weights):
+    """Mean, in dB, against the clean clips and at their own noise."""
+    cases = {"444": recorded(folder, "444", pairs=True, times=3)}
+    return Validation(cases, GRID, 3, 48, DIMENSIONS, CPU)(dict(load_network(str(weights)).state_dict()))["444"]
+
+
+def test_training_on_pairs_removes_more_than_the_classic_denoiser(folder, tmp_path):
+    Trainer(settings(folder, tmp_path, 50, kind="pairs"), Process.of_environment("cpu")).run()
+    assert gain_over_classic(folder, tmp_path / NETWORK) > 0.02
+
+
+def test_training_on_noisy_clips_alone_leads_to_the_clean_ones(folder, tmp_path):
+    """A network that moves every value by most of a deviation unlearns that, though it never sees a clean frame.
+
+    Noise drowns finer lessons in as few samples as a test can draw.
+    """
+    network = Network(DIMENSIONS)
+    torch.nn.init.constant_(network.tails["444"].conv.bias, 0.7)
+    save_network(tmp_path / "start.safetensors", DIMENSIONS, network.state_dict())
+    before = gain_over_classic(folder, tmp_path / "start.safetensors")
+    made = settings(
+        folder / "noisy", tmp_path / "run", 50, kind="noisy", rate=1e-2, start=str(tmp_path / "start.safetensors")
+    )
+    [told] = Trainer(made, Process.of_environment("cpu")).run().values()
+    after = gain_over_classic(folder, tmp_path / "run" / NETWORK)
+    assert before < -3
+    assert after > before + 2
+    assert told > before + 2  # what validation says without clean frames
+
+
+def test_a_run_begins_with_weights_that_are_there(folder, tmp_path):
+    network = Network(DIMENSIONS)
+    torch.nn.init.normal_(network.tails["444"].conv.weight, std=0.01)
+    save_network(tmp_path / "start.safetensors", DIMENSIONS, network.state_dict())
+    made = settings(folder, tmp_path / "run", 1, kind="pairs", start=str(tmp_path / "start.safetensors"), rate=1e-9)
+    Trainer(made, Process.of_environment("cpu")).run()
+    after = load_network(str(tmp_path / "run" / NETWORK)).state_dict()
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(after[name], value, atol=1e-3, rtol=1e-2)
+    with pytest.raises(InputError, match="weights small are of another size of network"):
+        Trainer(settings(folder, tmp_path / "run", 1, kind="pairs", start="small"), Process.of_environment("cpu"))
+
+
+def test_what_is_no_pair_is_named(folder, tmp_path):
+    with pytest.raises(InputError, match="there is no folder noisy"):
+        find_pairs([tmp_path])
+    for name in ("noisy/a.mkv", "clean/a.mkv", "noisy/b.mkv"):
+        write(tmp_path / name, np.full((3 if name.startswith("noisy") else 2, 48, 48, 3), 90, np.uint8))
+    told = CliRunner().invoke(main, [str(tmp_path), "-o", str(tmp_path / "run"), "--steps", "1", "--kind", "pairs"])
+    assert told.exit_code == 3 and "b.mkv is not in both" in told.output
+    (tmp_path / "noisy" / "b.mkv").unlink()
+    with pytest.raises(InputError, match=r"has 3 frames of 48x48 and its clean counterpart 2 frames"):
+        recorded(tmp_path, "444", pairs=True)
+    with pytest.raises(InputError, match=r"a\.mkv holds too little noise to learn from"):
+        recorded(tmp_path, "444", pairs=False).draw(np.random.default_rng(0))
+    imageio.imwrite(tmp_path / "noisy" / "c.png", np.full((48, 48, 3), 90, np.uint8))
+    with pytest.raises(InputError, match=r"c\.png must be a clip of at least 2 frames"):
+        recorded(tmp_path, "444", pairs=False)
+
+
+def test_the_commands_of_the_page_are_understood(tmp_path, monkeypatch):
+    """As far as one gets without hours of a GPU."""
+    page = Path(__file__).parent.parent.parent / "docs" / "learned.md"
+    start = "    python -m vnlsdenoise.training "
+    commands = [line.removeprefix(start).split() for line in page.read_text().splitlines() if line.startswith(start)]
+    kinds = set()
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        Path(command[0]).mkdir(exist_ok=True)
+        kinds.add(main.make_context("training", command).params["kind"])
+    assert kinds == {"clean", "pairs", "noisy"}
