@@ -225,6 +225,10 @@ def test_nodes_that_do_not_fit_are_refused(fleet: Any, monkeypatch: pytest.Monke
     from vnlsdenoise.engine import cluster, ray
 
     devices = cluster.Devices
+    [node] = fleet._ray.nodes()
+    reserved = [seat.memory for seat in fleet._seats]
+    assert len(reserved) == 2 and 0.9 * node["Resources"]["memory"] < sum(reserved) <= node["Resources"]["memory"]
+    assert fleet._ray.available_resources().get("memory", 0) < 0.1 * node["Resources"]["memory"]
     with pytest.raises(DeviceError, match=r"no GPU in the cluster \(1 node"):
         ray.Fleet("auto", devices(), "cuda", print)
     with pytest.raises(DeviceError, match=r"no room for 99 worker"):

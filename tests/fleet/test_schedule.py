@@ -130,20 +130,20 @@ def test_a_slow_worker_takes_what_it_ends_with_the_others() -> None:
 
 
 def seconds_of(speeds: list[float], measured: bool, overhead: float = 0.6) -> float:
-    """Seconds until workers of such speeds (frames a second) end a film of 20000 frames without cuts, two parts a
-    worker at most; measured: they are given what their measured speeds are worth."""
+    """Seconds until workers of such speeds (frames a second) end a film of 20000 frames in scenes of 250; measured: they
+    are given what their measured speeds are worth. overhead: seconds of a part."""
     schedule, known = Schedule(len(speeds)), Speeds(len(speeds))
-    shared(schedule, [Span(at, at + 250, False) for at in range(0, 20000, 250)], least=290)
+    shared(schedule, [Span(at, at + 250, True) for at in range(0, 20000, 250)], least=290)
     events: list[tuple[float, int, Part | None]] = [(0.0, worker, None) for worker in range(len(speeds))]
     ended = 0.0
     while events:
         now, worker, done = heapq.heappop(events)
         if done is not None:
             ended = now
-            known.done(worker, done.work, (done.work + 145) / speeds[worker])
+            known.done(worker, done.work, done.work / speeds[worker])
         part = schedule.next((known.of(worker) or 1.0) if measured else 1.0)
         if part is not None:
-            heapq.heappush(events, (now + overhead + (part.work + 145) / speeds[worker], worker, part))
+            heapq.heappush(events, (now + overhead + part.work / speeds[worker], worker, part))
     return ended
 
 
@@ -151,7 +151,8 @@ def seconds_of(speeds: list[float], measured: bool, overhead: float = 0.6) -> fl
 def test_fast_and_slow_workers_end_together(speeds: list[float]) -> None:
     ideal = 20000 / sum(speeds)
     measured = seconds_of(speeds, True)
-    assert measured < 1.15 * ideal
+    print(measured / ideal, seconds_of(speeds, False) / ideal)
+    assert measured < 1.08 * ideal
     assert measured <= seconds_of(speeds, False) + 1e-9
 
 

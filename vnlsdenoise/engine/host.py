@@ -7,7 +7,7 @@ _allowed: int | None = None  # bytes, of what a process among others was told to
 
 
 def allow(memory: int) -> None:
-    """Have this process take at most so many bytes of host memory, where it looks what there is: others have theirs."""
+    """Have this process, among others that have theirs, find no more than so many bytes of host memory in all."""
     global _allowed
     _allowed = memory
 

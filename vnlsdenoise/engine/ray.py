@@ -1,6 +1,7 @@
 """Workers of a Ray cluster: one warm process a device, which does what it is told and tells how far it has come."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -99,9 +100,10 @@ class Fleet:
         return self._tasks[task].worker
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a worker, whichever has time, gives for a short task; from any thread."""
-        for attempt in range(3):
-            actor = self._actors[(self._count + attempt) % self.size]
+        """What a worker, the one with the fewest tasks that is up, gives for a short task; from any thread."""
+        for _ in range(3):
+            given = Counter(task.worker for task in list(self._tasks.values()))
+            actor = self._actors[min(range(self.size), key=lambda worker: (not self.is_up(worker), given[worker]))]
             try:
                 return self._ray.get(actor.answer.remote(function, *arguments))
             except self._ray.exceptions.RayTaskError as error:
@@ -113,7 +115,7 @@ class Fleet:
 
     def is_up(self, worker: int) -> bool:
         """Whether a worker can be given tasks: its process runs, and has its device."""
-        return worker not in self._starting.values()
+        return worker not in list(self._starting.values())
 
     def news(self, seconds: float) -> Iterator[News]:
         """What has come of the tasks, waiting for the first at most so long.

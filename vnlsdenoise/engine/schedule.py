@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
-_SHARES = 3  # A range takes this part of what every worker still has before it, so that all end together.
+_SHARES = 2  # A range takes this part of what every worker still has before it, so that all end together.
 _UNEVEN = 1.5  # times the size that is aimed at, up to which a range goes on to the next cut; and down to 1 / it
 
 
