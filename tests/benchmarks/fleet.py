@@ -167,7 +167,8 @@ def main() -> None:
     if options.json:
         facts = {
             "size": options.size, "scenes": options.scenes, "each": options.each, "preset": options.preset,
-            "codec": options.codec,            "torch": torch.__version__, "platform": platform.platform(), "same": same, "steps": steps,
+            "codec": options.codec, "torch": torch.__version__,
+            "platform": platform.platform(), "same": same, "steps": steps,
             "mbit_s": round(8e-6 * size * 30 / frames, 1),
             "alone": alone, "rows": rows,
         }  # fmt: skip

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
@@ -29,6 +28,7 @@ from vnlsdenoise.errors import (
     InputError,
     OutputError,
 )
+from vnlsdenoise.job.lock import hold
 from vnlsdenoise.job.plan import make_plan
 from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
@@ -42,13 +42,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 SIZE = (48, 40)
-DEADLY = "deadly.mkv"
-DIES = f"""
+DEADLY, REFUSED = "deadly.mkv", "refused.mkv"
+HOOK = f"""
 import os, signal, sys
 
 def see(event, facts):
     if event == "open" and str(facts[0]).endswith("{DEADLY}"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if event == "open" and str(facts[0]).endswith("{REFUSED}"):
+        raise PermissionError(13, "Permission denied")
 
 if any("default_worker.py" in word for word in sys.orig_argv):
     sys.addaudithook(see)
@@ -86,7 +88,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         # What it starts has this too: a Python that dies of DEADLY as soon as it opens it.
         patch.setenv("PYTHONPATH", str(tmp_path_factory.mktemp("deadly")))
-        Path(os.environ["PYTHONPATH"], "sitecustomize.py").write_text(DIES)
+        Path(os.environ["PYTHONPATH"], "sitecustomize.py").write_text(HOOK)
         here = cluster.Cluster("local", cluster.Devices(cpus=2), "cpu")
         yield
         here.leave()
@@ -266,30 +268,22 @@ def test_a_film_that_kills_its_workers_fails_alone(
     assert all(digest(tmp_path / "with" / f"{n}.mkv") == digest(tmp_path / "alone" / f"{n}.mkv") for n in range(5))
 
 
-def test_fail_fast_ends_what_is_at_work_and_keeps_what_is_finished(
-    tmp_path: Path, whole: Path, fleet: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_fail_fast_ends_what_is_at_work_and_keeps_what_is_finished(whole: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "long.mkv").hardlink_to(whole / "in.mkv")  # longer than half of all: it is shared
-    write_clip(tmp_path / "in" / DEADLY, count=8)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("vnlsdenoise.engine.ray.Fleet", lambda *_: nullcontext(fleet))
+    write_clip(tmp_path / "in" / REFUSED, count=8)
+    (tmp_path / "sitecustomize.py").write_text(HOOK)
     words = ["in", "-o", "out", "--preset", "fast", "--device", "cpu", "--lossless", "--piece", "10", "--json"]
-    words += ["--devices", "cpu:2", "--progress", "none"]
-    before = threading.active_count()
-    with pytest.raises(BatchError, match=r"1 of 2 inputs failed \(1 failed, 1 not tried\)") as caught:
-        called_here(*words, "--fail-fast")
-    assert caught.value.exit_code == 9
-    told = {one["source"]: one for one in map(json.loads, capsys.readouterr().out.splitlines())}
+    words += ["--devices", "cpu:2", "--progress", "none", "--fail-fast"]
+    status, out, err = call(*words, folder=tmp_path, PYTHONPATH=str(tmp_path))
+    assert status == 9 and "1 of 2 inputs failed (1 failed, 1 not tried)" in err, err
+    told = {one["source"]: one for one in map(json.loads, out.splitlines())}
+    assert told[f"in/{REFUSED}"]["exit_code"] == InputError.exit_code
     assert told["in/long.mkv"]["text"] == "--fail-fast; what is finished of it is kept"
-    while threading.active_count() > before:  # that of the film that was shared ends by itself
-        time.sleep(0.1)
-    assert not (tmp_path / "out" / "long.mkv").exists()
-    for worker in range(fleet.size):  # as at the end of the call
-        fleet.replace(worker)
-    (tmp_path / "in" / DEADLY).unlink()
-    called_here(*words)
-    assert digest(tmp_path / "out" / "long.mkv") == digest(whole / "out.mkv")
+    assert not list((tmp_path / "out").glob("*.mkv"))
+    output = tmp_path / "out" / "long.mkv"
+    with hold(WorkFolder.of(output, None, False).lock, output):
+        pass  # nobody is at it any more
 
 
 def test_a_plan_tells_what_sharing_costs(

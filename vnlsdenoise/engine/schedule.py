@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
 _SHARES = 2  # A range takes this part of what every worker still has before it, so that all end together.
+_FIRST = 4  # times smaller is the range of a worker whose speed nobody knows: it may be far slower than the others
 _UNEVEN = 1.5  # times the size that is aimed at, up to which a range goes on to the next cut; and down to 1 / it
 
 
@@ -102,23 +103,29 @@ class Schedule:
             self.left -= shared.left
         self._again = deque(part for part in self._again if part.film != film)
 
-    def next(self, speed: float = 1.0, beside: bool = False) -> Part | None:
-        """What a worker does now, None where there is nothing yet. speed: of the worker, of the mean of all. beside:
-        whether it has another part still: then it can wait until ranges are long enough, and is given nothing that was
-        lost before, which whoever shares a process with it would share the fate of.
+    def next(self, speed: float | None = 1.0, beside: bool = False) -> Part | None:
+        """What a worker does now, None where there is nothing yet. speed: of the worker, of the mean of all; None where
+        it is not known. beside: whether it has another part still: then it can wait until ranges are long enough, and
+        is given nothing that was lost before, which whoever shares a process with it would share the fate of.
         """
         if self._again and not beside:
             return self._again.popleft()
-        size = self.left * speed / (_SHARES * self.workers)
+        size = self.left * (1 / _FIRST if speed is None else speed) / (_SHARES * self.workers)
+        speed = 1.0 if speed is None else speed
         ready = [(shared.left, film) for film, shared in self._shared.items() if self._is_ready(shared, size, beside)]
         longest, film = max(ready, key=lambda one: one[0], default=(0.0, None))
         if self._whole and self._whole[-1][0] >= longest:
-            work, _, film = self._whole.pop(self._fitting(speed))
+            index = self._fitting(speed)
+            if self._is_too_late(self._whole[index][0], speed):
+                return None
+            work, _, film = self._whole.pop(index)
             self.left -= work
             return Part(film, work)
         if not ready:
             return None
         shared = self._shared[film]
+        if self._is_too_late(max(size, shared.pieces[0].frames * shared.each), speed):
+            return None
         span = _gathered(shared, size)
         work = span.frames * shared.each
         shared.ready -= span.frames
@@ -134,6 +141,11 @@ class Schedule:
     def empty(self) -> bool:
         """Whether nothing is left to give."""
         return not (self._whole or self._shared or self._again)
+
+    def _is_too_late(self, work: float, speed: float) -> bool:
+        """Whether all would wait in the end for a slow worker, if it did this: longer than for what is left, and for
+        two such parts after each other, of a mean one. The fastest is never too late."""
+        return speed < 1 and work / speed > self.left / self.workers + 2 * work
 
     def _fitting(self, speed: float) -> int:
         """Which whole film a worker does next: the longest that it ends no later than a mean one the longest."""

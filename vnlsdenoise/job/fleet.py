@@ -186,8 +186,7 @@ class FilmFleet:
             for slot in range(SLOTS):
                 for worker in range(self.size):
                     if len(self._of_worker[worker]) == slot and self._is_free(worker):
-                        # What nobody knows yet is taken for the mean.
-                        part = self._schedule.next(self._speeds.of(worker) or 1.0, beside=slot > 0)
+                        part = self._schedule.next(self._speeds.of(worker), beside=slot > 0)
                         if part is not None:
                             self._give(worker, part)
 
