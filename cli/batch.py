@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +42,7 @@ class Result:
         return {**vars(self), "text": self.text or None, "seconds": round(self.seconds, 3)}
 
 
-Doing = Iterator[tuple["Task", Callable[[], Outcome | None]]]
+Doing = Generator[tuple["Task", Callable[[], Outcome | None]]]
 """Tasks in the order in which they are done, each with what gives its outcome or raises what went wrong."""
 Work = Callable[["Task"], Outcome | None]
 """Does one task and returns what came of it, None where there was nothing left to do; raises what went wrong."""
@@ -53,11 +53,12 @@ def one_by_one(tasks: Sequence["Task"], work: Work) -> Doing:
     return ((task, partial(work, task)) for task in tasks)
 
 
-def run_all(tasks: Sequence["Task"], doing: Doing, *, fail_fast: bool, as_json: bool) -> None:
+def run_all(tasks: Sequence["Task"], doing: Doing, *, fail_fast: bool, as_json: bool, at_a_time: bool = False) -> None:
     """Do all tasks, or with `fail_fast` those up to the first that fails, and tell what became of each.
 
     doing: every task with what gives its outcome, in the order in which they are done.
-    as_json: one line of JSON a task on stdout, as soon as it is known.
+    as_json: one line of JSON a task on stdout, as soon as it is known. at_a_time: several are done at a time, so that
+    those that did not end may have begun.
     Raises BatchError where some failed, DamagedInputError where none did but some inputs were damaged.
     """
     results: list[Result] = []
@@ -70,8 +71,10 @@ def run_all(tasks: Sequence["Task"], doing: Doing, *, fail_fast: bool, as_json: 
                 click.echo(json.dumps(results[-1].as_dict()))
             if fail_fast and results[-1].status == "failed":
                 break
+        doing.close()  # what is at work beside the one that failed ends
         rest = [task for task in tasks if task not in known]
-        results += [Result(str(task.source), str(task.output), "not tried", text="--fail-fast") for task in rest]
+        kept = "; what is finished of it is kept" if at_a_time else ""
+        results += [Result(str(task.source), str(task.output), "not tried", text=f"--fail-fast{kept}") for task in rest]
         if as_json:
             for result in results[len(tasks) - len(rest) :]:
                 click.echo(json.dumps(result.as_dict()))

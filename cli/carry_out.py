@@ -1,6 +1,6 @@
 """One input from its plan to its summary, as the command line shows it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +41,14 @@ class Outcome:
 
 
 def carry_out(
-    request: "Request", choices: Choices, place: Place | None = None, fleet: "FilmFleet | None" = None
+    request: "Request",
+    choices: Choices,
+    place: Place | None = None,
+    fleet: "FilmFleet | None" = None,
+    workers: int | None = None,
 ) -> Outcome | None:
     """Do what is asked of one input; None where its output is there already. place: among several inputs. fleet: of
-    workers that do it, None for this process.
+    workers that do it, None for this process. workers: how many share it, or would with a dry run.
 
     Raises what `make_plan` and `run` raise, and UsageError for an output that must not be touched.
     """
@@ -56,6 +60,10 @@ def carry_out(
     elsewhere = None if fleet is None else fleet.device
     plan = make_plan(request, estimate=choices.dry_run and fleet is None, elsewhere=elsewhere)
     check_residual(plan, choices.overwrite)
+    if workers is not None:
+        from vnlsdenoise.job.sharing import planned_sharing
+
+        plan = replace(plan, sharing=planned_sharing(plan, workers))
     if choices.dry_run:
         lines = (*plan.lines(), *(f"warning:  {text}" for text in plan.warnings))
         return Outcome(plan.as_dict(), (*lines, "") if place else lines)

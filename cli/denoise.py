@@ -11,7 +11,7 @@ import click
 from vnlsdenoise.cli.batch import one_by_one, run_all
 from vnlsdenoise.cli.carry_out import Choices, Outcome, carry_out, report_place
 from vnlsdenoise.cli.config import dumped
-from vnlsdenoise.cli.fleet import films_of, fleet_of
+from vnlsdenoise.cli.fleet import films_of, fleet_of, workers_meant
 from vnlsdenoise.cli.options import (
     Sigma,
     Size,
@@ -282,7 +282,8 @@ def denoise(
     if tasks is None:
         one = requested(inputs[0], None if output is None else Path(output))
         with _workers(ray, devices, one, choices) as fleet:
-            outcome = carry_out(one, choices, fleet=fleet)
+            workers = workers_meant(ray, devices, one) if fleet is None else fleet.size
+            outcome = carry_out(one, choices, fleet=fleet, workers=workers)
         if outcome is not None:
             if as_json:
                 click.echo(json.dumps(outcome.summary))
@@ -300,7 +301,12 @@ def denoise(
     fast = {"fail_fast": not keep_going, "as_json": as_json}
     with _workers(ray, devices, requested(tasks[0].source, tasks[0].output), choices) as fleet:
         if fleet is not None:
-            run_all(tasks, films_of(tasks, lambda task: requested(task.source, task.output), choices, fleet), **fast)
+            run_all(
+                tasks,
+                films_of(tasks, lambda task: requested(task.source, task.output), choices, fleet),
+                at_a_time=True,
+                **fast,
+            )
             return
     with Overall(choices.progress, len(tasks)) as overall:
 
@@ -316,8 +322,8 @@ def denoise(
 
 def _workers(ray: str | None, devices: str | None, request: "Request", choices: Choices) -> Any:
     if ray is None and devices is None:
-        return fleet_of(None, None, request.device)
+        return fleet_of(None, None, request)
     from vnlsdenoise.job.fleet import check_request
 
     check_request(request)
-    return nullcontext() if choices.dry_run else fleet_of(ray, devices, request.device)
+    return nullcontext() if choices.dry_run else fleet_of(ray, devices, request)

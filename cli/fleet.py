@@ -17,23 +17,35 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def fleet_of(ray: str | None, devices: str | None, device: str) -> "Iterator[FilmFleet | None]":
+def fleet_of(ray: str | None, devices: str | None, request: "Request") -> "Iterator[FilmFleet | None]":
     """The workers that --ray and --devices mean, None where neither was given; raises UsageError and DeviceError."""
     if ray is None and devices is None:
         yield None
         return
-    from vnlsdenoise.engine.ray import Devices, Fleet
+    from vnlsdenoise.engine.cluster import Devices
+    from vnlsdenoise.engine.ray import Fleet
     from vnlsdenoise.job.fleet import FilmFleet
 
-    with Fleet(ray or "local", Devices.parse(devices or "all"), device, talk.note) as fleet:
+    meant = Devices.parse(devices or "all")
+    with Fleet(ray or "local", meant, request.device, talk.note, request.max_memory) as fleet:
         talk.note(f"{fleet.size} worker(s): {', '.join(fleet.names)}", least=1)
         yield FilmFleet(fleet, talk.note)
+
+
+def workers_meant(ray: str | None, devices: str | None, request: "Request") -> int | None:
+    """How many they are, without starting them; None where neither was given."""
+    if ray is None and devices is None:
+        return None
+    from vnlsdenoise.engine.cluster import Devices, count_workers
+
+    return count_workers(ray or "local", Devices.parse(devices or "all"), request.device, request.max_memory)
 
 
 def films_of(
     tasks: "Sequence[Task]", requested: "Callable[[Task], Request]", choices: Choices, fleet: "FilmFleet"
 ) -> Doing:
     """Every task when it has ended, with what gives its outcome, or raises what went wrong."""
+    from vnlsdenoise.job.many import run_films
     from vnlsdenoise.job.pace import Pace, Steps
 
     requests: list[Request] = []
@@ -70,7 +82,7 @@ def films_of(
                 talk.note(f"{places[number]}{facts[0]}")
                 progress.event("note", file=places[number].number, text=facts[0])
 
-        for ended in fleet.run_all(requests, told):
+        for ended in run_films(fleet, requests, told):
             place = places[ended.number]
             overall.step()
             if ended.error is not None:

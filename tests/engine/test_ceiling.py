@@ -151,3 +151,14 @@ def test_the_limits_of_control_groups_count(tmp_path, version, line, limit, usag
 def test_this_machine_has_memory():
     free = available_memory()
     assert free is None or free > 0
+
+
+def test_a_worker_finds_what_it_was_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, used = available_memory(), host.resident_memory("VmRSS")
+    assert before is not None and used is not None and before > 200 << 20
+    monkeypatch.setattr(host, "_allowed", None)
+    host.allow(used + (100 << 20))
+    found = available_memory()
+    assert found is not None and found <= 110 << 20
+    host.allow(1)
+    assert available_memory() == 0

@@ -20,7 +20,15 @@ import pytest
 from calling import COMMAND, assert_error, call, called_here
 from clips import write_clip
 
-from vnlsdenoise.errors import BatchError, ContinuableError, DeviceError, InputError, OutputError
+from vnlsdenoise.errors import (
+    BatchError,
+    ContinuableError,
+    DeviceError,
+    DeviceFaultError,
+    InputError,
+    OutputError,
+)
+from vnlsdenoise.job.lock import hold
 from vnlsdenoise.job.plan import make_plan
 from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
@@ -34,6 +42,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 SIZE = (48, 40)
+DEADLY, REFUSED = "deadly.mkv", "refused.mkv"
+HOOK = f"""
+import os, signal, sys
+
+def see(event, facts):
+    if event == "open" and str(facts[0]).endswith("{DEADLY}"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if event == "open" and str(facts[0]).endswith("{REFUSED}"):
+        raise PermissionError(13, "Permission denied")
+
+if any("default_worker.py" in word for word in sys.orig_argv):
+    sys.addaudithook(see)
+"""
 
 
 def film(path: Path, scenes: list[int], **wish: Any) -> None:
@@ -61,19 +82,24 @@ def request(folder: Path, output: str, **wish: Any) -> Request:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    from vnlsdenoise.engine import ray as engine
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    from vnlsdenoise.engine import cluster
 
-    engine._connect(engine._ray(), "local", engine.Devices(cpus=2))
-    yield
-    engine._ray().shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # What it starts has this too: a Python that dies of DEADLY as soon as it opens it.
+        patch.setenv("PYTHONPATH", str(tmp_path_factory.mktemp("deadly")))
+        Path(os.environ["PYTHONPATH"], "sitecustomize.py").write_text(HOOK)
+        here = cluster.Cluster("local", cluster.Devices(cpus=2), "cpu")
+        yield
+        here.leave()
     gc.collect()  # of what Ray left open, within the filter of this file
 
 
 @pytest.fixture(scope="module")
 def fleet(cluster: None) -> Iterator[Any]:
     """Two workers, warm from test to test as from film to film."""
-    from vnlsdenoise.engine.ray import Devices, Fleet
+    from vnlsdenoise.engine.cluster import Devices
+    from vnlsdenoise.engine.ray import Fleet
 
     said: list[str] = []
     with Fleet("local", Devices(cpus=2), "cpu", said.append) as fleet:
@@ -198,16 +224,81 @@ def test_storage_that_is_not_shared_is_said(whole: Path, tmp_path: Path, films: 
 
 
 def test_nodes_that_do_not_fit_are_refused(fleet: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vnlsdenoise.engine import ray as engine
+    from vnlsdenoise.engine import cluster, ray
 
+    devices = cluster.Devices
+    [node] = fleet._ray.nodes()
+    reserved = [seat.memory for seat in fleet._seats]
+    assert len(reserved) == 2 and 0.9 * node["Resources"]["memory"] < sum(reserved) <= node["Resources"]["memory"]
+    assert fleet._ray.available_resources().get("memory", 0) < 0.1 * node["Resources"]["memory"]
     with pytest.raises(DeviceError, match=r"no GPU in the cluster \(1 node"):
-        engine.Fleet("auto", engine.Devices(), "cuda", print)
+        ray.Fleet("auto", devices(), "cuda", print)
     with pytest.raises(DeviceError, match=r"no room for 99 worker"):
-        engine.Fleet("auto", engine.Devices(cpus=99), "cpu", print)
-    here = engine.versions_here()
-    monkeypatch.setattr(engine, "versions_here", lambda: {**here, "vnlsdenoise": "9.9"})
+        ray.Fleet("auto", devices(cpus=99), "cpu", print)
+    with pytest.raises(DeviceError, match=r"no room for 2 worker\(s\), 1048576 MiB each"):
+        ray.Fleet("auto", devices(cpus=2), "cpu", print, 1 << 40)
+    here = cluster.versions_here()
+    monkeypatch.setattr(cluster, "versions_here", lambda: {**here, "vnlsdenoise": "9.9"})
     with pytest.raises(DeviceError, match=r"node \S+ has vnlsdenoise \S+ \(here 9.9\); its results would be others"):
-        engine.Fleet("auto", engine.Devices(), "cpu", print)
+        ray.Fleet("auto", devices(), "cpu", print)
+
+
+def test_a_film_that_kills_its_workers_fails_alone(
+    tmp_path: Path, fleet: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever process of a worker opens it dies, with what else that worker had; three do."""
+    (tmp_path / "in").mkdir()
+    for number in range(5):
+        write_clip(tmp_path / "in" / f"{number}.mkv", count=8)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("vnlsdenoise.engine.ray.Fleet", lambda *_: nullcontext(fleet))
+    words = ["in", "--preset", "fast", "--device", "cpu", "--lossless", "--json", "--progress", "none"]
+    called_here(*words, "-o", "alone", "--devices", "cpu:2")
+    write_clip(tmp_path / "in" / DEADLY, count=30)  # the longest, which begins first
+    capsys.readouterr()
+    processes = [fleet.names]
+    monkeypatch.setattr(fleet, "replace", lambda worker, real=fleet.replace: (processes.append(worker), real(worker)))
+    with pytest.raises(BatchError, match=r"1 of 6 inputs failed \(5 done, 1 failed\)") as caught:
+        called_here(*words, "-o", "with", "--devices", "cpu:2")
+    assert caught.value.exit_code == 9 and len(processes) == 1 + 3
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    [failed] = [one for one in told if one["status"] == "failed"]
+    assert failed["source"].endswith(DEADLY) and failed["exit_code"] == DeviceFaultError.exit_code
+    assert "failed 3 times at one place (its worker died" in failed["text"] and "check the file" in failed["text"]
+    assert all(digest(tmp_path / "with" / f"{n}.mkv") == digest(tmp_path / "alone" / f"{n}.mkv") for n in range(5))
+
+
+def test_fail_fast_ends_what_is_at_work_and_keeps_what_is_finished(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "long.mkv").hardlink_to(whole / "in.mkv")  # longer than half of all: it is shared
+    write_clip(tmp_path / "in" / REFUSED, count=8)
+    (tmp_path / "sitecustomize.py").write_text(HOOK)
+    words = ["in", "-o", "out", "--preset", "fast", "--device", "cpu", "--lossless", "--piece", "10", "--json"]
+    words += ["--devices", "cpu:2", "--progress", "none", "--fail-fast"]
+    status, out, err = call(*words, folder=tmp_path, PYTHONPATH=str(tmp_path))
+    assert status == 9 and "1 of 2 inputs failed (1 failed, 1 not tried)" in err, err
+    told = {one["source"]: one for one in map(json.loads, out.splitlines())}
+    assert told[f"in/{REFUSED}"]["exit_code"] == InputError.exit_code
+    assert told["in/long.mkv"]["text"] == "--fail-fast; what is finished of it is kept"
+    assert not list((tmp_path / "out").glob("*.mkv"))
+    output = tmp_path / "out" / "long.mkv"
+    with hold(WorkFolder.of(output, None, False).lock, output):
+        pass  # nobody is at it any more
+
+
+def test_a_plan_tells_what_sharing_costs(
+    whole: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["in.mkv", "--dry-run", "--preset", "fast", "--device", "cpu", "--piece", "10"]
+    monkeypatch.chdir(whole)
+    told = []
+    for more in ([], ["--devices", "cpu:1"], ["--devices", "cpu:2"]):
+        called_here(*words, *more, "--json")
+        told.append(json.loads(capsys.readouterr().out)["sharing"])
+    assert told[0] is None and told[1] == {"workers": 1, "twice": None}
+    assert told[2]["workers"] == 2 and 0 < told[2]["twice"] < 170
+    called_here(*words, *more)
+    assert f"2 workers; up to {told[2]['twice']} frames (" in capsys.readouterr().out
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_slurm_script_starts_ray_and_queues_itself_again(interrupted: bool, tmp_
 
 
 def test_manifest_has_the_shape_of_a_rayjob() -> None:
-    """What KubeRay's documentation of RayJob asks for (ray.io/v1), written out by hand."""
+    """What KubeRay's types RayJobSpec and RayClusterSpec (ray.io/v1) ask for, written out by hand."""
     jsonschema, yaml = pytest.importorskip("jsonschema"), pytest.importorskip("yaml")
 
     def group(*names: str) -> dict[str, object]:
@@ -67,7 +67,8 @@ def test_manifest_has_the_shape_of_a_rayjob() -> None:
         template = {"type": "object", "required": ["spec"], "properties": {"spec": pod}}
         numbers = {name: {"type": "integer", "minimum": 0} for name in ("replicas", "minReplicas", "maxReplicas")}
         known = {"rayStartParams": params, "template": template, "groupName": {"type": "string"}, **numbers}
-        return {"type": "object", "required": ["template", *names], "properties": known, "additionalProperties": False}
+        required = ["template", "rayStartParams", *names]
+        return {"type": "object", "required": required, "properties": known, "additionalProperties": False}
 
     cluster = {
         "type": "object",

@@ -1,10 +1,12 @@
 """What a fleet does next: longest first, shared films in ranges that get smaller, nothing kept of what is finished."""
 
+import heapq
 import random
 
 import pytest
 
 from vnlsdenoise.engine.schedule import Part, Schedule, Span
+from vnlsdenoise.engine.speeds import Speeds
 
 
 def shared(schedule: Schedule, pieces: list[Span], least: int = 1) -> None:
@@ -63,12 +65,13 @@ def test_a_range_waits_until_enough_is_known() -> None:
     schedule = Schedule(2)
     schedule.share("film", 100, 100.0)
     schedule.found("film", Span(0, 10, True))
-    assert schedule.next() is None and not schedule.empty
-    for at in (10, 20):
+    assert schedule.next(beside=True) is None and not schedule.empty
+    for at in (10, 20, 30):
         schedule.found("film", Span(at, at + 10, True))
-    part = schedule.next()
+    part = schedule.next(beside=True)
     assert part is not None and (part.span.first, part.span.end) == (0, 20)
     schedule.lost(part)
+    assert schedule.next(beside=True) is None  # nobody shares a process with what may end it
     again = schedule.next()
     assert again is not None and again.tries == 1 and again.span == part.span
     schedule.lost(part)
@@ -94,7 +97,7 @@ def test_nothing_is_lost_or_done_twice(seed: int) -> None:
             for first, end in wanted[film]:
                 schedule.found(film, Span(first, end, draw.random() < 0.3))
             schedule.close(film)
-    while (part := schedule.next(draw.uniform(0.2, 3))) is not None:
+    while (part := schedule.next(draw.uniform(0.2, 3)) or schedule.next()) is not None:
         if draw.random() < 0.2:
             schedule.lost(part)
             continue
@@ -103,3 +106,82 @@ def test_nothing_is_lost_or_done_twice(seed: int) -> None:
     for film, pieces in wanted.items():
         frames = [number for first, end in done.get(film, []) for number in range(first, end)]
         assert sorted(frames) == [number for first, end in pieces for number in range(first, end)]
+
+
+def test_who_has_nothing_to_do_takes_what_needs_no_support() -> None:
+    schedule = Schedule(2)
+    schedule.share("film", 1000, 1000.0, least=40)
+    schedule.found("film", Span(0, 10, False))
+    assert schedule.next() is None
+    for piece in (Span(10, 20, True), Span(20, 30, False)):
+        schedule.found("film", piece)
+    part = schedule.next()
+    assert part is not None and (part.span.first, part.span.end) == (0, 20)
+    schedule.found("film", Span(30, 60, False))
+    part = schedule.next()  # as long as the frames that it needs beside them
+    assert part is not None and (part.span.first, part.span.end) == (20, 60)
+
+
+def test_a_slow_worker_takes_what_it_ends_with_the_others() -> None:
+    schedule = Schedule(2)
+    for name, work in (("a", 9.0), ("b", 5.0), ("c", 4.0), ("d", 3.0)):
+        schedule.add(name, work)
+    assert [schedule.next(speed).film for speed in (0.5, 1.3)] == ["c", "a"]  # type: ignore[union-attr]
+    assert schedule.next(0.1) is None  # for which all would wait
+    assert [schedule.next(speed).film for speed in (0.6, None)] == ["d", "b"]  # type: ignore[union-attr]
+
+
+def seconds_of(speeds: list[float], measured: bool, overhead: float = 0.6) -> float:
+    """Seconds until workers of such speeds (frames a second) end a film of 20000 frames in scenes of 250.
+
+    measured: they are given what their measured speeds are worth. overhead: seconds of a part.
+    """
+    schedule, known = Schedule(len(speeds)), Speeds(len(speeds))
+    shared(schedule, [Span(at, at + 250, True) for at in range(0, 20000, 250)], least=290)
+    events: list[tuple[float, int, Part | None]] = [(0.0, worker, None) for worker in range(len(speeds))]
+    ended = 0.0
+    while events:
+        now, worker, done = heapq.heappop(events)
+        if done is not None:
+            ended = now
+            known.done(worker, done.work, done.work / speeds[worker])
+        part = schedule.next(known.of(worker) if measured else 1.0)
+        if part is None and not schedule.empty:
+            heapq.heappush(events, (events[0][0] + 1e-3, worker, None))  # for a faster one
+        elif part is not None:
+            heapq.heappush(events, (now + overhead + part.work / speeds[worker], worker, part))
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("speeds", "most"),
+    [
+        ([41.0, 41.0], 1.03),
+        ([41.0, 10.0], 1.06),
+        ([110.0, 41.0, 25.0], 1.1),
+        ([110.0, 110.0, 5.0], 1.8),
+        ([100.0] * 4 + [25.0] * 4, 1.2),
+    ],
+)
+def test_fast_and_slow_workers_end_together(speeds: list[float], most: float) -> None:
+    assert seconds_of(speeds, True) < most * 20000 / sum(speeds)
+
+
+def test_who_is_much_slower_than_was_known_is_not_waited_for() -> None:
+    assert seconds_of([110.0, 110.0, 5.0], True) < 0.5 * seconds_of([110.0, 110.0, 5.0], False)
+
+
+def test_speeds_are_of_late_and_of_the_mean() -> None:
+    speeds = Speeds(3)
+    assert speeds.of(0) is None
+    speeds.done(0, 100.0, 1.0)
+    assert speeds.of(0) == 1.0 and speeds.of(1) is None
+    speeds.guess(1, 50.0, 1.0)
+    assert speeds.of(1) == pytest.approx(50 / 75)
+    speeds.done(1, 300.0, 1.0)
+    assert speeds.of(1) == pytest.approx(1.5)
+    for _ in range(12):
+        speeds.done(1, 100.0, 1.0)
+    assert speeds.of(1) == pytest.approx(1.0, rel=0.05)
+    speeds.forget(1)
+    assert speeds.of(1) is None and speeds.of(0) == pytest.approx(1.0)

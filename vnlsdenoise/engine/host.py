@@ -3,10 +3,20 @@
 import re
 from pathlib import Path
 
+_allowed: int | None = None  # bytes, of what a process among others was told to take at most
+
+
+def allow(memory: int) -> None:
+    """Have this process, among others that have theirs, find no more than so many bytes of host memory in all."""
+    global _allowed
+    _allowed = memory
+
 
 def available_memory() -> int | None:
-    """Bytes of host memory that this process may still take, by machine and control groups; None: not known."""
+    """Bytes of host memory that this process may still take, by machine, control groups, `allow`; None: not known."""
     found = [machine_memory(), *_left_in_groups()]
+    if _allowed is not None:
+        found.append(max(0, _allowed - (resident_memory("VmRSS") or 0)))
     known = [value for value in found if value is not None]
     return min(known) if known else None
 

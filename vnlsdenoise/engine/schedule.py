@@ -2,13 +2,14 @@
 towards the end. Plain bookkeeping, without workers, clocks or files; what is finished leaves nothing behind.
 """
 
-import heapq
+import bisect
 import itertools
 from collections import deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
-_SHARES = 3  # A range takes this part of what every worker still has before it, so that all end together.
+_SHARES = 2  # A range takes this part of what every worker still has before it, so that all end together.
+_FIRST = 4  # times smaller is the range of a worker whose speed nobody knows: it may be far slower than the others
 _UNEVEN = 1.5  # times the size that is aimed at, up to which a range goes on to the next cut; and down to 1 / it
 
 
@@ -66,14 +67,14 @@ class Schedule:
     def __init__(self, workers: int) -> None:
         self.workers = workers
         self._numbers = itertools.count()
-        self._whole: list[tuple[float, int, Hashable]] = []  # a heap, longest first
+        self._whole: list[tuple[float, int, Hashable]] = []  # shortest first, of equals the last that came
         self._shared: dict[Hashable, _Shared] = {}
         self._again: deque[Part] = deque()
         self.left = 0.0  # work that nobody was given yet
 
     def add(self, film: Hashable, work: float) -> None:
         """A film that one worker does."""
-        heapq.heappush(self._whole, (-work, next(self._numbers), film))
+        bisect.insort(self._whole, (work, -next(self._numbers), film))
         self.left += work
 
     def share(self, film: Hashable, frames: int, work: float, least: int = 1) -> None:
@@ -102,20 +103,29 @@ class Schedule:
             self.left -= shared.left
         self._again = deque(part for part in self._again if part.film != film)
 
-    def next(self, speed: float = 1.0) -> Part | None:
-        """What an idle worker does now, None where there is nothing yet. speed: of the worker, of the mean of all."""
-        if self._again:
+    def next(self, speed: float | None = 1.0, beside: bool = False) -> Part | None:
+        """What a worker does now, None where there is nothing yet. speed: of the worker, of the mean of all; None where
+        it is not known. beside: whether it has another part still: then it can wait until ranges are long enough, and
+        is given nothing that was lost before, which whoever shares a process with it would share the fate of.
+        """
+        if self._again and not beside:
             return self._again.popleft()
-        size = self.left * speed / (_SHARES * self.workers)
-        ready = [(shared.left, film) for film, shared in self._shared.items() if self._is_ready(shared, size)]
+        size = self.left * (1 / _FIRST if speed is None else speed) / (_SHARES * self.workers)
+        speed = 1.0 if speed is None else speed
+        ready = [(shared.left, film) for film, shared in self._shared.items() if self._is_ready(shared, size, beside)]
         longest, film = max(ready, key=lambda one: one[0], default=(0.0, None))
-        if self._whole and -self._whole[0][0] >= longest:
-            work, _, film = heapq.heappop(self._whole)
-            self.left += work
-            return Part(film, -work)
+        if self._whole and self._whole[-1][0] >= longest:
+            index = self._fitting(speed)
+            if self._is_too_late(self._whole[index][0], speed):
+                return None
+            work, _, film = self._whole.pop(index)
+            self.left -= work
+            return Part(film, work)
         if not ready:
             return None
         shared = self._shared[film]
+        if self._is_too_late(max(size, shared.pieces[0].frames * shared.each), speed):
+            return None
         span = _gathered(shared, size)
         work = span.frames * shared.each
         shared.ready -= span.frames
@@ -132,9 +142,21 @@ class Schedule:
         """Whether nothing is left to give."""
         return not (self._whole or self._shared or self._again)
 
-    def _is_ready(self, shared: _Shared, size: float) -> bool:
+    def _is_too_late(self, work: float, speed: float) -> bool:
+        """Whether all would wait in the end for a slow worker, if it did this: longer than for what is left, and for
+        two such parts after each other, of a mean one. The fastest is never too late."""
+        return speed < 1 and work / speed > self.left / self.workers + 2 * work
+
+    def _fitting(self, speed: float) -> int:
+        """Which whole film a worker does next: the longest that it ends no later than a mean one the longest."""
+        longest = self._whole[-1][0]
+        return max(0, bisect.bisect_right(self._whole, longest * min(1.0, speed), key=lambda one: one[0]) - 1)
+
+    def _is_ready(self, shared: _Shared, size: float, beside: bool) -> bool:
         if shared.closed or not shared.pieces:
             return bool(shared.pieces)
+        if not beside:  # Whoever has nothing to do takes what costs little.
+            return bool(shared.cuts) or shared.ready >= shared.least
         wanted = size / shared.each if shared.cuts else shared.frames_of(size)
         return shared.ready >= _UNEVEN * wanted
 
@@ -144,9 +166,12 @@ class Schedule:
 
 
 def _gathered(shared: _Shared, size: float) -> Span:
-    """The first pieces of a film, together about `size` of work, up to a cut if there is one near."""
+    """The first pieces of a film, together about `size` of work, up to a cut if there is one near.
+
+    Where fewer are known yet it ends at the last cut among them.
+    """
     wanted, least = size / shared.each, shared.frames_of(size)
-    chosen, frames = 1, 0
+    chosen, frames, last_cut = 1, 0, 0
     for count, piece in enumerate(_unbroken(shared.pieces), 1):
         frames += piece.frames
         if frames > _UNEVEN * least and count > 1:
@@ -154,8 +179,12 @@ def _gathered(shared: _Shared, size: float) -> Span:
         if piece.cut and frames >= wanted / _UNEVEN:
             chosen = count
             break
+        last_cut = count if piece.cut else last_cut
         if frames - piece.frames < least:
             chosen = count
+    else:
+        if not shared.closed and last_cut and frames < least:
+            chosen = last_cut
     taken = [shared.pieces.popleft() for _ in range(chosen)]
     shared.cuts -= sum(piece.cut for piece in taken)
     return Span(taken[0].first, taken[-1].end, taken[-1].cut)

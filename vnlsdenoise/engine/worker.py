@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from typing import Any
 
+from vnlsdenoise.engine import host
+from vnlsdenoise.engine.seconds import Seconds, timed
 from vnlsdenoise.video.frame import Frame
 
 Tell = Callable[[Any], None]
@@ -35,9 +37,13 @@ class Turn:
         self._waiting = 0
         self._counting = threading.Lock()
 
-    def taken(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Frames that are made within the turn, which begins with the first one and ends after the last."""
-        with self._long:
+    def taken(self, frames: Iterable[Frame], took: Seconds) -> Iterator[Frame]:
+        """Frames that are made within the turn, which begins with the first one and ends after the last. took: `turn`
+        is what it was waited for, `held` how long it lasted."""
+        with timed(took, "turn"):
+            self._long.acquire()
+        began = time.perf_counter()
+        try:
             made = iter(frames)
             while True:
                 with self._short:
@@ -47,6 +53,9 @@ class Turn:
                 yield frame
                 while self._waiting:
                     time.sleep(0.001)
+        finally:
+            took["held"] += time.perf_counter() - began
+            self._long.release()
 
     def between(self, work: Callable[[], Any]) -> Any:
         """A short task, for which whoever has the turn stops."""
@@ -61,15 +70,17 @@ class Turn:
 
 
 class Worker:
-    """device: "cuda" or "cpu". cores: of the machine, that it may use."""
+    """device: "cuda" or "cpu". cores, memory: of the machine, that it may use; memory in bytes, 0: all that is free."""
 
-    def __init__(self, device: str, cores: int) -> None:
+    def __init__(self, device: str, cores: int, memory: int = 0) -> None:
         # As in the command line; read when torch loads.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         os.environ.setdefault("SVT_LOG", "1")
         import torch
 
         torch.set_num_threads(cores)
+        if memory:
+            host.allow(memory)
         self.device = "cuda:0" if device == "cuda" else "cpu"  # Ray shows a worker its own GPU alone.
         self.turn = Turn()
 
@@ -87,7 +98,7 @@ class Worker:
         return self.turn.between(lambda: function(self, *arguments))
 
     def do(self, function: Callable[..., Any], *arguments: Any) -> Iterator[tuple[str, Any]]:
-        """("begun", None), what a long task tells as ("told", ..), and in the end ("done", what it gives)."""
+        """What a long task tells as ("told", ..), and in the end ("done", what it gives)."""
         told: queue.SimpleQueue[tuple[str, Any] | BaseException] = queue.SimpleQueue()
 
         def work() -> None:
@@ -96,7 +107,6 @@ class Worker:
             except BaseException as error:
                 told.put(error)
 
-        yield "begun", None
         threading.Thread(target=work, name="work", daemon=True).start()
         while True:
             found = told.get()

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from vnlsdenoise.engine.seconds import Seconds, timed, timed_each
 from vnlsdenoise.errors import VerificationError
 from vnlsdenoise.job.pace import Stage
 from vnlsdenoise.job.pieces import PieceWriter, Writer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from vnlsdenoise.classic.scenewise import Scene
     from vnlsdenoise.engine.work import Work
 
-Turn = Callable[[Iterable[Frame]], Iterable[Frame]]
+Turn = Callable[[Iterable[Frame], Seconds], Iterable[Frame]]
 QUEUED_FRAMES = 8
 _POLL_SECONDS = 0.1
 Progress = Callable[[Stage, int], None]
@@ -38,13 +39,15 @@ def make_pieces(
     progress: Progress | None = None,
     opened: Opened | None = None,
     turn: Turn | None = None,
+    took: Seconds | None = None,
 ) -> None:
     """Make all pieces but those that are kept, and note in the folder what reading the input told.
 
     progress: told how many frames have come to each stage; those in pieces have come to all. The input is decoded from
-    its start on; only what the missing frames need is denoised. turn: what denoising waits for. Raises the errors of
-    reading, denoising and writing, and VerificationError where frames went missing on the way.
+    its start on; only what the missing frames need is denoised. turn: what denoising waits for. took: added to. Raises
+    the errors of reading, denoising and writing, and VerificationError where frames went missing on the way.
     """
+    took = Seconds() if took is None else took
     request, spans = plan.request, list(missing(kept))
     reader = reader_of(plan)
     work = _work(plan, folder, kept, spans, opened)
@@ -57,11 +60,12 @@ def make_pieces(
     done = sum(piece.frames for piece in kept)
     read, writer = pump(
         reader,
-        lambda frames: _in_turn(turn, _denoised(frames, plan, work, spans)),
+        lambda frames: _in_turn(turn, _denoised(frames, plan, work, spans), took),
         open_writer,
         stop_of(plan),
         progress,
         done,
+        took=took,
     )
     warnings = dict.fromkeys((*plan.warnings, *reader.warnings, *writer.warnings))
     scenes = work.scenes if work is not None else []
@@ -83,29 +87,32 @@ def make_range(
     count: int,
     progress: Progress | None = None,
     turn: Turn | None = None,
+    took: Seconds | None = None,
 ) -> list[str]:
     """Make the pieces of one range of frames, `count` of them; returns warnings of the encoder.
 
-    reader: of the whole input, or of the part that `work.told` tells of; it is read as far as the range needs. Raises
-    what `make_pieces` raises.
+    reader: of the whole input, or of the part that `work.told` tells of; it is read as far as the range needs. turn,
+    took: as of `make_pieces`. Raises what that raises.
     """
+    took = Seconds() if took is None else took
     request = plan.request
     assert request.output is not None and plan.settings is not None
     output = request.output
     _, writer = pump(
         reader,
-        lambda frames: _in_turn(turn, islice(_denoised(frames, plan, work, []), count)),
+        lambda frames: _in_turn(turn, islice(_denoised(frames, plan, work, []), count), took),
         lambda: PieceWriter(folder, request.piece, output, _maker(plan), _noted(work, [])),
         threading.Event(),
         progress,
         start=work.told.start if work.told is not None else 0,
         wanted=count,
+        took=took,
     )
     return writer.warnings
 
 
-def _in_turn(turn: Turn | None, frames: Iterable[Frame]) -> Iterable[Frame]:
-    return frames if turn is None else turn(frames)
+def _in_turn(turn: Turn | None, frames: Iterable[Frame], took: Seconds) -> Iterable[Frame]:
+    return frames if turn is None else turn(frames, took)
 
 
 class FrameWriter(AbstractContextManager["FrameWriter"], Protocol):
@@ -127,13 +134,15 @@ def pump(
     done: int = 0,
     start: int = 0,
     wanted: int | None = None,
+    took: Seconds | None = None,
 ) -> tuple[int, W]:
     """Decode in one thread, denoise in this one, write in a third; the first error of any stops all and is raised.
 
     stop: set where it ends early. done: frames that were written before. start: number of the first that is read.
-    wanted: how many are to be written, None for all that are read. Returns the number after that of the last frame that
-    was read, and the writer, closed. Raises VerificationError where as many were not written.
+    wanted: how many are to be written, None for all that are read. took: added to. Returns the number after that of the
+    last frame that was read, and the writer, closed. Raises VerificationError where as many were not written.
     """
+    spent = Seconds() if took is None else took
     decoded, finished = _Belt(stop), _Belt(stop)
     errors: list[BaseException] = []
     read, written, told = start, done, progress or (lambda stage, frames: None)
@@ -150,7 +159,7 @@ def pump(
 
     def decode() -> None:
         nonlocal read
-        for frame in reader:
+        for frame in timed_each(spent, "decode", reader):
             frame.number, read = read, read + 1
             decoded.put(frame)
             if stop.is_set():
@@ -158,14 +167,15 @@ def pump(
         decoded.end()
 
     def analysed() -> Iterator[Frame]:
-        for frame in decoded:
+        for frame in timed_each(spent, "starved", decoded):
             told("analysed", frame.number + 1)
             yield frame
 
     def encode() -> None:
         nonlocal written
         for frame in finished:
-            writer.write(frame)
+            with timed(spent, "encode"):
+                writer.write(frame)
             written += 1
             told("encoded", written)
 
@@ -180,7 +190,8 @@ def pump(
         with writer, _stopping(stop, encoding):
             for number, frame in enumerate(denoise(analysed()), done + 1):
                 told("denoised", number)
-                finished.put(frame)
+                with timed(spent, "blocked"):
+                    finished.put(frame)
                 if stop.is_set():
                     break
             finished.end()

@@ -29,6 +29,22 @@ SAMPLED_PLACES = 8  # of a file, where its noise is looked at
 
 
 @dataclass(frozen=True)
+class Sharing:
+    """How workers share a film. twice: frames at most that are denoised for two ranges each, none of them where ranges
+    end at cuts; None where one worker does all, as there is too little to share."""
+
+    workers: int
+    twice: int | None
+
+    def told(self, frames: int) -> str:
+        """The same for a reader, of a film of so many frames."""
+        if self.twice is None:
+            return f"{self.workers} worker(s), one of which does all of it"
+        share = f"{self.twice} frames ({100 * self.twice / frames:.1f} %)"
+        return f"{self.workers} workers; up to {share} are denoised twice, none where ranges end at cuts"
+
+
+@dataclass(frozen=True)
 class Plan:
     """A request with every choice made. settings is None where the frames pass through unchanged (strength 0,
     or all grain kept).
@@ -40,6 +56,7 @@ class Plan:
     memory: predicted peak of device memory in bytes, None where nothing is denoised.
     encoder is None for an image sequence as output, and where there is no output. carry: what becomes of everything
     beside the video, None where that is nothing. pipe: the input where that can be read only once, opened.
+    sharing: how a fleet does it, None without one.
     """
 
     request: Request
@@ -52,6 +69,7 @@ class Plan:
     estimate: "NoiseModel | None" = None
     carry: Carry | None = None
     pipe: PipeReader | None = None
+    sharing: Sharing | None = None
 
     @property
     def window(self) -> Window | None:
@@ -94,6 +112,7 @@ class Plan:
             "estimate": self.estimate.as_dict() if self.estimate else None,
             "memory": self.memory,
             "predicted_seconds": self.predicted_seconds,
+            "sharing": self.sharing and vars(self.sharing),
             "disk": {"result": self.space.result, "peak": self.space.peak}
             if self.request.output not in (None, PIPE)
             else None,
@@ -177,6 +196,8 @@ class Plan:
             lines.append(f"noise:    {self._noise(self.settings)}")
             if (seconds := self.predicted_seconds) is not None:
                 lines.append(f"time:     about {seconds:.0f} s, if decoding and encoding keep up")
+        if self.sharing is not None:
+            lines.append(f"sharing:  {self.sharing.told(info.frames or 1)}")
         if self.encoder is not None:
             options = " ".join(f"{key}={value}" for key, value in self.encoder.options.items())
             lines.append(

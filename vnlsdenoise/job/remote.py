@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from vnlsdenoise.engine.seconds import Seconds
 from vnlsdenoise.engine.work import Span, Told, Work
 from vnlsdenoise.engine.worker import Tell, Worker
 from vnlsdenoise.errors import InputError
@@ -67,8 +68,9 @@ def sees(_worker: Worker | None, file: Path, content: str) -> bool:
         return False
 
 
-def make_film(worker: Worker, tell: Tell, request: Request) -> dict[str, Any]:
-    """The whole job of one film; gives its summary."""
+def make_film(worker: Worker, tell: Tell, request: Request) -> tuple[dict[str, Any], Seconds]:
+    """The whole job of one film; gives its summary, and where the time went."""
+    took = Seconds()
     wanted = replace(request, device=worker.device)
     plan = make_plan(wanted)
     told = _Throttled(lambda stage, count: tell(("progress", stage, count)))
@@ -77,27 +79,31 @@ def make_film(worker: Worker, tell: Tell, request: Request) -> dict[str, Any]:
         told,
         None,
         lambda text: tell(("note", text)),
-        partial(make_pieces, turn=worker.turn.taken),
+        partial(make_pieces, turn=worker.turn.taken, took=took),
     )
-    return {**summary_of(plan, report), "report": report.facts, "told": str(report.damage) if report.damage else ""}
+    damage = str(report.damage) if report.damage else ""
+    return {**summary_of(plan, report), "report": report.facts, "told": damage}, took
 
 
-def make_rest(worker: Worker, tell: Tell, plan: Plan, place: Place, kept: list[Piece]) -> None:
-    """All pieces of a film that are missing."""
+def make_rest(worker: Worker, tell: Tell, plan: Plan, place: Place, kept: list[Piece]) -> tuple[None, Seconds]:
+    """All pieces of a film that are missing; gives where the time went."""
+    took = Seconds()
     with _Sending(plan, place, tell) as folder:
         told = _Throttled(lambda stage, count: tell(("progress", stage, count)))
-        make_pieces(_here(plan, worker), folder, kept, told, None, worker.turn.taken)
+        make_pieces(_here(plan, worker), folder, kept, told, None, worker.turn.taken, took)
+    return None, took
 
 
-def make_part(worker: Worker, tell: Tell, plan: Plan, place: Place, task: RangeTask) -> list[str]:
-    """The pieces of a range; gives warnings."""
+def make_part(worker: Worker, tell: Tell, plan: Plan, place: Place, task: RangeTask) -> tuple[list[str], Seconds]:
+    """The pieces of a range; gives warnings, and where the time went."""
+    took = Seconds()
     count = (task.span.end or 0) - task.span.first
     told = _Throttled(lambda stage, done: tell(("progress", stage, done)))
     reader = reader_of(plan)
     work = Work([task.span], task.measured, keep_sources=task.again, told=task.told)
     frames = reader if task.told is None or task.looks is None else read_late(reader, task.told.start, task.looks)
     with _Sending(plan, place, tell) as folder:
-        return make_range(_here(plan, worker), folder, frames, work, count, told, worker.turn.taken)
+        return make_range(_here(plan, worker), folder, frames, work, count, told, worker.turn.taken, took), took
 
 
 def _here(plan: Plan, worker: Worker) -> Plan:

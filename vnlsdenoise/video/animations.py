@@ -19,11 +19,14 @@ _USUAL_STAND = 100  # milliseconds of a frame that does not say how long it stan
 
 
 def is_webp(path: Path) -> bool:
-    """Whether a file holds WebP, whatever its name."""
+    """Whether a file holds WebP, whatever its name; raises InputError where it cannot be read."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        head = file.read(12)
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read; {error.strerror or error}; check who may read it") from error
     return head[:4] == b"RIFF" and head[8:] == b"WEBP"
 
 
