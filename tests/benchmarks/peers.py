@@ -134,7 +134,8 @@ def peers(ffmpeg: str | None, vapoursynth: str | None, presets: Sequence[str]) -
         script = pathlib.Path(__file__).with_name("peers_vapoursynth.py")
         listed = subprocess.run([vapoursynth, str(script), "list"], capture_output=True, text=True, check=True).stdout
         kinds = listed.split()
-        found += [Peer(f"VapourSynth {k}", through_vapoursynth(vapoursynth, k), (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)) for k in kinds]
+        strengths = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+        found += [Peer(f"VapourSynth {kind}", through_vapoursynth(vapoursynth, kind), strengths) for kind in kinds]
     else:
         left_out("VapourSynth", ["give --vapoursynth PYTHON"])
     return found
