@@ -70,6 +70,33 @@ def test_texture_that_moves_by_whole_pixels_is_not_new(device):
     assert float(evidence[0].new.mean()) < 0.01 * float(evidence[0].own[:, 2:, 2:].mean())
 
 
+def panning(frames: int = 8) -> Tensor:
+    """Texture of four pixels and more that moves by 1.3 pixels down and 2.7 to the right a frame, [T, H, W]."""
+    height, width = 192, 256
+    random = torch.Generator().manual_seed(6)
+    across, along = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    texture = torch.fft.rfft2(torch.randn(height, width, generator=random)) * ((across**2 + along**2).sqrt() < 0.25)
+    shifted = [texture * torch.exp(-2j * torch.pi * t * (1.3 * across + 2.7 * along)) for t in range(frames)]
+    video = torch.stack([torch.fft.irfft2(frame, s=(height, width)) for frame in shifted])
+    return 128 + 20 * video / video.std()
+
+
+def test_texture_that_moves_by_parts_of_a_pixel_is_hardly_new(device):
+    video = panning().to(device)
+    evidence = find_news(8, lambda number: [video[number]], 1.0, False)
+    assert float(evidence[0].new.mean()) < 0.01 * float(evidence[0].own[:, 2:, 2:].mean())
+
+
+def test_noise_is_measured_whole_over_what_moves_by_parts_of_a_pixel(device):
+    """What interpolation takes away of it is counted."""
+    video = (panning() + 6.0 * torch.randn(8, 192, 256, generator=torch.Generator().manual_seed(7))).to(device)
+    evidence = find_news(8, lambda number: [video[number]], 1.0, False)
+    sums = frequency_sums(device)
+    for part in (evidence[0].new, evidence[0].apart):
+        assert float(part[:, sums >= 23].mean()) ** 0.5 == pytest.approx(6.0, rel=0.05)
+        assert 0.95 < float(part[:, (sums > 2) & (sums < 15)].mean()) ** 0.5 / 6.0 < 1.2  # motion adds a little
+
+
 @pytest.mark.parametrize("count", [2, 8])
 def test_coarse_grain_is_measured_whole(count, device):
     video = (drifting(count) + coarse_grain((count, 192, 256), 6.0)).to(device)

@@ -40,8 +40,8 @@ _EVERYWHERE = (0.1, 0.2)
 # the same.
 _STEEP, _TOO_STEEP = (22.0, 18.0), (50.0, 35.0)
 # All that blocks hold at low frequencies, to what is new there: 2 to 13 where most motion was not found, or where the
-# picture is flat.
-_LOW, _FOUND = (1, 2), (12.0, 20.0)
+# picture is flat. In noise the noisier blocks then do not move (as at `_MOVING`).
+_LOW, _FOUND, _UNMOVED = (1, 2), (12.0, 20.0), (1.8, 1.5)
 # Times that noise is stronger at low frequencies than at the highest, in the geometric mean over the channels: of white
 # noise on a source that has some grain itself up to 2, of a camera's 4 and more.
 _COLOURED = (2.5, 3.5)
@@ -129,7 +129,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     held, share = _held(guide, flat, odd), _share(guide, flat, odd, band)
     pure = max(ramp(held, *_PURE), ramp(carried, *_INDEPENDENT)) * ramp(share, *_EVERYWHERE)
     thinned = ramp(held / max(share, 1e-12), *_TOGETHER) * ramp(share, *_LEAST_SHARE_NEW) * ramp(moving, *_SUBPIXEL)
-    found, same = _was_found(guide, flat, odd, band)
+    found, same = _was_found(guide, flat, odd, band, moving)
     pure = max(pure, thinned * found) * same
     pure *= ramp(_moved(guide, flat, odd, band), *_IN_MOTION)
     carried = min(max(carried, 1.0), _MOST_CARRIED)
@@ -227,13 +227,13 @@ def _share(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> 
     return float(of_halves(guide.new, flat, odd)[band].mean() / guide.new[:, band].mean().clamp_min(1e-12))
 
 
-def _was_found(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> tuple[float, float]:
+def _was_found(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, moving: float) -> tuple[float, float]:
     """How sure it is, 0 to 1, that blocks were found again; and that, if not, at least none was taken for another."""
     quiet, sums = of_halves(guide.new, flat, odd), frequency_sums(odd.device)
     low = (sums >= _LOW[0]) & (sums <= _LOW[1])
     found = ramp(float(guide.own[:, low].mean() / guide.new[:, low].mean()), *_FOUND)
     steep = float(quiet[sums == 1].mean() / quiet[band].mean())
-    return found, max(found, ramp(steep, *_STEEP)) * ramp(steep, *_TOO_STEEP)
+    return found, max(found, ramp(steep, *_STEEP) * ramp(moving, *_UNMOVED)) * ramp(steep, *_TOO_STEEP)
 
 
 def _flat(news: News, odd: Tensor, band: Tensor) -> dict[bool, Tensor]:

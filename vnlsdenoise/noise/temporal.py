@@ -1,7 +1,8 @@
 """Noise is what is new in every frame: its spectrum, from what blocks do not share with the frames beside them.
 
 A block is found again in the frame before and in the one after, and what the three leave of each other, their second
-difference, holds no texture, pattern or letter that moves along, at any frequency. Matches are chosen by one half of
+difference, holds no texture, pattern or letter that moves along, at any frequency. What moves by parts of a pixel is
+interpolated, and what that takes away of noise, frequency by frequency, is counted. Matches are chosen by one half of
 the frequencies (u + v odd or even) and what is new is measured on the other: of several candidates the one whose noise
 happens to be alike would be taken otherwise. The two halves are uncorrelated in noise that looks the same in a mirror.
 """
@@ -22,6 +23,11 @@ MATCHED_SAMPLES = _BLOCKS * SIDE * SIDE
 _GROUPS = 4  # of neighbouring frames that are looked at
 _REACH = 2  # around where the flow leads, in pixels
 _FLOW_BLOCK = SIDE // 2  # a block on the flow's grid
+_TAPS = 4  # pixels on each side that what stands between them is made of
+_MARGIN = _REACH + _TAPS
+_SMALLEST = SIDE + 2 * _TAPS - 1
+
+Place = tuple[Tensor, Tensor]  # (y, x) of blocks, in pixels and parts of them
 
 
 @dataclass(frozen=True)
@@ -79,22 +85,19 @@ def _of_group(frames: list[list[Tensor]], to_bytes: float) -> list[News] | None:
     """News of the first frame against the others."""
     guides = [frame[0] for frame in frames]
     height, width = guides[0].shape
-    margin = _REACH + 1
-    if min(height, width) < SIDE + 2 * margin or min(side for plane in frames[0] for side in plane.shape) < SIDE:
+    if min(height, width) < SIDE + 2 * _MARGIN or min(side for plane in frames[0] for side in plane.shape) < _SMALLEST:
         return None
     y, x = _grid(height, width, guides[0].device)
-    own = _blocks(guides[0], y, x)
+    own = _blocks(guides[0], y, x, SIDE)
     image = ops.flow_image(guides[0][None], to_bytes)
     inside = torch.ones_like(y, dtype=torch.bool)
-    matches: list[dict[bool, tuple[Tensor, Tensor]]] = []
+    matches: list[dict[bool, Place]] = []
     for other in guides[1:]:
         flow = ops.tvl1_flow(image, ops.flow_image(other[None], to_bytes))[0]
         down, right = _displacements(flow, y, x)
-        down, right = y + down, x + right
-        inside &= (down >= _REACH) & (right >= _REACH)
-        inside &= (down <= height - SIDE - _REACH) & (right <= width - SIDE - _REACH)
-        down, right = down.clamp(_REACH, height - SIDE - _REACH), right.clamp(_REACH, width - SIDE - _REACH)
-        matches.append(_best(own, other, down, right))
+        inside &= (y + down >= _MARGIN) & (x + right >= _MARGIN)
+        inside &= (y + down <= height - SIDE - _MARGIN) & (x + right <= width - SIDE - _MARGIN)
+        matches.append(_best(own, other, y + down, x + right))
     return [_news(planes, y, x, matches, inside, (height, width)) for planes in zip(*frames, strict=True)]
 
 
@@ -106,65 +109,102 @@ def _grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor
     return y[keep], x[keep]
 
 
-def _blocks(frame: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    return frame.unfold(0, SIDE, 1).unfold(1, SIDE, 1)[y, x]
+def _blocks(frame: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
+    return frame.unfold(0, side, 1).unfold(1, side, 1)[y, x]
 
 
 def _displacements(flow: Tensor, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole pixels (down, right) of every block: twice the median of the flow, which has half the resolution."""
+    """Pixels (down, right) of every block: twice the median of the flow, which has half the resolution."""
     height, width = flow.shape[1:]
     top, left = (y // 2).clamp_max(height - _FLOW_BLOCK), (x // 2).clamp_max(width - _FLOW_BLOCK)
     field = flow.unfold(1, _FLOW_BLOCK, 1).unfold(2, _FLOW_BLOCK, 1)[:, top, left].flatten(2).median(-1).values
-    right, down = (2 * field).nan_to_num(0).round().long().unbind()
+    right, down = (2 * field).nan_to_num(0).unbind()
     return down, right
 
 
-def _best(own: Tensor, other: Tensor, y: Tensor, x: Tensor) -> dict[bool, tuple[Tensor, Tensor]]:
-    """The best match around (y, x) by the coefficients of odd u + v, under True, and by those of even, under False."""
-    near = range(-_REACH, _REACH + 1)
-    places = [(y + down, x + right) for down in near for right in near]
+def _best(own: Tensor, other: Tensor, y: Tensor, x: Tensor) -> dict[bool, Place]:
+    """The best match around (y, x) by the coefficients of odd u + v, under True, and by those of even, under False.
+
+    At whole pixels, and at what is between them as the flow has it.
+    """
+    height, width = other.shape
     errors: dict[bool, list[Tensor]] = {True: [], False: []}
-    for place in places:
-        left = (_blocks(other, *place) - own).flatten(1)
-        turned = left.flip(1)  # by 180 degrees: coefficients of odd u + v change their sign
-        errors[True].append((left - turned).square().sum(1))
-        errors[False].append((left + turned).square().sum(1))
-    down, right = (torch.stack(part) for part in zip(*places, strict=True))
-    best: dict[bool, tuple[Tensor, Tensor]] = {}
+    places: list[Place] = []
+    for at in ((y.round(), x.round()), (y, x)):
+        field = _moved_blocks(other, _kept(at[0], height), _kept(at[1], width), SIDE + 2 * _REACH)
+        for down in range(2 * _REACH + 1):
+            for right in range(2 * _REACH + 1):
+                left = field[:, down : down + SIDE, right : right + SIDE] - own
+                turned = left.flip(1, 2)  # by 180 degrees: coefficients of odd u + v change their sign
+                errors[True].append((left - turned).square().sum((1, 2)))
+                errors[False].append((left + turned).square().sum((1, 2)))
+                places.append((at[0] + down - _REACH, at[1] + right - _REACH))
+    rows, columns = (torch.stack(part) for part in zip(*places, strict=True))
+    best: dict[bool, Place] = {}
     for odd, found in errors.items():
         index = torch.stack(found).argmin(0)[None]
-        best[odd] = down.gather(0, index)[0], right.gather(0, index)[0]
+        best[odd] = rows.gather(0, index)[0], columns.gather(0, index)[0]
     return best
+
+
+def _kept(at: Tensor, size: int) -> Tensor:
+    return (at - _REACH).clamp(_TAPS - 1, size - SIDE - 2 * _REACH - _TAPS)
+
+
+def _moved_blocks(plane: Tensor, y: Tensor, x: Tensor, side: int) -> Tensor:
+    """[N, side, side]: what stands at (y, x), which may lie between pixels."""
+    (rows, down), (columns, right) = _filters(y, side), _filters(x, side)
+    return down @ _blocks(plane, rows, columns, side + 2 * _TAPS - 1) @ right.mT
+
+
+def _filters(at: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """First pixel to take, [N], and weights [N, side, side + 2 taps - 1] of it and those after it: a windowed sinc."""
+    first = at.floor()
+    taps = torch.arange(2 * _TAPS, device=at.device) - (_TAPS - 1) - (at - first)[:, None]
+    taps = torch.sinc(taps) * (torch.pi / 2 * (taps / _TAPS).clamp(-1, 1)).cos().square()
+    taps = taps / taps.sum(1, keepdim=True)
+    weights = torch.zeros(len(at), side, side + 2 * _TAPS - 1, device=at.device)
+    for row in range(side):
+        weights[:, row, row : row + 2 * _TAPS] = taps
+    return first.long() - (_TAPS - 1), weights
 
 
 def _news(
     planes: Sequence[Tensor],
     y: Tensor,
     x: Tensor,
-    matches: list[dict[bool, tuple[Tensor, Tensor]]],
+    matches: list[dict[bool, Place]],
     inside: Tensor,
     size: tuple[int, int],
 ) -> News:
     transform = dct_matrix(SIDE, planes[0])
     is_odd = frequency_sums(y.device) % 2 == 1
-    rows, columns = planes[0].shape
-    halved = rows < size[0], columns < size[1]  # chroma
+    halves = [2 if side < whole else 1 for side, whole in zip(planes[0].shape, size, strict=True)]  # chroma
 
-    def spectrum(plane: Tensor, down: Tensor, right: Tensor) -> Tensor:
-        down, right = ((at // 2 if half else at) for at, half in zip((down, right), halved, strict=True))
-        down, right = down.clamp_max(rows - SIDE), right.clamp_max(columns - SIDE)
-        coefficients: Tensor = transform @ _blocks(plane, down, right) @ transform.T
-        return coefficients
+    def scaled(at: Place) -> Place:
+        down, right = (
+            (part[inside] / half).clamp(_TAPS - 1, side - SIDE - _TAPS)
+            for part, half, side in zip(at, halves, planes[0].shape, strict=True)
+        )
+        return down, right
 
-    own = spectrum(planes[0], y, x)
-    others = [
-        torch.where(is_odd, spectrum(plane, *match[False]), spectrum(plane, *match[True]))[inside]
-        for plane, match in zip(planes[1:], matches, strict=True)
-    ]
-    own = own[inside]
+    def found(plane: Tensor, at: Place) -> tuple[Tensor, Tensor]:
+        """Coefficients, and the energy that white noise of deviation 1 has there."""
+        (rows, down), (columns, right) = (_filters(part, SIDE) for part in at)
+        down, right = transform @ down, transform @ right
+        coefficients = down @ _blocks(plane, rows, columns, SIDE + 2 * _TAPS - 1) @ right.mT
+        return coefficients, down.square().sum(2)[:, :, None] * right.square().sum(2)[:, None]
+
+    own, _ = found(planes[0], scaled((y.float(), x.float())))
+    others = []
+    for plane, match in zip(planes[1:], matches, strict=True):
+        by_even, by_odd = found(plane, scaled(match[False])), found(plane, scaled(match[True]))
+        others.append([torch.where(is_odd, *both) for both in zip(by_even, by_odd, strict=True)])
     if len(others) == 1:
-        new = apart = (own - others[0]).square() / 2
+        ((beside, energy),) = others
+        new = apart = (own - beside).square() / (1 + energy)
     else:
-        before, after = others
-        new, apart = (2 * own - before - after).square() / 6, (before - after).square() / 2
+        (before, energy_before), (after, energy_after) = others
+        new = (2 * own - before - after).square() / (4 + energy_before + energy_after)
+        apart = (before - after).square() / (energy_before + energy_after)
     return News(new, apart, own.square())
