@@ -97,6 +97,18 @@ def test_noise_is_measured_whole_over_what_moves_by_parts_of_a_pixel(device):
         assert 0.95 < float(part[:, (sums > 2) & (sums < 15)].mean()) ** 0.5 / 6.0 < 1.2  # motion adds a little
 
 
+def test_noise_of_chroma_of_half_the_size_is_measured_whole(device):
+    """Blocks of luma stand at odd places, too, and move by odd steps."""
+    random = torch.Generator().manual_seed(8)
+    luma = (panning() + 2 * torch.randn(8, 192, 256, generator=random)).to(device)
+    chroma = (5.0 * torch.randn(8, 96, 128, generator=random)).to(device)
+    _, told = find_news(8, lambda number: [luma[number], chroma[number]], 1.0, False)
+    sums = frequency_sums(device)
+    for part in (told.new, told.apart):
+        for chosen in (sums >= 23, (sums > 2) & (sums < 15)):
+            assert float(part[:, chosen].mean()) ** 0.5 == pytest.approx(5.0, rel=0.03)
+
+
 @pytest.mark.parametrize("count", [2, 8])
 def test_coarse_grain_is_measured_whole(count, device):
     video = (drifting(count) + coarse_grain((count, 192, 256), 6.0)).to(device)

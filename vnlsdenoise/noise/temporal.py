@@ -180,25 +180,23 @@ def _news(
     transform = dct_matrix(SIDE, planes[0])
     is_odd = frequency_sums(y.device) % 2 == 1
     halves = [2 if side < whole else 1 for side, whole in zip(planes[0].shape, size, strict=True)]  # chroma
+    lasts = [side - SIDE - _TAPS for side in planes[0].shape]
+    # Where the block stands, a little inside of what lies too near to a border.
+    stands = [(at[inside] // half).clamp(_TAPS - 1, last) for at, half, last in zip((y, x), halves, lasts, strict=True)]
 
-    def scaled(at: Place) -> Place:
-        down, right = (
-            (part[inside] / half).clamp(_TAPS - 1, side - SIDE - _TAPS)
-            for part, half, side in zip(at, halves, planes[0].shape, strict=True)
-        )
-        return down, right
-
-    def found(plane: Tensor, at: Place) -> tuple[Tensor, Tensor]:
+    def found(plane: Tensor, place: Place) -> tuple[Tensor, Tensor]:
         """Coefficients, and the energy that white noise of deviation 1 has there."""
-        (rows, down), (columns, right) = (_filters(part, SIDE) for part in at)
+        steps = ((to - at)[inside] / half for to, at, half in zip(place, (y, x), halves, strict=True))
+        to = ((at + step).clamp(_TAPS - 1, last) for at, step, last in zip(stands, steps, lasts, strict=True))
+        (rows, down), (columns, right) = (_filters(part, SIDE) for part in to)
         down, right = transform @ down, transform @ right
         coefficients = down @ _blocks(plane, rows, columns, SIDE + 2 * _TAPS - 1) @ right.mT
         return coefficients, down.square().sum(2)[:, :, None] * right.square().sum(2)[:, None]
 
-    own, _ = found(planes[0], scaled((y.float(), x.float())))
+    own = transform @ _blocks(planes[0], stands[0], stands[1], SIDE) @ transform.T
     others = []
     for plane, match in zip(planes[1:], matches, strict=True):
-        by_even, by_odd = found(plane, scaled(match[False])), found(plane, scaled(match[True]))
+        by_even, by_odd = found(plane, match[False]), found(plane, match[True])
         others.append([torch.where(is_odd, *both) for both in zip(by_even, by_odd, strict=True)])
     if len(others) == 1:
         ((beside, energy),) = others
