@@ -298,7 +298,7 @@ def test_a_plan_tells_what_sharing_costs(
     assert told[0] is None and told[1] == {"workers": 1, "twice": None}
     assert told[2]["workers"] == 2 and 0 < told[2]["twice"] < 170
     called_here(*words, *more)
-    assert f"2 workers; up to {told[2]['twice']} frames (" in capsys.readouterr().out
+    assert f"2 workers; about {told[2]['twice']} frames (" in capsys.readouterr().out
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ SAMPLED_PLACES = 8  # of a file, where its noise is looked at
 
 @dataclass(frozen=True)
 class Sharing:
-    """How workers share a film. twice: frames at most that are denoised for two ranges each, none of them where ranges
-    end at cuts; None where one worker does all, as there is too little to share."""
+    """How workers share a film. twice: about how many frames are denoised for two ranges each if none of these ends at
+    a cut; None where one worker does all, as there is too little to share."""
 
     workers: int
     twice: int | None
@@ -41,7 +41,7 @@ class Sharing:
         if self.twice is None:
             return f"{self.workers} worker(s), one of which does all of it"
         share = f"{self.twice} frames ({100 * self.twice / frames:.1f} %)"
-        return f"{self.workers} workers; up to {share} are denoised twice, none where ranges end at cuts"
+        return f"{self.workers} workers; about {share} are denoised twice, less where ranges end at cuts"
 
 
 @dataclass(frozen=True)

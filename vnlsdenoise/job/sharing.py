@@ -39,8 +39,8 @@ def planned_sharing(plan: Plan, workers: int) -> Sharing:
     for first in range(0, frames, piece):
         schedule.found("film", Span(first, min(first + piece, frames), False))
     schedule.close("film")
-    ends = []
-    while (part := schedule.next()) is not None and part.span is not None:
+    ends: list[int] = []
+    while (part := schedule.next(None if len(ends) < workers else 1.0)) is not None and part.span is not None:
         ends.append(part.span.end)
     return Sharing(workers, sum(min(support, at) + min(support, frames - at) for at in ends[:-1]))
 
