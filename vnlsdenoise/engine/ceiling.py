@@ -97,6 +97,14 @@ def _free_on_host(format: PlaneFormat) -> int | None:
 
 
 def _free_on_gpu(device: str) -> int:
-    free, _ = torch.cuda.mem_get_info(device)
+    try:
+        free, _ = torch.cuda.mem_get_info(device)
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        raise MemoryLimitError(
+            f"the device {device} is out of memory before the work begins: other programs hold it; end them, take "
+            "another device, or --device cpu"
+        ) from error
     # What torch keeps of memory that no tensor has is free too.
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -30,7 +30,8 @@ from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
 
 _AHEAD = 4  # frames that cuts and repeats are looked for in ahead of the denoiser
 _LEAVING = 2  # finished frames that the device need not wait for
-_NO_HOST_MEMORY = "DefaultCPUAllocator"  # how torch's error begins
+# In the errors that torch does not call its OutOfMemoryError.
+_NO_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 _DEVICE_FAULTS = ("CUDA error", "CUBLAS_STATUS", "CUDNN_STATUS", "CUFFT_")  # in the errors of kernels and libraries
 _IF_AGAIN = "run it again; if it fails there again, try another device, its driver, or --device cpu"
 
@@ -250,7 +251,7 @@ def _denoise_frames(
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _out_of_memory(format, settings) from error
     except RuntimeError as error:
-        if _NO_HOST_MEMORY in str(error):
+        if any(word in str(error) for word in _NO_MEMORY):
             raise _out_of_memory(format, settings) from error
         if isinstance(error, torch.AcceleratorError) or any(word in str(error) for word in _DEVICE_FAULTS):
             cause = str(error).strip().splitlines()[0]
