@@ -36,6 +36,13 @@ from vnlsdenoise.training.schedule import Length
     help="The share of the run from which on the rate goes down.",
 )
 @click.option("--crops", type=click.IntRange(min=8), default=32, show_default=True, help="A step, on every device.")
+@click.option(
+    "--coded",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Share of the mosaics whose noise goes through a codec (H.264), of clean footage.",
+)
 @click.option("--renew", type=click.IntRange(min=1), default=20, show_default=True, help="Steps a new mosaic.")
 @click.option("--check", type=float, default=150.0, show_default=True, help="Seconds between validations.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -52,6 +59,7 @@ def main(
     rate: float,
     decay: float,
     crops: int,
+    coded: float,
     renew: int,
     check: float,
     seed: int,
@@ -80,6 +88,7 @@ def main(
             rate=rate,
             renew=renew,
             check=check,
+            coded=coded,
         )
         Trainer(settings, Process.of_environment(device)).run()
     except VnlsError as error:

@@ -14,6 +14,7 @@ from torch import Tensor
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
+from vnlsdenoise.training.coded import PartlyCoded
 from vnlsdenoise.training.degradation import Degraded, Mixture
 from vnlsdenoise.training.footage import Footage, Source, find_pairs, find_sources, read_all
 from vnlsdenoise.training.growth import grown
@@ -45,8 +46,8 @@ class Settings:
     the state and the log go. resume: go on with what lies there.
     crops: a step on one device, of each layout. frames, side: of a crop. rate: largest learning rate.
     grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
-    mixture: of the noise. renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the
-    log, and between validations, which save.
+    mixture: of the noise. coded: share of the mosaics that go through a codec, of clean footage. renew: a mosaic is
+    made anew every so many steps. report, check: seconds between lines of the log, and between validations, which save.
     """
 
     folders: tuple[Path, ...]
@@ -70,6 +71,7 @@ class Settings:
     threads: int = 8
     compiled: bool = True
     mixture: Mixture = field(default_factory=Mixture)
+    coded: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -217,10 +219,13 @@ class Trainer:
 
         training, held_back = self._divided(sources)
         drawn = scenery([sources[i] for i in training], settings.plate_frames)
-        materials: list[Material] = [Degraded(drawn, layout, settings.mixture) for layout in layouts]
+        materials: list[Material] = []
+        for layout in layouts:
+            degraded = Degraded(drawn, layout, settings.mixture)
+            materials.append(PartlyCoded(degraded, drawn, settings.coded) if settings.coded else degraded)
         if self._process.rank != 0:
             return materials, {}
-        return materials, cases_of(scenery([sources[i] for i in held_back], settings.frames))
+        return materials, cases_of(scenery([sources[i] for i in held_back], settings.frames), coded=settings.coded > 0)
 
     def _recorded(self, layouts: list[Layout]) -> tuple[list[Material], dict[str, Material]]:
         """The same of footage that is noisy already."""
