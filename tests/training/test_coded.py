@@ -25,8 +25,8 @@ def scenery():
 
 
 @pytest.mark.parametrize("layout", ["444", "420", "gray"])
-def test_channels_are_in_units_of_coded_noise(scenery, layout):
-    clean = scenery.draw(np.random.default_rng(0))
+def test_channels_are_in_units_of_coded_noise(device, scenery, layout):
+    clean = scenery.draw(np.random.default_rng(0)).to(device)
     found = coded_mosaic(clean, layout, 25.0, 20, "veryfast", 1)
     planes = {"444": (3, 0), "420": (1, 2), "gray": (1, 0)}[layout]
     sizes = [(TIMES, planes[0], 96, 192)] + ([(TIMES, planes[1], 48, 96)] if planes[1] else [])
