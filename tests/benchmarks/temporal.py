@@ -7,8 +7,8 @@ more without their first 8 frames. A frame at the border of a chunk of 16 is the
 "border" is the PSNR at borders (the two frames to both sides) less that of the same frames in the middle, dB, 0 where
 nobody can tell. "flicker": the mean absolute change of the error from the last frame of a chunk to the first of the
 next, less that of the same two frames in the middle, in code values; of what stands still and of what moves, as in
-quality.py. Presets of the classic denoiser have no chunks: what they show is how much a start 8 frames earlier matters by
-itself; of the learned one that is what `fast` shows, which it starts from.
+quality.py. Presets of the classic denoiser have no chunks: what they show is how much a start 8 frames earlier matters
+by itself; of the learned one that is what `fast` shows, which it starts from.
 
 Tiles (learned): the same clip in tiles of `--tile` pixels instead of one; "tiles" is the PSNR within 16 pixels of their
 borders less that of the same pixels without. The mean of all clips is to be below 0.02 dB in size.
