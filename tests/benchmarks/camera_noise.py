@@ -23,14 +23,16 @@ class NoisyClip(NamedTuple):
     noisy: Video
 
 
-def photographed(folder: pathlib.Path, frames: int) -> Iterator[NoisyClip]:
+def photographed(folder: pathlib.Path, frames: int, pairs: set[str]) -> Iterator[NoisyClip]:
     """Of every pair NAME_real.png, NAME_mean.png: a still scene, a pan, both through H.264, and the single picture.
 
     The difference of the pair is the noise; in every frame it is rolled to another place, and stays with the sensor
-    where the picture moves.
+    where the picture moves. pairs: names of those to use; none for all.
     """
     for path in sorted(folder.glob("*_real.png")):
         name = path.name.removesuffix("_real.png")
+        if pairs and name not in pairs:
+            continue
         clean = _read(path.with_name(f"{name}_mean.png"))
         noise = _read(path) - clean
         yield NoisyClip("single", name, clean[None], (clean + noise)[None])

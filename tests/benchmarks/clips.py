@@ -1,9 +1,11 @@
 """The clips that the benchmarks of quality run on, and the options that choose them."""
 
 import argparse
+import json
 import pathlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -34,3 +36,15 @@ def chosen_clips(options: argparse.Namespace) -> Iterator[tuple[str, Video]]:
         sys.exit(f"no clips in {options.folder}")
     for path in paths:
         yield path.stem, load_clip(path, options.frames, crop)
+
+
+def write_table(options: argparse.Namespace, preset: str, results: dict[str, Any], *, several: bool) -> None:
+    """What one denoiser made, and how, as JSON, where that is wanted; of several ones a file each: NAME-PRESET.json."""
+    if options.json is None:
+        return
+    path = options.json
+    if several:
+        method, _, weights = preset.partition(":")
+        path = path.with_stem("-".join([path.stem, method, *([pathlib.Path(weights).stem] if weights else [])]))
+    arguments = {"preset": preset, "crop": options.crop, "frames": options.frames}
+    path.write_text(json.dumps({"arguments": arguments, "results": results}, indent=1))

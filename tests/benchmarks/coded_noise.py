@@ -5,11 +5,11 @@
 Clips are decoded to 8-bit RGB; white noise of the sigma given is added to R, G and B, clipped and rounded, and all is
 encoded with libx264 as 4:2:0. PSNR of luma, and of the first chroma plane, against the clean clip converted alike:
 as the codec left them ("noisy"), with the noise taken for white ("white"), with the noise measured as the tool does
-("measured"), and with the deviation of each plane's error given ("true").
+("measured"), and with the deviation of each plane's error given ("true"). `--preset balanced,learned:small` has every
+denoiser take the same clips, one table each (NAME-PRESET.json); `--ways` picks some of the ways.
 """
 
 import io
-import json
 import zlib
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from clips import chosen_clips, clip_parser
+from clips import chosen_clips, clip_parser, write_table
 
 from vnlsdenoise.bench.quality import Video, denoiser_of
 from vnlsdenoise.engine.local import denoise_frames
@@ -56,47 +56,61 @@ def psnr(one: list[Planes], other: list[Planes], plane: int) -> float:
     return float(np.mean([10 * np.log10(255**2 / max(error, 1e-6)) for error in errors]))
 
 
-def figures(clean: Video, name: str, sigma: int, crf: int, settings: DenoiseSettings) -> dict[str, list[float]]:
-    """PSNR of luma and chroma of every way."""
+def coded_clip(clean: Video, name: str, sigma: int, crf: int) -> tuple[list[Planes], list[Planes]]:
+    """What there is to restore, and what is wanted."""
     random = np.random.RandomState(zlib.crc32(f"{name}{sigma}".encode()))
     noisy = (clean + sigma * random.randn(*clean.shape)).clip(0, 255).round().astype(np.uint8)
-    wanted = planes_of(clean.astype(np.uint8))
     coded = [unpack(frame)[0] for frame in through_h264(noisy, crf)] if crf else planes_of(noisy)
+    return coded, planes_of(clean.astype(np.uint8))
+
+
+def figures(
+    coded: list[Planes], wanted: list[Planes], settings: DenoiseSettings, ways: set[str] | None
+) -> dict[str, list[float]]:
+    """PSNR of luma and chroma of every way."""
     height, width = wanted[0][0].shape
     format = PlaneFormat("yuv", width, height, 8, 1, 1)
     errors = [[a[plane].astype(float) - b[plane] for a, b in zip(coded, wanted, strict=True)] for plane in range(3)]
-    ways = {
+    all_ways = {
         "white": replace(settings, noise_model="white"),
         "measured": settings,
         "true": replace(settings, sigma=tuple(float(np.std(error)) for error in errors)),
     }
     found = {"noisy": coded}
-    for way, how in ways.items():
-        frames = [Frame(planes, index, 1, {}) for index, planes in enumerate(coded)]
-        found[way] = [frame.planes for frame in denoise_frames(frames, format, how)]
+    for way, how in all_ways.items():
+        if ways is None or way in ways:
+            frames = [Frame(planes, index, 1, {}) for index, planes in enumerate(coded)]
+            found[way] = [frame.planes for frame in denoise_frames(frames, format, how)]
     return {way: [psnr(planes, wanted, 0), psnr(planes, wanted, 1)] for way, planes in found.items()}
 
 
 def main() -> None:
     parser = clip_parser(__doc__)
-    parser.add_argument("--preset", default="fast", help="or learned:WEIGHTS")
+    parser.add_argument("--preset", default="fast", help="presets, learned, or learned:WEIGHTS")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sigma", default="10,20,30,50")
     parser.add_argument("--crf", default="0,18,22,26", help="0: not encoded")
+    parser.add_argument("--ways", help="white, measured, true; default: all")
     options = parser.parse_args()
+    ways = set(options.ways.split(",")) if options.ways else None
     clips = dict(chosen_clips(options))
-    settings = DenoiseSettings(None, **denoiser_of(options.preset), device=options.device, scene_cuts=False)
-    results: dict[str, dict[str, dict[str, list[float]]]] = {}
+    presets = options.preset.split(",")
+    how = {
+        preset: DenoiseSettings(None, **denoiser_of(preset), device=options.device, scene_cuts=False)
+        for preset in presets
+    }
+    results: dict[str, dict[str, dict[str, dict[str, list[float]]]]] = {preset: {} for preset in presets}
     for sigma in map(int, options.sigma.split(",")):
         for crf in map(int, options.crf.split(",")):
-            clip = {name: figures(clean, name, sigma, crf, settings) for name, clean in clips.items()}
-            results[f"sigma {sigma}, crf {crf}"] = clip
-            means = {way: np.mean([found[way] for found in clip.values()], 0) for way in next(iter(clip.values()))}
-            row = "  ".join(f"{way} {luma:.2f} / {chroma:.2f}" for way, (luma, chroma) in means.items())
-            print(f"sigma {sigma:2} crf {crf:2}  luma / chroma: {row}", flush=True)
-    if options.json:
-        arguments = {"preset": options.preset, "crop": options.crop, "frames": options.frames}
-        options.json.write_text(json.dumps({"arguments": arguments, "results": results}, indent=1))
+            given = {name: coded_clip(clean, name, sigma, crf) for name, clean in clips.items()}
+            for preset, settings in how.items():
+                clip = {name: figures(*planes, settings, ways) for name, planes in given.items()}
+                results[preset][f"sigma {sigma}, crf {crf}"] = clip
+                means = {way: np.mean([found[way] for found in clip.values()], 0) for way in next(iter(clip.values()))}
+                row = "  ".join(f"{way} {luma:.2f} / {chroma:.2f}" for way, (luma, chroma) in means.items())
+                print(f"sigma {sigma:2} crf {crf:2} {preset:16} luma / chroma: {row}", flush=True)
+            for preset, found in results.items():
+                write_table(options, preset, found, several=len(presets) > 1)
 
 
 if __name__ == "__main__":

@@ -52,11 +52,10 @@ def main() -> None:
                     if method in peers.get(key, {}):
                         line += f" {method} {figures['psnr'] - peers[key][method]:+.3f}"
             print(line, flush=True)
+        if options.json:  # what is there so far
+            report = {"arguments": vars(options), "results": results}
+            options.json.write_text(json.dumps(report, indent=1, default=lambda path: path.name))
     summarise(results, options.preset.split(","), peers)
-    if options.json:
-        options.json.write_text(
-            json.dumps({"arguments": vars(options), "results": results}, indent=1, default=lambda path: path.name)
-        )
 
 
 def summarise(results: dict[str, dict[str, Any]], presets: list[str], peers: dict[str, dict[str, float]]) -> None:

@@ -11,18 +11,20 @@ the denoiser does by itself, with the spectrum of the noise; "gain" is the diffe
 Noise of cameras instead: of photographs and their clean means (PAIRS holds NAME_real.png and NAME_mean.png), and of a
 simulated camera on the clips of DIR. "measured" is what the denoiser does by itself; "true" measures the model on the
 noise alone; "N" is one white deviation given for every channel; "best" the best of these for each clip.
+
+`--preset balanced,learned:small` has every denoiser take the same noise, one table each (NAME-PRESET.json); `--ways`
+picks some of the ways, `everything` or `measured` being what users get.
 """
 
 import argparse
 import itertools
-import json
 import pathlib
 import zlib
 
 import numpy as np
 import torch
-from camera_noise import NoisyClip, photographed, simulated
-from clips import chosen_clips, clip_parser
+from camera_noise import photographed, simulated
+from clips import chosen_clips, clip_parser, write_table
 from coded_noise import through_h264
 from torch import Tensor
 
@@ -89,75 +91,106 @@ def denoised(noisy: Tensor, noise: NoiseModel, preset: str, device: str) -> Vide
 GIVEN = (3, 5, 8, 12, 16, 20)  # white deviations
 
 
-def compared(clip: NoisyClip, preset: str, device: str) -> dict[str, float]:
-    """PSNR of every way to take a camera's noise."""
-    noisy, clean = (torch.from_numpy(video.transpose(0, 3, 1, 2).copy()) for video in (clip.noisy, clip.clean))
-    layout = PlaneFormat("rgb", noisy.shape[-1], noisy.shape[-2], 8)
-    models = {
-        "measured": measure_noise(list(noisy), list, layout, PEAK),
-        "true": measure_noise(list(noisy - clean + 128), list, layout, PEAK),
-        **{str(sigma): NoiseModel.of_sigma((sigma,) * 3) for sigma in GIVEN},
-    }
-    found = {name: psnr(denoised(noisy, model, preset, device), clip.clean) for name, model in models.items()}
-    return {"noisy": psnr(clip.noisy, clip.clean), **found, "best": max(found[str(sigma)] for sigma in GIVEN)}
+Figures = dict[str, float]  # PSNR of every way to take the noise, and of what came in
+Results = dict[str, dict[str, Figures]]  # by kind of noise and clip
 
 
-def of_cameras(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
-    """PSNR by kind of noise and clip; prints the means."""
-    results: dict[str, dict[str, dict[str, float]]] = {}
-    clips = [photographed(options.real, options.frames or 8)]
+def figures_of(noisy: Tensor, clean: Video, models: dict[str, NoiseModel], preset: str, device: str) -> Figures:
+    """PSNR of every model of the noise; [T, 3, H, W] of codes."""
+    restored = {model: psnr(denoised(noisy, model, preset, device), clean) for model in {*models.values()}}
+    found = {"noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean)}
+    return found | {name: restored[model] for name, model in models.items()}
+
+
+def of_cameras(options: argparse.Namespace, ways: set[str] | None) -> dict[str, Results]:
+    """Results of every preset; prints the means."""
+    results: dict[str, Results] = {preset: {} for preset in options.preset.split(",")}
+    clips = [photographed(options.real, options.frames or 8, set((options.pairs or "").split(",")) - {""})]
     clips += [simulated(name, clean, zlib.crc32(name.encode())) for name, clean in chosen_clips(options)]
     for clip in itertools.chain.from_iterable(clips):
-        results.setdefault(clip.kind, {})[clip.name] = compared(clip, options.preset, options.device)
-    for kind, figures in results.items():
-        means = {name: float(np.mean([row[name] for row in figures.values()])) for name in next(iter(figures.values()))}
-        worst = min(row["measured"] - row["noisy"] for row in figures.values())
-        print(f"{kind:28}" + "".join(f" {n} {v:.2f}" for n, v in means.items()) + f" | worst {worst:+.2f}", flush=True)
+        noisy, clean = (torch.from_numpy(video.transpose(0, 3, 1, 2).copy()) for video in (clip.noisy, clip.clean))
+        layout = PlaneFormat("rgb", noisy.shape[-1], noisy.shape[-2], 8)
+        models: dict[str, NoiseModel] = {}
+        if ways is None or "measured" in ways:
+            models["measured"] = measured(noisy, layout, options.device)
+        if ways is None or "true" in ways:
+            models["true"] = measured(noisy - clean + 128, layout, options.device)
+        if ways is None or "best" in ways:
+            models |= {str(sigma): NoiseModel.of_sigma((sigma,) * 3) for sigma in GIVEN}
+        for preset, found in results.items():
+            figures = figures_of(noisy, clip.clean, models, preset, options.device)
+            if str(GIVEN[0]) in figures:
+                figures["best"] = max(figures[str(sigma)] for sigma in GIVEN)
+            found.setdefault(clip.kind, {})[clip.name] = figures
+        write(options, results)
+    for preset, found in results.items():
+        for kind, by_clip in found.items():
+            rows = list(by_clip.values())
+            told = f"{preset:16} {kind:28}" + "".join(f" {n} {np.mean([r[n] for r in rows]):.2f}" for n in rows[0])
+            if "measured" in rows[0]:
+                told += f" | worst {min(row['measured'] - row['noisy'] for row in rows):+.2f}"
+            print(told, flush=True)
     return results
+
+
+def of_kinds(options: argparse.Namespace, ways: set[str] | None) -> dict[str, Results]:
+    """Results of every preset; prints them, and the means."""
+    kinds = options.kinds.split(";") if options.kinds else None
+    results: dict[str, Results] = {preset: {} for preset in options.preset.split(",")}
+    for clip, clean in chosen_clips(options):
+        for kind, noisy in noisy_versions(torch.from_numpy(clean.transpose(0, 3, 1, 2).copy()), clip).items():
+            if kinds and kind not in kinds:
+                continue
+            models: dict[str, NoiseModel] = {}
+            if ways is None or "white" in ways:
+                models["white"] = NoiseModel.of_sigma(estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3))
+            if ways is None or "curve" in ways:
+                models["curve"] = NoiseModel(tuple(measure_intensities(noisy[:, c], peak=PEAK) for c in range(3)))
+            if ways is None or "everything" in ways:
+                layout = PlaneFormat("rgb", noisy.shape[-1], noisy.shape[-2], 8)
+                models["everything"] = measured(noisy, layout, options.device)
+            for preset, found in results.items():
+                figures = figures_of(noisy, clean, models, preset, options.device)
+                found.setdefault(kind, {})[clip] = figures
+                print(row(f"{preset} {clip} / {kind}", figures), flush=True)
+        write(options, results)
+    for preset, found in results.items():
+        for kind, by_clip in found.items():
+            rows = list(by_clip.values())
+            means = {name: float(np.mean([figures[name] for figures in rows])) for name in rows[0]}
+            print(row(f"{preset} mean / {kind}", means))
+    return results
+
+
+def measured(noisy: Tensor, layout: PlaneFormat, device: str) -> NoiseModel:
+    """What the denoiser finds by itself."""
+    return measure_noise(list(noisy.to(device)), list, layout, PEAK)
 
 
 def main() -> None:
     parser = clip_parser(__doc__)
     parser.add_argument("--real", type=pathlib.Path, help="folder of NAME_real.png and NAME_mean.png: cameras' noise")
-    parser.add_argument("--preset", default="fast", help="or learned:WEIGHTS")
+    parser.add_argument("--pairs", help="names of the pairs of --real to use, separated by commas")
+    parser.add_argument("--preset", default="fast", help="presets, learned, or learned:WEIGHTS")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--kinds", help="kinds of noise to use, separated by semicolons")
+    parser.add_argument("--ways", help="white, curve, everything; with --real measured, true, best; default: all")
     options = parser.parse_args()
-    if options.real:
-        write(options, of_cameras(options))
-        return
-    kinds = options.kinds.split(";") if options.kinds else None
-    results: dict[str, dict[str, dict[str, float]]] = {}
-    for clip, clean in chosen_clips(options):
-        for kind, noisy in noisy_versions(torch.from_numpy(clean.transpose(0, 3, 1, 2).copy()), clip).items():
-            if kinds and kind not in kinds:
-                continue
-            white = NoiseModel.of_sigma(estimate_sigma(noisy[:, c], peak=PEAK) for c in range(3))
-            curve = NoiseModel(tuple(measure_intensities(noisy[:, c], peak=PEAK) for c in range(3)))
-            layout = PlaneFormat("rgb", noisy.shape[-1], noisy.shape[-2], 8)
-            everything = measure_noise(list(noisy), list, layout, PEAK)
-            models = {"white": white, "curve": curve, "everything": everything}
-            restored = {m: psnr(denoised(noisy, m, options.preset, options.device), clean) for m in {*models.values()}}
-            figures = {"noisy": psnr(noisy.numpy().transpose(0, 2, 3, 1), clean)}
-            figures |= {name: restored[model] for name, model in models.items()}
-            results.setdefault(kind, {})[clip] = figures
-            print(row(f"{clip} / {kind}", figures), flush=True)
-    for kind, clips in results.items():
-        names = ("noisy", "white", "curve", "everything")
-        print(row(f"mean / {kind}", {name: float(np.mean([c[name] for c in clips.values()])) for name in names}))
-    write(options, results)
+    ways = set(options.ways.split(",")) if options.ways else None
+    of_cameras(options, ways) if options.real else of_kinds(options, ways)
 
 
-def write(options: argparse.Namespace, results: dict[str, dict[str, dict[str, float]]]) -> None:
-    """The figures, and how they were made, as JSON."""
-    if options.json:
-        arguments = {"preset": options.preset, "crop": options.crop, "frames": options.frames}
-        options.json.write_text(json.dumps({"arguments": arguments, "results": results}, indent=1))
+def write(options: argparse.Namespace, results: dict[str, Results]) -> None:
+    """The figures so far, and how they were made, as JSON: a file a preset."""
+    for preset, found in results.items():
+        write_table(options, preset, found, several=len(results) > 1)
 
 
-def row(label: str, figures: dict[str, float]) -> str:
-    gain = figures["everything"] - figures["curve"]
-    return f"{label:40}" + "".join(f" {name} {value:6.3f}" for name, value in figures.items()) + f" gain {gain:+.3f}"
+def row(label: str, figures: Figures) -> str:
+    line = f"{label:50}" + "".join(f" {name} {value:6.3f}" for name, value in figures.items())
+    if {"everything", "curve"} <= set(figures):
+        line += f" gain {figures['everything'] - figures['curve']:+.3f}"
+    return line
 
 
 if __name__ == "__main__":

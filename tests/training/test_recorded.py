@@ -132,7 +132,7 @@ def test_a_run_begins_with_weights_that_are_there(folder, tmp_path):
     after = load_network(str(tmp_path / "run" / NETWORK)).state_dict()
     for name, value in network.state_dict().items():
         torch.testing.assert_close(after[name], value, atol=1e-3, rtol=1e-2)
-    with pytest.raises(InputError, match="weights small are of another size of network"):
+    with pytest.raises(InputError, match="it can only grow"):
         Trainer(settings(folder, tmp_path / "run", 1, kind="pairs", start="small"), Process.of_environment("cpu"))
 
 

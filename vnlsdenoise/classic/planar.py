@@ -127,6 +127,7 @@ class PlanarDenoiser:
         to_bytes = 255 * len(lumas) ** 0.5 / sum(lumas)
         if self._opponent:
             to_bytes *= self._opponent[0]
+        self.to_bytes = to_bytes  # takes the first channel to 0..255
         subsampling = (layout.chroma_y, layout.chroma_x)
         self._halved = halves_chroma(layout, preset)
         self._subsampled = chroma_is_below(layout, preset)
@@ -163,7 +164,7 @@ class PlanarDenoiser:
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
         if network is not None:
             # Luma by itself, and beside its chroma, where it is halved and its noise is back at 1.
-            luma, *chroma = self._ranges(noise)
+            luma, *chroma = self.ranges(noise)
             main = [luma] if self._beside is not None else [luma, *chroma]
             kind: Layout = "gray" if len(main) == 1 else "420" if self._subsampled else "444"
             self._main = LearnedDenoiser(
@@ -182,7 +183,7 @@ class PlanarDenoiser:
         self._luma: deque[Page] = deque()
         self._chroma: deque[Page] = deque()
 
-    def _ranges(self, noise: NoiseModel) -> list[ChannelRange]:
+    def ranges(self, noise: NoiseModel) -> list[ChannelRange]:
         """Where the values of every channel lie, in units of its noise."""
         ranges = [
             s.range / _deviation_of_mean(plane.spectrum)
@@ -216,7 +217,7 @@ class PlanarDenoiser:
     @torch.no_grad()
     def _add(self, planes: list[Tensor]) -> None:
         self._pager.next_frame()
-        frame, chroma = self._channels(planes)
+        frame, chroma = self.channels(planes)
         self._originals.append(
             [self._pager.keep(p) if kept else None for p, kept in zip(planes, self._untouched, strict=True)]
         )
@@ -230,7 +231,7 @@ class PlanarDenoiser:
         self._beside.add(*self._pager.open([waiting])[0])
 
     @repeatable
-    def _channels(self, planes: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+    def channels(self, planes: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """What the main denoiser takes as a frame, and the chroma that goes in with it or is denoised beside it."""
         self._pager.reserve(self._transit)
         height, width = self._size

@@ -8,7 +8,7 @@ import torch
 
 from vnlsdenoise.errors import UsageError, VnlsError
 from vnlsdenoise.learned.sizes import SIZES
-from vnlsdenoise.training.loop import Kind, Process, Settings, Trainer
+from vnlsdenoise.training.loop import Kind, Process, Settings, Trainer, crops_of_layouts
 from vnlsdenoise.training.schedule import Length
 
 
@@ -22,12 +22,27 @@ from vnlsdenoise.training.schedule import Length
     show_default=True,
     help="Of the footage: clean; pairs, clips of one name in FOLDER/noisy and FOLDER/clean; or noisy clips alone.",
 )
-@click.option("--start", help="Weights to begin with, of the same size: small, or a .safetensors file.")
+@click.option("--start", help="Weights to begin with, of this size or a smaller one: small, or a file.")
 @click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True, help="Of the network.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="When to end, by the clock.")
 @click.option("--steps", type=click.IntRange(min=1), help="When to end, by steps: a run that can be repeated.")
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT; its earlier time counts.")
 @click.option("--rate", type=float, default=1e-3, show_default=True, help="The largest learning rate.")
+@click.option(
+    "--decay",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.55,
+    show_default=True,
+    help="The share of the run from which on the rate goes down.",
+)
+@click.option("--crops", type=click.IntRange(min=8), default=32, show_default=True, help="A step, on every device.")
+@click.option(
+    "--coded",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Share of the mosaics whose noise goes through a codec (H.264), of clean footage.",
+)
 @click.option("--renew", type=click.IntRange(min=1), default=20, show_default=True, help="Steps a new mosaic.")
 @click.option("--check", type=float, default=150.0, show_default=True, help="Seconds between validations.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -42,6 +57,9 @@ def main(
     steps: int | None,
     resume: bool,
     rate: float,
+    decay: float,
+    crops: int,
+    coded: float,
     renew: int,
     check: float,
     seed: int,
@@ -56,9 +74,21 @@ def main(
             raise UsageError("give --minutes or --steps, and not both")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        length = Length(minutes * 60 if minutes is not None else None, steps)
+        length = Length(minutes * 60 if minutes is not None else None, steps, decay)
         settings = Settings(
-            folders, out, SIZES[size], length, resume, kind, start, seed=seed, rate=rate, renew=renew, check=check
+            folders,
+            out,
+            SIZES[size],
+            length,
+            resume,
+            kind,
+            start,
+            seed=seed,
+            crops=crops_of_layouts(crops),
+            rate=rate,
+            renew=renew,
+            check=check,
+            coded=coded,
         )
         Trainer(settings, Process.of_environment(device)).run()
     except VnlsError as error:

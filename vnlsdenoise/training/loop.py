@@ -11,12 +11,13 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
-from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
+from vnlsdenoise.training.coded import PartlyCoded
 from vnlsdenoise.training.degradation import Degraded, Mixture
 from vnlsdenoise.training.footage import Footage, Source, find_pairs, find_sources, read_all
+from vnlsdenoise.training.growth import grown
 from vnlsdenoise.training.objective import Objective, captured
 from vnlsdenoise.training.optimiser import Optimiser
 from vnlsdenoise.training.pool import Batch, Material, PlateMaker, Pool
@@ -30,17 +31,23 @@ Kind = Literal["clean", "pairs", "noisy"]
 _GRID = Grid(rows=6, columns=10, height=180, width=192)  # large enough to fill a GPU; cells that most clips fill
 
 
+def crops_of_layouts(count: int) -> tuple[tuple[Layout, int], ...]:
+    """So many crops: half of them of three whole planes, an eighth of luma alone, the others 4:2:0."""
+    whole, gray = count // 2, count // 8
+    return ("444", whole), ("420", count - whole - gray), ("gray", gray)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a run is made of.
 
     folders: of footage. kind: what lies there, clean footage, pairs of noisy and clean clips, or noisy clips alone.
-    start: weights to begin with, None for none. out: where the network, the state and the log go. resume: go on with
-    what lies there.
+    start: weights to begin with, of a network of the same size or a smaller one, None for none. out: where the network,
+    the state and the log go. resume: go on with what lies there.
     crops: a step on one device, of each layout. frames, side: of a crop. rate: largest learning rate.
     grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
-    mixture: of the noise. renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the
-    log, and between validations, which save.
+    mixture: of the noise. coded: share of the mosaics that go through a codec, of clean footage. renew: a mosaic is
+    made anew every so many steps. report, check: seconds between lines of the log, and between validations, which save.
     """
 
     folders: tuple[Path, ...]
@@ -51,7 +58,7 @@ class Settings:
     kind: Kind = "clean"
     start: str | None = None
     seed: int = 0
-    crops: tuple[tuple[Layout, int], ...] = (("444", 16), ("420", 12), ("gray", 4))
+    crops: tuple[tuple[Layout, int], ...] = crops_of_layouts(32)
     frames: int = 12
     side: int = 128
     rate: float = 1e-3
@@ -64,6 +71,7 @@ class Settings:
     threads: int = 8
     compiled: bool = True
     mixture: Mixture = field(default_factory=Mixture)
+    coded: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,10 +106,7 @@ class Trainer:
         self._log = Log(settings.out / LOG if process.rank == 0 else None)
         self._begin: dict[str, Tensor] | None = None
         if settings.start is not None:
-            start = load_network(settings.start)
-            if start.dimensions != settings.dimensions:
-                raise InputError(f"weights {settings.start} are of another size of network; give their --size")
-            self._begin = dict(start.state_dict())
+            self._begin = grown(load_network(settings.start), settings.dimensions, settings.seed)
         layouts: list[Layout] = [layout for layout, _ in settings.plates]
         if settings.kind == "clean":
             materials, cases = self._clean(layouts)
@@ -143,6 +148,7 @@ class Trainer:
             progress = self._resumed()
         elif self._begin is not None:
             self._optimiser.load(self._begin, self._begin, 0)
+        self._validate(progress.step, progress.seconds)  # what it begins with
         if process.all > 1:
             distributed.barrier()  # the clock starts when all of them are ready
         schedule = Schedule(settings.length, process.device, progress.seconds)
@@ -158,9 +164,9 @@ class Trainer:
                 self._report(step + 1, now, (step + 1 - since) / (now - reported), done)
                 reported, since = schedule.seconds, step + 1
             if now - checked >= settings.check:
-                self._check(step + 1, schedule)
+                self._check(step + 1, schedule.seconds)
                 checked = schedule.seconds
-        return self._check(step, schedule)
+        return self._check(step, schedule.seconds)
 
     def _step(self, step: int, rate: float) -> None:
         settings = self._settings
@@ -213,10 +219,13 @@ class Trainer:
 
         training, held_back = self._divided(sources)
         drawn = scenery([sources[i] for i in training], settings.plate_frames)
-        materials: list[Material] = [Degraded(drawn, layout, settings.mixture) for layout in layouts]
+        materials: list[Material] = []
+        for layout in layouts:
+            degraded = Degraded(drawn, layout, settings.mixture)
+            materials.append(PartlyCoded(degraded, drawn, settings.coded) if settings.coded else degraded)
         if self._process.rank != 0:
             return materials, {}
-        return materials, cases_of(scenery([sources[i] for i in held_back], settings.frames))
+        return materials, cases_of(scenery([sources[i] for i in held_back], settings.frames), coded=settings.coded > 0)
 
     def _recorded(self, layouts: list[Layout]) -> tuple[list[Material], dict[str, Material]]:
         """The same of footage that is noisy already."""
@@ -273,12 +282,16 @@ class Trainer:
             mosaics=self._made,
         )
 
-    def _check(self, step: int, schedule: Schedule) -> dict[str, float]:
+    def _check(self, step: int, seconds: float) -> dict[str, float]:
         if self._validation is None:
             return {}
-        average = self._named(self._optimiser.average)
-        progress = Progress(step, schedule.seconds)
-        save_run(self._settings.out, self._settings.dimensions, average, self._named(self._optimiser.weights), progress)
-        found = self._validation(average)
-        self._log(event="validation", step=step, seconds=schedule.seconds, **found)
+        average, weights = self._named(self._optimiser.average), self._named(self._optimiser.weights)
+        save_run(self._settings.out, self._settings.dimensions, average, weights, Progress(step, seconds))
+        return self._validate(step, seconds)
+
+    def _validate(self, step: int, seconds: float) -> dict[str, float]:
+        if self._validation is None:
+            return {}
+        found = self._validation(self._named(self._optimiser.average))
+        self._log(event="validation", step=step, seconds=seconds, **found)
         return found

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
+from vnlsdenoise.training.coded import Coded
 from vnlsdenoise.training.degradation import Degraded, Mixture, Noise
 from vnlsdenoise.training.objective import squared_error
 from vnlsdenoise.training.pool import MARGIN, Material, PlateMaker, Pool
@@ -17,15 +18,19 @@ _SEED = 1234
 _AT_ONCE = 10  # clips
 # Layout and deviation of the noise, of 255.
 CASES: tuple[tuple[Layout, int], ...] = (("444", 5), ("444", 10), ("444", 30), ("444", 50), ("420", 20))
+# The same, and how coarsely it is coded.
+CODED: tuple[tuple[Layout, int, int], ...] = (("420", 20, 22), ("420", 20, 27))
 
 
-def cases_of(scenery: Scenery) -> dict[str, Material]:
-    """Clean scenery at fixed noise."""
+def cases_of(scenery: Scenery, *, coded: bool) -> dict[str, Material]:
+    """Clean scenery at fixed noise; coded: through a codec too."""
     cases: dict[str, Material] = {}
     for layout, sigma in CASES:
         generator = torch.Generator(scenery.device).manual_seed(_SEED)
         noise = Noise((sigma / 255,) * 3, yuv=layout != "444", generator=generator)
         cases[f"{layout} {sigma}"] = Degraded(scenery, layout, Mixture(), noise)
+    for layout, sigma, crf in CODED if coded else ():
+        cases[f"{layout} {sigma} crf {crf}"] = Coded(scenery, layout, sigma, crf)
     return cases
 
 
