@@ -136,11 +136,11 @@ def test_a_device_out_of_memory_gets_smaller_batches(monkeypatch):
     whole = outputs(layout, "cpu", 2)
     search, sizes = ops.search_along_flow, []
 
-    def short(guide, queries, *arguments, **options):
+    def short(guide, fields, queries, **options):
         sizes.append(len(queries))
         if len(queries) > 1500:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return search(guide, queries, *arguments, **options)
+        return search(guide, fields, queries, **options)
 
     monkeypatch.setattr(ops, "search_along_flow", short)
     assert torch.equal(outputs(layout, "cpu", 2), whole)
@@ -238,11 +238,11 @@ def test_a_device_that_is_full_indeed_gets_smaller_batches(monkeypatch):
     whole = outputs(layout, "cuda", 12)
     search, sizes = ops.search_along_flow, []
 
-    def short(guide, queries, *arguments, **options):
+    def short(guide, fields, queries, **options):
         sizes.append(len(queries))
         filler = _filler() if len(queries) > 1500 else []
         try:
-            return search(guide, queries, *arguments, **options)
+            return search(guide, fields, queries, **options)
         finally:
             del filler
 

@@ -162,6 +162,7 @@ class Pager:
             self._awaited(page)
         if changes:
             page.current = False
+            page.away = None  # room for another: pinned memory takes a host longest to come by
         if self._ceiling is not None:
             self._order.touch(page)
         return page.here
