@@ -2,8 +2,8 @@
 
     python tests/benchmarks/first_frame.py --device cuda --size 1080p --preset draft --json first.json
 
-Footage is that of speed.py, its noise given; nothing is decoded. A preset looks ahead: what the frames take that come in
-before the first goes out is the last part.
+Footage is that of speed.py, its noise given; nothing is decoded. A preset looks ahead: the last part is what the frames
+take that come in before the first goes out.
 """
 
 import argparse
