@@ -12,6 +12,10 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
       "search_out(Tensor[] guide, Tensor queries, Tensor centres, int frame, int patch, int side, int side_other, "
       "Tensor(a!) distances, Tensor(b!) offsets) -> ()");
   m.def(
+      "search_along_flow_out(Tensor[] guide, Tensor[] fields, Tensor queries, int frame, int scale, int patch, int "
+      "side, "
+      "int side_other, Tensor(a!) centres, Tensor(b!) distances, Tensor(c!) offsets) -> ()");
+  m.def(
       "shrink_groups_(Tensor[] noisy, Tensor queries, Tensor offsets, int frame, int patch, float sigma, "
       "float mean_threshold, Tensor(a!)[] sums) -> ()");
   m.def(
@@ -25,6 +29,10 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def(
       "fine_wiener_out(Tensor basic, Tensor coarse, Tensor variance, float sigma, int neighbors, Tensor(a!) out) -> "
       "()");
+  m.def("search_image_out(Tensor luma, Tensor? coarse, float weight, Tensor(a!) scratch, Tensor(b!) out) -> ()");
+  m.def(
+      "joined_frame_out(Tensor noisy, Tensor sums, Tensor coarse, float sigma, float fade, int neighbors, "
+      "Tensor(a!) scratch, Tensor(b!) out) -> ()");
   m.def(
       "tvl1_flow_out(Tensor source, Tensor target, float attachment, float tightness, float step, int levels, int "
       "warps, "

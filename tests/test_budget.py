@@ -134,19 +134,21 @@ def _least_ceiling(layout: PlaneFormat, network: NetworkSize | None = None) -> i
 def test_a_device_out_of_memory_gets_smaller_batches(monkeypatch):
     layout = PlaneFormat("gray", 420, 400, 8)
     whole = outputs(layout, "cpu", 2)
-    search, sizes = ops.search, []
+    search, sizes = ops.search_along_flow, []
 
-    def short(guide, queries, *arguments, **options):
+    def short(guide, fields, queries, **options):
         sizes.append(len(queries))
         if len(queries) > 1500:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return search(guide, queries, *arguments, **options)
+        return search(guide, fields, queries, **options)
 
-    monkeypatch.setattr(ops, "search", short)
+    monkeypatch.setattr(ops, "search_along_flow", short)
     assert torch.equal(outputs(layout, "cpu", 2), whole)
     assert max(sizes) > 1500
     assert min(sizes) <= 1500
-    monkeypatch.setattr(ops, "search", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA")))
+    monkeypatch.setattr(
+        ops, "search_along_flow", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA"))
+    )
     with pytest.raises(torch.OutOfMemoryError):
         outputs(layout, "cpu", 2)
 
@@ -173,7 +175,7 @@ def test_a_device_that_others_fill_up_gets_more_pages(layout, monkeypatch):
         return run
 
     monkeypatch.setattr(Pager, "__init__", watched)
-    steps = "search guide pyramid_down pyramid_up local_variance recompose normalise chain_flow flow_image tvl1_flow"
+    steps = "search_along_flow search_image joined_frame normalise pyramid_down flow_image tvl1_flow"
     for name in steps.split():
         monkeypatch.setattr(ops, name, short(name, getattr(ops, name)))
     whole = outputs(layout, "cpu")
@@ -234,17 +236,17 @@ def _filler() -> list[torch.Tensor]:
 def test_a_device_that_is_full_indeed_gets_smaller_batches(monkeypatch):
     layout = PlaneFormat("gray", 640, 480, 8)
     whole = outputs(layout, "cuda", 12)
-    search, sizes = ops.search, []
+    search, sizes = ops.search_along_flow, []
 
-    def short(guide, queries, *arguments, **options):
+    def short(guide, fields, queries, **options):
         sizes.append(len(queries))
         filler = _filler() if len(queries) > 1500 else []
         try:
-            return search(guide, queries, *arguments, **options)
+            return search(guide, fields, queries, **options)
         finally:
             del filler
 
-    monkeypatch.setattr(ops, "search", short)
+    monkeypatch.setattr(ops, "search_along_flow", short)
     _, total = torch.cuda.mem_get_info()
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (1 << 30)) / total)

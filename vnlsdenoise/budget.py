@@ -47,7 +47,7 @@ _SLACK = 1.05  # the allocator rounds every piece up
 class MemoryPlan:
     """batch: most queries worked on at once. pages: bytes of frames in flight, and of work on them, that may be on the
     device; None for no limit. burst: frames that go through a pass at once. captured: whether flow is measured beside
-    other work (`CapturedFlow`).
+    other work (`CapturedFlow`). beside: whether the coarser levels go on beside the finest one.
 
     peak: predicted peak of device memory, in bytes. Planes that are returned as they are wait for the others: without
     a ceiling they come on top. waiting: most bytes of frames that wait elsewhere.
@@ -59,11 +59,18 @@ class MemoryPlan:
     waiting: int = 0
     burst: int = 1
     captured: bool = True
+    beside: bool = True
 
     @property
     def options(self) -> dict[str, Any]:
         """Of a denoiser that keeps to the plan."""
-        return {"batch": self.batch, "pages": self.pages, "burst": self.burst, "captured": self.captured}
+        return {
+            "batch": self.batch,
+            "pages": self.pages,
+            "burst": self.burst,
+            "captured": self.captured,
+            "beside": self.beside,
+        }
 
 
 @dataclass(frozen=True)
@@ -115,12 +122,13 @@ def plan_memory(
     held = _held(layout, preset, network)
     measuring = held + (_measuring(layout) if measured else 0)
     ahead = sum(_ahead(*pyramid) for pyramid in _pyramids(layout, preset))
+    apart = sum(_apart(preset, sizes) for sizes, _ in _pyramids(layout, preset))
     per_query = _query_bytes(preset)
     most = min(DEFAULT_BATCH, max(_queries_per_frame(layout, preset), SMALLEST_BATCH))
     in_flight = need.pages + max(need.work, most * per_query)
-    unlimited = _peak(ahead + max(held + in_flight, measuring))
+    unlimited = _peak(ahead + max(held + apart + in_flight, measuring))
     if ceiling is None or unlimited <= ceiling:
-        return MemoryPlan(most, None if ceiling is None else int(ceiling / _SLACK) - held - ahead, unlimited)
+        return MemoryPlan(most, None if ceiling is None else int(ceiling / _SLACK) - held - ahead - apart, unlimited)
     least = least_memory(layout, preset, network, measured=measured)
     if least > ceiling:
         raise MemoryLimitError(
@@ -137,10 +145,10 @@ def plan_memory(
     batch = min(most, max(SMALLEST_BATCH, spare // per_query))
     peak = _peak(min(max(held + in_flight, measuring), held + room))
     if in_flight <= room:
-        return MemoryPlan(batch, room, peak, captured=captured)
+        return MemoryPlan(batch, room, peak, captured=captured, beside=False)
     # Where not even those stay that are used with every frame, all of them come once a burst.
     burst = 1 if need.windows + max(need.work, batch * per_query) <= room else _BURST
-    return MemoryPlan(batch, room, peak, need.pages + (burst - 1) * need.more, burst, captured)
+    return MemoryPlan(batch, room, peak, need.pages + (burst - 1) * need.more, burst, captured, beside=False)
 
 
 def demand(network: NetworkSize | None) -> str:
@@ -261,6 +269,15 @@ def _ahead(sizes: list[tuple[int, int]], channels: list[int]) -> int:
     """A frame whose flow is measured beside other work: itself, and what `CapturedFlow` works on, takes and gives."""
     frame = sum(count * math.prod(size) for size, count in zip(sizes, channels, strict=True))
     return _FLOAT * (frame + (FLOW_PLANES + FLOW_PAIR_PLANES) * _halved(sizes[0]))
+
+
+def _apart(preset: Preset, sizes: list[tuple[int, int]]) -> int:
+    """What the coarser levels take for queries where they go on beside the finest one: every pass for itself."""
+    return sum(
+        query_bytes(step, _window(level)) * _queries(size, step.stride)
+        for size, level in list(zip(sizes, levels_of(preset, sizes), strict=True))[1:]
+        for step in (level.shrink, *level.wiener)
+    )
 
 
 def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int]) -> _Need:

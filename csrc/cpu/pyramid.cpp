@@ -1,9 +1,8 @@
 // Halving and doubling of a plane along one axis with the half-band filter (taps.h).
-#include "pyramid.h"
-
 #include <algorithm>
 #include <vector>
 
+#include "cpu/planes.h"
 #include "taps.h"
 
 namespace {
@@ -80,6 +79,42 @@ void double_row(const T* in, T* out, const Axis& a, std::vector<T>& scratch) {
   for (int x = 0; x < a.out; ++x) out[x] = parity[x & 1][x / 2];
 }
 
+// minuend: null, or what the result is taken from.
+template <typename T, bool kDouble>
+void resample_planes(const T* in, const Axis& a, const T* minuend, T* out) {
+  const auto taken = [&](int64_t begin, int64_t end) {
+    if (minuend != nullptr)
+      for (int64_t i = begin; i < end; ++i) out[i] = minuend[i] - out[i];
+  };
+  if (a.inner == 1) {
+    torch::stable::parallel_for(0, a.outer, 32, [&](int64_t begin, int64_t end) {
+      std::vector<T> scratch;
+      for (int64_t o = begin; o < end; ++o) {
+        if constexpr (kDouble) {
+          double_row(in + o * a.n, out + o * a.out, a, scratch);
+        } else {
+          halve_row(in + o * a.n, out + o * a.out, a, scratch);
+        }
+        taken(o * a.out, (o + 1) * a.out);
+      }
+    });
+    return;
+  }
+  torch::stable::parallel_for(0, a.outer * a.out, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t line = begin; line < end; ++line) {
+      const int64_t o = line / a.out;
+      const int i = static_cast<int>(line % a.out);
+      const T* from = in + o * a.n * a.inner;
+      if constexpr (kDouble) {
+        double_line(from, out + line * a.inner, i, a);
+      } else {
+        halve_line(from, out + line * a.inner, i, a);
+      }
+      taken(line * a.inner, (line + 1) * a.inner);
+    }
+  });
+}
+
 template <bool kDouble>
 void resample(const Tensor& video, int64_t axis, Tensor out, const char* name) {
   check_contiguous(video, name);
@@ -88,33 +123,7 @@ void resample(const Tensor& video, int64_t axis, Tensor out, const char* name) {
   if (out.numel() == 0) return;
   dispatch_floating(video, name, [&](auto zero) {
     using T = decltype(zero);
-    const T* in = video.const_data_ptr<T>();
-    T* to = out.mutable_data_ptr<T>();
-    if (a.inner == 1) {
-      torch::stable::parallel_for(0, a.outer, 32, [&](int64_t begin, int64_t end) {
-        std::vector<T> scratch;
-        for (int64_t o = begin; o < end; ++o) {
-          if constexpr (kDouble) {
-            double_row(in + o * a.n, to + o * a.out, a, scratch);
-          } else {
-            halve_row(in + o * a.n, to + o * a.out, a, scratch);
-          }
-        }
-      });
-    } else {
-      torch::stable::parallel_for(0, a.outer * a.out, 16, [&](int64_t begin, int64_t end) {
-        for (int64_t line = begin; line < end; ++line) {
-          const int64_t o = line / a.out;
-          const int i = static_cast<int>(line % a.out);
-          const T* from = in + o * a.n * a.inner;
-          if constexpr (kDouble) {
-            double_line(from, to + line * a.inner, i, a);
-          } else {
-            halve_line(from, to + line * a.inner, i, a);
-          }
-        }
-      });
-    }
+    resample_planes<T, kDouble>(video.const_data_ptr<T>(), a, nullptr, out.mutable_data_ptr<T>());
   });
 }
 
@@ -122,6 +131,18 @@ void halve_out(const Tensor& video, int64_t axis, Tensor out) { resample<false>(
 void double_out(const Tensor& video, int64_t axis, Tensor out) { resample<true>(video, axis, out, "double"); }
 
 }  // namespace
+
+namespace vnls {
+
+void halve(const float* in, const Axis& axis, const float* minuend, float* out) {
+  resample_planes<float, false>(in, axis, minuend, out);
+}
+
+void enlarge(const float* in, const Axis& axis, const float* minuend, float* out) {
+  resample_planes<float, true>(in, axis, minuend, out);
+}
+
+}  // namespace vnls
 
 STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CPU, m) {
   m.impl("halve_out", TORCH_BOX(&halve_out));

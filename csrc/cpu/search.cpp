@@ -1,11 +1,10 @@
 // Shifted non-local search with the top-k fused in: candidates of one query at a time, never a candidate volume.
-#include "search.h"
-
 #include <algorithm>
 #include <limits>
 
+#include "cpu/chain_flow.h"
 #include "cpu/isa.h"
-#include "stable.h"
+#include "search_args.h"
 #include "window.h"
 
 #define VNLS_KERNEL "cpu/search_kernel.h"
@@ -23,18 +22,24 @@ void run(const SearchArgs<T>& a) {
 
 void search_out(std::vector<Tensor> guide, const Tensor& queries, const Tensor& centres, int64_t frame, int64_t patch,
                 int64_t side, int64_t side_other, Tensor distances, Tensor offsets) {
-  for (const Tensor* tensor :
-       {&queries, &centres, &static_cast<const Tensor&>(distances), &static_cast<const Tensor&>(offsets)})
-    check_contiguous(*tensor, "search");
   dispatch_floating(guide[0], "search", [&](auto zero) {
     using T = decltype(zero);
-    run<T>({const_frames<T>(guide, "search"), static_cast<int>(guide[0].size(0)), static_cast<int>(guide[0].size(1)),
-            queries.const_data_ptr<int>(), centres.const_data_ptr<int>(), queries.size(0), static_cast<int>(frame),
-            static_cast<int>(patch), static_cast<int>(side), static_cast<int>(side_other),
-            static_cast<int>(offsets.size(1)), distances.mutable_data_ptr<T>(), offsets.mutable_data_ptr<int>()});
+    run(search_args<T>(guide, queries, centres, frame, patch, side, side_other, distances, offsets, "search"));
   });
+}
+
+void search_along_flow_out(std::vector<Tensor> guide, std::vector<Tensor> fields, const Tensor& queries, int64_t frame,
+                           int64_t scale, int64_t patch, int64_t side, int64_t side_other, Tensor centres,
+                           Tensor distances, Tensor offsets) {
+  const auto a = search_args<float>(guide, queries, centres, frame, patch, side, side_other, distances, offsets,
+                                    "search_along_flow");
+  chain_flow(flow_chain(fields, a, scale, centres));
+  run(a);
 }
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CPU, m) { m.impl("search_out", TORCH_BOX(&search_out)); }
+STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CPU, m) {
+  m.impl("search_out", TORCH_BOX(&search_out));
+  m.impl("search_along_flow_out", TORCH_BOX(&search_along_flow_out));
+}

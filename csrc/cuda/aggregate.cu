@@ -1,5 +1,6 @@
 // Turns the fixed-point sums of group.h into the frame: noisy + sigma * mean change.
 #include "cuda/launch.h"
+#include "cuda/planes.h"
 #include "group.h"
 
 namespace {
@@ -18,12 +19,20 @@ void normalise_out(const Tensor& noisy, const Tensor& sums, double sigma, Tensor
   const int64_t total = noisy.numel();
   if (total == 0) return;
   launch_on(noisy, [&](cudaStream_t stream) {
-    normalise_kernel<<<blocks_for(total, 256), 256, 0, stream>>>(
-        noisy.const_data_ptr<float>(), reinterpret_cast<const long long*>(sums.const_data_ptr<int64_t>()),
-        static_cast<float>(sigma), out.mutable_data_ptr<float>(), total);
+    normalise(noisy.const_data_ptr<float>(), sums.const_data_ptr<int64_t>(), sigma, out.mutable_data_ptr<float>(),
+              total, stream);
   });
 }
 
 }  // namespace
+
+namespace vnls {
+
+void normalise(const float* noisy, const int64_t* sums, double sigma, float* out, int64_t total, cudaStream_t stream) {
+  normalise_kernel<<<blocks_for(total, 256), 256, 0, stream>>>(noisy, reinterpret_cast<const long long*>(sums),
+                                                               static_cast<float>(sigma), out, total);
+}
+
+}  // namespace vnls
 
 STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) { m.impl("normalise_out", TORCH_BOX(&normalise_out)); }

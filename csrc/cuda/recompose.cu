@@ -1,5 +1,10 @@
-// Search image, local variance, recomposition and fine-band Wiener filter: what joins a level with the coarser one.
+// Search image, local variance, recomposition and fine-band Wiener filter: what joins a level with the coarser one; and
+// the chains of these.
+#include <optional>
+
 #include "cuda/launch.h"
+#include "cuda/planes.h"
+#include "joining.h"
 #include "recompose.h"
 #include "taps.h"
 
@@ -132,11 +137,45 @@ __global__ void guide_kernel(const T* __restrict__ base, const T* __restrict__ b
     const T line = row[whole_sample_mirror(x - 1, width)] + 2 * row[x] + row[whole_sample_mirror(x + 1, width)];
     sum += dy == 0 ? 2 * line : line;
   }
-  out[int64_t(y) * width + x] = base[int64_t(y) * width + x] + share * sum;
+  const T below = base == nullptr ? T(0) : base[int64_t(y) * width + x];
+  out[int64_t(y) * width + x] = below + share * sum;
 }
 
-dim3 tiles(const Tensor& video, unsigned planes) {
-  return dim3(blocks_for(video.size(2), kSide), blocks_for(video.size(1), kSide), planes);
+dim3 tiles(Planes size, unsigned planes) {
+  return dim3(blocks_for(size.width, kSide), blocks_for(size.height, kSide), planes);
+}
+
+template <typename T>
+void launch_local_variance(const T* video, Planes size, T* variance, cudaStream_t stream) {
+  constexpr size_t kBytes = window_bytes<T, kVarianceWindow, 2>();
+  STD_CUDA_CHECK(cudaFuncSetAttribute(local_variance_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
+  local_variance_kernel<T>
+      <<<tiles(size, 1), kThreads, kBytes, stream>>>(video, size.count, size.height, size.width, variance);
+}
+
+template <typename T>
+void launch_recompose(const T* basic, const T* low, const T* variance, Planes size, double sigma, double fade, T* out,
+                      cudaStream_t stream) {
+  const dim3 grid(blocks_for(size.area(), 256), static_cast<unsigned>(size.count));
+  recompose_kernel<T><<<grid, 256, 0, stream>>>(basic, low, variance, size.area(), static_cast<T>(sigma * sigma),
+                                                static_cast<T>(fade), out);
+}
+
+template <typename T>
+void launch_fine_wiener(const T* basic, const T* coarse, const T* variance, Planes size, double sigma, int neighbors,
+                        T* out, cudaStream_t stream) {
+  constexpr size_t kBytes = window_bytes<T, kEnergyWindow, 1>();
+  STD_CUDA_CHECK(cudaFuncSetAttribute(fine_wiener_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
+  fine_wiener_kernel<T><<<tiles(size, static_cast<unsigned>(size.count)), kThreads, kBytes, stream>>>(
+      basic, coarse, variance, size.height, size.width, static_cast<T>(sigma * sigma), neighbors, out);
+}
+
+// base: null for zeros.
+template <typename T>
+void launch_guide(const T* base, const T* band, Planes size, double weight, T* out, cudaStream_t stream) {
+  const dim3 block(32, 8);
+  const dim3 grid(blocks_for(size.width, block.x), blocks_for(size.height, block.y));
+  guide_kernel<T><<<grid, block, 0, stream>>>(base, band, size.height, size.width, static_cast<T>(weight / 16), out);
 }
 
 void local_variance_out(const Tensor& video, Tensor variance) {
@@ -144,27 +183,20 @@ void local_variance_out(const Tensor& video, Tensor variance) {
   if (video.numel() == 0) return;
   dispatch_floating(video, "local_variance", [&](auto zero) {
     using T = decltype(zero);
-    constexpr size_t kBytes = window_bytes<T, kVarianceWindow, 2>();
     launch_on(video, [&](cudaStream_t stream) {
-      STD_CUDA_CHECK(
-          cudaFuncSetAttribute(local_variance_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
-      local_variance_kernel<T><<<tiles(video, 1), kThreads, kBytes, stream>>>(
-          video.const_data_ptr<T>(), static_cast<int>(video.size(0)), static_cast<int>(video.size(1)),
-          static_cast<int>(video.size(2)), variance.mutable_data_ptr<T>());
+      launch_local_variance(video.const_data_ptr<T>(), planes_of(video), variance.mutable_data_ptr<T>(), stream);
     });
   });
 }
 
 void recompose_out(const Tensor& basic, const Tensor& low, const Tensor& variance, double sigma, double fade,
                    Tensor out) {
-  const int64_t area = variance.numel();
-  if (area == 0) return;
+  if (variance.numel() == 0) return;
   dispatch_floating(basic, "recompose", [&](auto zero) {
     using T = decltype(zero);
     launch_on(basic, [&](cudaStream_t stream) {
-      recompose_kernel<T><<<dim3(blocks_for(area, 256), static_cast<unsigned>(basic.size(0))), 256, 0, stream>>>(
-          basic.const_data_ptr<T>(), low.const_data_ptr<T>(), variance.const_data_ptr<T>(), area,
-          static_cast<T>(sigma * sigma), static_cast<T>(fade), out.mutable_data_ptr<T>());
+      launch_recompose(basic.const_data_ptr<T>(), low.const_data_ptr<T>(), variance.const_data_ptr<T>(),
+                       planes_of(basic), sigma, fade, out.mutable_data_ptr<T>(), stream);
     });
   });
 }
@@ -174,28 +206,64 @@ void fine_wiener_out(const Tensor& basic, const Tensor& coarse, const Tensor& va
   if (basic.numel() == 0) return;
   dispatch_floating(basic, "fine_wiener", [&](auto zero) {
     using T = decltype(zero);
-    constexpr size_t kBytes = window_bytes<T, kEnergyWindow, 1>();
     launch_on(basic, [&](cudaStream_t stream) {
-      STD_CUDA_CHECK(cudaFuncSetAttribute(fine_wiener_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
-      fine_wiener_kernel<T><<<tiles(basic, static_cast<unsigned>(basic.size(0))), kThreads, kBytes, stream>>>(
-          basic.const_data_ptr<T>(), coarse.const_data_ptr<T>(), variance.const_data_ptr<T>(),
-          static_cast<int>(basic.size(1)), static_cast<int>(basic.size(2)), static_cast<T>(sigma * sigma),
-          static_cast<int>(neighbors), out.mutable_data_ptr<T>());
+      launch_fine_wiener(basic.const_data_ptr<T>(), coarse.const_data_ptr<T>(), variance.const_data_ptr<T>(),
+                         planes_of(basic), sigma, static_cast<int>(neighbors), out.mutable_data_ptr<T>(), stream);
     });
   });
 }
 
 void guide_out(const Tensor& base, const Tensor& band, double weight, Tensor out) {
   if (base.numel() == 0) return;
-  const dim3 block(32, 8);
-  const dim3 grid(blocks_for(base.size(1), block.x), blocks_for(base.size(0), block.y));
   dispatch_floating(base, "guide", [&](auto zero) {
     using T = decltype(zero);
     launch_on(base, [&](cudaStream_t stream) {
-      guide_kernel<T><<<grid, block, 0, stream>>>(base.const_data_ptr<T>(), band.const_data_ptr<T>(),
-                                                  static_cast<int>(base.size(0)), static_cast<int>(base.size(1)),
-                                                  static_cast<T>(weight / 16), out.mutable_data_ptr<T>());
+      launch_guide(base.const_data_ptr<T>(), band.const_data_ptr<T>(),
+                   {1, static_cast<int>(base.size(0)), static_cast<int>(base.size(1))}, weight,
+                   out.mutable_data_ptr<T>(), stream);
     });
+  });
+}
+
+// For the chains of joining.h.
+struct Steps {
+  cudaStream_t stream;
+
+  void halve(const float* in, const Axis& axis, const float* minuend, float* out) const {
+    vnls::halve(in, axis, minuend, out, stream);
+  }
+  void enlarge(const float* in, const Axis& axis, const float* minuend, float* out) const {
+    vnls::enlarge(in, axis, minuend, out, stream);
+  }
+  void normalise(const float* noisy, const int64_t* sums, Planes size, double sigma, float* out) const {
+    vnls::normalise(noisy, sums, sigma, out, size.size(), stream);
+  }
+  void guide(const float* base, const float* band, Planes size, double weight, float* out) const {
+    launch_guide(base, band, size, weight, out, stream);
+  }
+  void local_variance(const float* video, Planes size, float* variance) const {
+    launch_local_variance(video, size, variance, stream);
+  }
+  void recompose(const float* basic, const float* low, const float* variance, Planes size, double sigma, double fade,
+                 float* out) const {
+    launch_recompose(basic, low, variance, size, sigma, fade, out, stream);
+  }
+  void fine_wiener(const float* basic, const float* coarse, const float* variance, Planes size, double sigma,
+                   int neighbors, float* out) const {
+    launch_fine_wiener(basic, coarse, variance, size, sigma, neighbors, out, stream);
+  }
+};
+
+void search_image_out(const Tensor& luma, std::optional<Tensor> coarse, double weight, Tensor scratch, Tensor out) {
+  if (luma.numel() == 0) return;
+  launch_on(luma, [&](cudaStream_t stream) { search_image_of(Steps{stream}, luma, coarse, weight, scratch, out); });
+}
+
+void joined_frame_out(const Tensor& noisy, const Tensor& sums, const Tensor& coarse, double sigma, double fade,
+                      int64_t neighbors, Tensor scratch, Tensor out) {
+  if (noisy.numel() == 0) return;
+  launch_on(noisy, [&](cudaStream_t stream) {
+    joined_frame_of(Steps{stream}, noisy, sums, coarse, sigma, fade, neighbors, scratch, out);
   });
 }
 
@@ -206,4 +274,6 @@ STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) {
   m.impl("recompose_out", TORCH_BOX(&recompose_out));
   m.impl("fine_wiener_out", TORCH_BOX(&fine_wiener_out));
   m.impl("guide_out", TORCH_BOX(&guide_out));
+  m.impl("search_image_out", TORCH_BOX(&search_image_out));
+  m.impl("joined_frame_out", TORCH_BOX(&joined_frame_out));
 }

@@ -2,9 +2,10 @@
 // patches in registers, sorted across the lanes.
 #include <math_constants.h>
 
+#include "cuda/chain_flow.h"
 #include "cuda/launch.h"
 #include "cuda/nearest.cuh"
-#include "search.h"
+#include "search_args.h"
 #include "window.h"
 
 namespace {
@@ -140,34 +141,41 @@ void launch_patch(const SearchArgs<float>& a, cudaStream_t stream) {
   }
 }
 
+void launch(const SearchArgs<float>& a, cudaStream_t stream) {
+  switch ((a.neighbors + kWarp - 1) / kWarp) {
+    case 1:
+      return launch_patch<1>(a, stream);
+    case 2:
+      return launch_patch<2>(a, stream);
+    default:
+      return launch_patch<4>(a, stream);
+  }
+}
+
 void search_out(std::vector<Tensor> guide, const Tensor& queries, const Tensor& centres, int64_t frame, int64_t patch,
                 int64_t side, int64_t side_other, Tensor distances, Tensor offsets) {
-  const SearchArgs<float> a{const_frames<float>(guide, "search"),
-                            static_cast<int>(guide[0].size(0)),
-                            static_cast<int>(guide[0].size(1)),
-                            queries.const_data_ptr<int>(),
-                            centres.const_data_ptr<int>(),
-                            queries.size(0),
-                            static_cast<int>(frame),
-                            static_cast<int>(patch),
-                            static_cast<int>(side),
-                            static_cast<int>(side_other),
-                            static_cast<int>(offsets.size(1)),
-                            distances.mutable_data_ptr<float>(),
-                            offsets.mutable_data_ptr<int>()};
+  const auto a =
+      search_args<float>(guide, queries, centres, frame, patch, side, side_other, distances, offsets, "search");
+  if (a.count == 0) return;
+  launch_on(guide[0], [&](cudaStream_t stream) { launch(a, stream); });
+}
+
+void search_along_flow_out(std::vector<Tensor> guide, std::vector<Tensor> fields, const Tensor& queries, int64_t frame,
+                           int64_t scale, int64_t patch, int64_t side, int64_t side_other, Tensor centres,
+                           Tensor distances, Tensor offsets) {
+  const auto a = search_args<float>(guide, queries, centres, frame, patch, side, side_other, distances, offsets,
+                                    "search_along_flow");
+  const FlowChain<float> chain = flow_chain(fields, a, scale, centres);
   if (a.count == 0) return;
   launch_on(guide[0], [&](cudaStream_t stream) {
-    switch ((a.neighbors + kWarp - 1) / kWarp) {
-      case 1:
-        return launch_patch<1>(a, stream);
-      case 2:
-        return launch_patch<2>(a, stream);
-      default:
-        return launch_patch<4>(a, stream);
-    }
+    chain_flow(chain, stream);
+    launch(a, stream);
   });
 }
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) { m.impl("search_out", TORCH_BOX(&search_out)); }
+STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) {
+  m.impl("search_out", TORCH_BOX(&search_out));
+  m.impl("search_along_flow_out", TORCH_BOX(&search_along_flow_out));
+}

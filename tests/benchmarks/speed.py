@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=10, help="calls timed of each operator")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--max-memory", default="none", help="ceilings in GiB, or none")
+    parser.add_argument("--alone", action="store_true", help="no level goes on beside another (CUDA)")
     parser.add_argument("--skip-operators", action="store_true")
     parser.add_argument("--kernels", type=int, default=0, help="so many of the longest kernels (CUDA)")
     parser.add_argument("--json", help="write the figures here too")
@@ -137,7 +138,9 @@ def main() -> None:
                 case = preset if limit == "none" else f"{preset} {limit} GiB"
                 try:
                     ceiling = None if limit == "none" else int(float(limit) * 2**30)
-                    figures = denoiser(height, width, preset, device, options.frames, ceiling, options.kernels)
+                    figures = denoiser(
+                        height, width, preset, device, options.frames, ceiling, options.kernels, not options.alone
+                    )
                 except MemoryLimitError as error:
                     print(f"{size:6} denoiser {case:18} {error}")
                     continue

@@ -48,7 +48,7 @@ def _stirred(*values: Tensor | float | None) -> float:
     return float(hash(tuple(v.flatten()[0].item() if isinstance(v, Tensor) else v for v in values)) % MODULUS)
 
 
-def _filled(like: Tensor, *values: Tensor | float) -> Tensor:
+def _filled(like: Tensor, *values: Tensor | float | None) -> Tensor:
     return torch.full_like(like, _stirred(*values))
 
 
@@ -67,18 +67,14 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
             total[0] = (total.item() + added * (place + 3)) % MODULUS
 
     toys = {
-        "guide": lambda base, band, weight: _filled(base, base, band),
-        "pyramid_up": lambda image, height, width: image[..., :1, :1].expand(*image.shape[:-2], height, width).clone(),
+        "search_image": lambda luma, coarse, weight: _filled(luma, luma, coarse),
         "pyramid_down": lambda image: image[..., ::2, ::2].clone(),
         "new_sums": lambda frame: torch.zeros(1, dtype=torch.float64),
-        "search": lambda guides, queries, *_, **__: (None, _stirred(*guides)),
-        "chain_flow": lambda *_, **__: None,
+        "search_along_flow": lambda guides, *_, **__: (None, _stirred(*guides)),
         "shrink_groups": filtered,
         "wiener_groups": filtered,
         "normalise": lambda noisy, sums, sigma: _filled(noisy, sums),
-        "local_variance": lambda image: image,
-        "recompose": lambda basic, low, *_, **__: _filled(basic, basic, low),
-        "fine_wiener": lambda basic, enlarged, *_, **__: _filled(basic, basic, enlarged),
+        "joined_frame": lambda noisy, sums, coarse, **_: _filled(noisy, noisy, sums, coarse),
     }
     for name, toy in toys.items():
         monkeypatch.setattr(ops, name, toy)

@@ -87,6 +87,35 @@ def test_ties_are_broken_by_time_row_and_column(device):
     assert [tuple(o) for o in offsets[0].tolist()] == expected[:16]
 
 
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_a_search_along_the_flow_is_both_in_one(device, frames):
+    guide, queries = clip(frames, 48, 60, device), grid(48, 60, 8, 3, device)
+    fields = [3 * torch.randn(2, 2, 24, 30, device=device) for _ in range(frames - 1)]
+    forward, backward = ([*(f[way] for f in fields), torch.zeros(2, 24, 30, device=device)] for way in (0, 1))
+    backward = [backward[-1], *backward[:-1]]
+    settings = {"patch": 8, "neighbors": 32, "side": 9, "side_other": 5}
+    for frame in range(frames):
+        centres = ops.chain_flow(forward, backward, queries, frame=frame, size=(48, 60), scale=2)
+        expected = ops.search(guide, queries, centres, frame=frame, **settings)
+        for grad in (True, False):  # through torch's dispatcher, and past it
+            with torch.set_grad_enabled(grad):
+                found = ops.search_along_flow(guide, fields, queries, frame=frame, scale=2, **settings)
+            for f, e in zip(found, expected, strict=True):
+                assert torch.equal(f, e)
+
+
+def test_fields_of_a_search_are_named():
+    guide, queries = clip(3, 20, 20, "cpu"), grid(20, 20, 4, 4, "cpu")
+    settings = {"frame": 0, "patch": 4, "neighbors": 8, "side": 3, "side_other": 3}
+    field = torch.zeros(2, 2, 20, 20)
+    with pytest.raises(ValueError, match="fields must hold 2 flows, one less than frames, got 1"):
+        ops.search_along_flow(guide, [field], queries, **settings)
+    with pytest.raises(TypeError, match=r"fields\[0\] must be float32, got float64"):
+        ops.search_along_flow(guide, [field.double()] * 2, queries, **settings)
+    with pytest.raises(ValueError, match="scale must be greater than 0, got 0"):
+        ops.search_along_flow(guide, [field] * 2, queries, scale=0, **settings)
+
+
 def test_cutting_the_queries_changes_nothing(device):
     guide = clip(5, 48, 60, device)
     forward, backward = flows(5, 48, 60, device), flows(5, 48, 60, device)
@@ -122,6 +151,8 @@ def test_opcheck(device):
     field = flows(3, 20, 22, device)
     queries = grid(20, 22, 5, 6, device)
     torch.library.opcheck(torch.ops.vnlsdenoise.chain_flow.default, (field, field, queries, 1, 1, 20, 22))
+    both, lists = torch.stack((field[0], field[1])), (1, 1, 4, 5, 3, 8)
+    torch.library.opcheck(torch.ops.vnlsdenoise.search_along_flow.default, (guide, [both] * 2, queries, *lists))
     centres = ops.chain_flow(field, field, queries, frame=1, size=(20, 22))
     torch.library.opcheck(torch.ops.vnlsdenoise.search.default, (guide, queries, centres, 1, 5, 5, 3, 16))
 

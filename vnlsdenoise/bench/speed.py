@@ -28,6 +28,9 @@ from vnlsdenoise.video.frame import PlaneFormat
 
 SIZES = {"240p": (240, 432), "540p": (540, 960), "1080p": (1080, 1920), "4k": (2160, 3840), "8k": (4320, 7680)}
 SIGMA = 20.0
+# Frames after the first that comes out, on a GPU: until all queries are there, at every phase of their grids; and where
+# frames wait in host memory, until as much of that is pinned as ever will be, which takes longer than all else.
+_CYCLE, _FILLED = 8, 48
 
 
 def synchronise(device: str) -> None:
@@ -89,9 +92,19 @@ def peak(device: str) -> int | None:
 
 
 def denoiser(
-    height: int, width: int, preset: str, device: str, frames: int, ceiling: int | None, kernels: int
+    height: int,
+    width: int,
+    preset: str,
+    device: str,
+    frames: int,
+    ceiling: int | None,
+    kernels: int,
+    beside: bool = True,
 ) -> dict[str, Any]:
-    """Milliseconds a frame (wall and CPU) in the steady state, peaks of device memory in MiB, hash of the output."""
+    """Milliseconds a frame (wall and CPU) in the steady state, peaks of device memory in MiB, hash of the output.
+
+    beside: whether the coarser levels may go on beside the finest one.
+    """
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
     method, _, weights = preset.partition(":")
     network = network_of("learned", weights, torch.device(device)) if method == "learned" else None
@@ -99,7 +112,8 @@ def denoiser(
     corrected = None if network is None else NetworkSize.of(network)
     plan = plan_memory(layout, settings, ceiling, corrected, measured=False)
     noise = NoiseModel.of_sigma((SIGMA,) * 3)
-    work = PlanarDenoiser(layout, noise, settings, peak=255, network=network, **plan.options)
+    how = {**plan.options, "beside": plan.beside and beside}
+    work = PlanarDenoiser(layout, noise, settings, peak=255, network=network, **how)
     source = footage(height, width, device)
     recorded = [next(source) for _ in range(8)]
     gc.collect()  # what earlier cases left
@@ -117,6 +131,9 @@ def denoiser(
 
     while not finished:  # fill the pipeline
         push()
+    if device.startswith("cuda"):
+        for _ in range(_FILLED if plan.waiting else _CYCLE):
+            push()
     whole = plan.burst if network is None else CHUNK  # frames that leave together
     frames = -(-frames // whole) * whole
     moved = work.moved

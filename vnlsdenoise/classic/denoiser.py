@@ -57,9 +57,9 @@ class ClassicDenoiser:
     beside the halved luma, whose matches it shares.
 
     motion: measures the flow between neighbouring frames, on their luma. burst: how many frames go through a pass at
-    once (`LevelDenoiser`). pager: holds the frames in flight. number: of
-    the first frame in its clip, where frames before it are left out: from `support_of` frames later on, the results
-    have the bits that they have with them.
+    once (`LevelDenoiser`). pager: holds the frames in flight. beside: whether a GPU works on the coarser levels beside
+    the finest one. number: of the first frame in its clip, where frames before it are left out: from `support_of`
+    frames later on, the results have the bits that they have with them.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class ClassicDenoiser:
         batch: int = DEFAULT_BATCH,
         burst: int = 1,
         pager: Pager | None = None,
+        beside: bool = False,
         number: int = 0,
     ) -> None:
         self._burst = burst
@@ -81,7 +82,8 @@ class ClassicDenoiser:
         self._subsampled = subsampled_chroma
         levels = levels_of(preset, level_sizes(preset, height, width, subsampled_chroma))
         self._levels = [
-            LevelDenoiser(level, preset, 0.5**index, batch, burst, self._pager) for index, level in enumerate(levels)
+            LevelDenoiser(level, preset, 0.5**index, batch, burst, self._pager, beside and index > 0)
+            for index, level in enumerate(levels)
         ]
         self._arrived: tuple[list[Page], FlowPair | None] | None = None  # a frame whose flow is being measured
         self._waiting: list[deque[LevelFrame]] = [deque() for _ in levels]

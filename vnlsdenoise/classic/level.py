@@ -48,7 +48,7 @@ class _PassFrame:
     frame: LevelFrame
     guide: Page | None  # [H, W]; None in step 2, which searches the luma of the newest result
     results: list[Page]  # [C, H, W], of the passes so far
-    sums: Page
+    sums: Page | None  # None after the last pass
 
 
 @dataclass
@@ -98,11 +98,13 @@ class LevelDenoiser:
     """Frames of one resolution in, the same frames denoised out, some tens of frames later. Constant memory.
 
     sigma: noise deviation at this resolution. batch: most queries searched at once. burst: most frames that a pass goes
-    through before the next pass; those that it works on come to the device once for all of them. The result depends on
-    neither. pager: holds every frame in flight.
+    through before the next pass; those that it works on come to the device once for all of them. pager: holds every
+    frame in flight. beside: whether search and filters go on beside what other levels do. The result depends on none.
     """
 
-    def __init__(self, level: Level, preset: Preset, sigma: float, batch: int, burst: int, pager: Pager) -> None:
+    def __init__(
+        self, level: Level, preset: Preset, sigma: float, batch: int, burst: int, pager: Pager, beside: bool = False
+    ) -> None:
         self._level = level
         self._preset = preset
         self._sigma = sigma
@@ -110,10 +112,8 @@ class LevelDenoiser:
         self._burst = burst
         self._pager = pager
         self._window = 2 * level.radius + 1
-        self._shrink = SlidingWindow(level.radius, self._shrink_frame, self._finish_shrink)
-        self._wiener = [
-            SlidingWindow(level.radius, self._wiener_worker(step), self._finish_wiener) for step in level.wiener
-        ]
+        self._shrink = self._sliding(self._shrink_frame, self._finish_shrink, beside)
+        self._wiener = [self._sliding(self._wiener_worker(step), self._finish_wiener, beside) for step in level.wiener]
 
     def push(self, frames: Iterator[LevelFrame], *, ended: bool = False) -> Iterator[Page]:
         """Add the next frames; yields finished frames [C, H, W]. ended: the clip has, and nothing is to be left."""
@@ -121,6 +121,24 @@ class LevelDenoiser:
         for window in (self._shrink, *self._wiener):
             items = self._passed(window, items, ended)
         return (self._mixed(item.results) for item in items)
+
+    def _sliding(
+        self, work: Callable[[list[_PassFrame], int], None], finish: Callable[[_PassFrame], _PassFrame], beside: bool
+    ) -> SlidingWindow[_PassFrame, _PassFrame]:
+        """The window of a pass: what it works on is used by nothing else until it is finished."""
+        if not beside:
+            return SlidingWindow(self._level.radius, work, finish)
+        going_on = self._pager.beside()
+
+        def begun(items: list[_PassFrame], index: int) -> None:
+            with going_on.begun(items[index].frame.noisy.device):
+                work(items, index)
+
+        def joined(item: _PassFrame) -> _PassFrame:
+            going_on.joined()
+            return finish(item)
+
+        return SlidingWindow(self._level.radius, begun, joined)
 
     def _passed(
         self, window: SlidingWindow[_PassFrame, _PassFrame], items: Iterator[_PassFrame], ended: bool
@@ -157,15 +175,11 @@ class LevelDenoiser:
         """The search image: the coarser result, which is clean, plus the noisy band above it, blurred."""
         pages = [frame.noisy] if frame.coarse is None else [frame.noisy, frame.coarse]
         [noisy, *coarse], _ = self._pager.open(pages, work=GUIDE_WORK * frame.noisy.size)
-        luma = noisy[0]
-        if coarse:
-            base = ops.pyramid_up(coarse[0][:1], *luma.shape)[0]
-            band = luma - ops.pyramid_up(ops.pyramid_down(luma), *luma.shape)
-            guide = ops.guide(base, band, self._preset.guide)
-            assert frame.coarse is not None
+        if frame.coarse is not None:
+            guide = ops.search_image(noisy[0], coarse[0][0], self._preset.guide)
             self._pager.rest(frame.coarse, self._window)  # until step 1 is finished
         else:
-            guide = ops.guide(torch.zeros_like(luma), luma, 1.0)
+            guide = ops.search_image(noisy[0], None, 1.0)
         return _PassFrame(frame, self._pager.keep(guide), [], self._pager.keep(ops.new_sums(noisy)))
 
     def _shrink_frame(self, items: list[_PassFrame], index: int) -> None:
@@ -188,23 +202,16 @@ class LevelDenoiser:
     @repeatable
     def _finish_shrink(self, item: _PassFrame) -> _PassFrame:
         frame = item.frame
-        pages = [frame.noisy, item.sums] if frame.coarse is None else [frame.noisy, item.sums, frame.coarse]
+        pages = [page for page in (frame.noisy, item.sums, frame.coarse) if page is not None]
         [noisy, sums, *coarse], _ = self._pager.open(pages, work=RECOMPOSE_WORK * frame.noisy.size)
-        basic = ops.normalise(noisy, sums, self._sigma)
         if coarse:
-            basic = self._recomposed(basic, coarse[0][: len(basic)])
+            neighbors = self._level.shrink.neighbors
+            basic = ops.joined_frame(noisy, sums, coarse[0][: len(noisy)], sigma=self._sigma, neighbors=neighbors)
+        else:
+            basic = ops.normalise(noisy, sums, self._sigma)
         item = self._next_pass(item, basic)
         frame.coarse = None  # not needed any more; the frame lives on through step 2
         return item
-
-    def _recomposed(self, basic: Tensor, coarse: Tensor) -> Tensor:
-        enlarged = ops.pyramid_up(coarse, *basic.shape[-2:])
-        variance = ops.local_variance(enlarged)
-        difference = coarse - ops.pyramid_down(basic)
-        low = ops.pyramid_down(difference)
-        low = ops.pyramid_up(ops.pyramid_up(low, *difference.shape[-2:]), *basic.shape[-2:])
-        basic = ops.recompose(basic, low, variance, sigma=self._sigma)
-        return ops.fine_wiener(basic, enlarged, variance, sigma=self._sigma, neighbors=self._level.shrink.neighbors)
 
     # --- step 2
 
@@ -231,6 +238,7 @@ class LevelDenoiser:
     @repeatable
     def _finish_wiener(self, item: _PassFrame) -> _PassFrame:
         noisy_page = item.frame.noisy
+        assert item.sums is not None
         [noisy, sums], _ = self._pager.open([noisy_page, item.sums], work=NORMALISE_WORK * noisy_page.size)
         return self._next_pass(item, ops.normalise(noisy, sums, self._sigma))
 
@@ -239,7 +247,7 @@ class LevelDenoiser:
         for page in item.results:
             self._pager.rest(page, left * self._window)  # until they are mixed
         results = [*item.results, self._pager.keep(result)]
-        return _PassFrame(item.frame, None, results, self._pager.keep(ops.new_sums(result)))
+        return _PassFrame(item.frame, None, results, self._pager.keep(ops.new_sums(result)) if left else None)
 
     # --- both
 
@@ -253,7 +261,7 @@ class LevelDenoiser:
         searched = [item.guide if item.guide is not None else item.results[-1] for item in items]
         read, sums = self._pager.open(
             [*(item.frame.noisy for item in items), *searched, *(flow.fields for flow in flows)],
-            [item.sums for item in items],
+            [item.sums for item in items if item.sums is not None],
             work=self._batch * query_bytes(step, count),
         )
         noisy, guides, fields = read[:count], read[count : 2 * count], read[2 * count :]
@@ -295,30 +303,15 @@ class LevelDenoiser:
 
     def _matches(self, window: _Window, index: int, step: Pass, queries: Tensor) -> Tensor:
         """Offsets of the groups of some queries of one frame."""
-        _, offsets = ops.search(
+        _, offsets = ops.search_along_flow(
             window.guides,
+            window.flows,
             queries,
-            _chained(window, index, queries),
             frame=index,
+            scale=window.scale,
             patch=step.patch,
             neighbors=step.neighbors,
             side=_own_side(step, len(window.guides)),
             side_other=step.side_other,
         )
         return offsets
-
-
-def _chained(window: _Window, index: int, queries: Tensor) -> Tensor:
-    """Where the flow takes the queries of frame `index` in every frame of the window: int32 [N, frames, 2]."""
-    if not window.flows:
-        return queries[:, None].contiguous()
-    # The last frame's forward and the first one's backward flow are never read: their neighbours' stand in.
-    forward, backward = zip(*(fields.unbind() for fields in window.flows), strict=True)
-    return ops.chain_flow(
-        [*forward, forward[-1]],
-        [backward[0], *backward],
-        queries,
-        frame=index,
-        size=(window.guides[0].shape[0], window.guides[0].shape[1]),
-        scale=window.scale,
-    )

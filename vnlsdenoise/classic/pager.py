@@ -9,6 +9,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from vnlsdenoise.classic.beside import Beside
 from vnlsdenoise.classic.page import Order, Page
 from vnlsdenoise.classic.pinned import PinnedPlace, PinnedRoom
 from vnlsdenoise.classic.spool import Place, Spool
@@ -68,6 +69,13 @@ class Pager:
         self._spool: Spool | None = None
         self._pinned: PinnedRoom | None = None
         self._moved = 0
+        self._moving = False  # whether pages have had to leave the device
+        self._beside: list[Beside] = []
+
+    def beside(self) -> Beside:
+        """What lets work on pages go on beside other work, until pages have to leave the device."""
+        self._beside.append(Beside(lambda: self._moving))
+        return self._beside[-1]
 
     def keep(self, tensor: Tensor) -> Page:
         """A page that holds `tensor`, which the caller lets go of. It ends with its last reference.
@@ -154,6 +162,7 @@ class Pager:
             self._awaited(page)
         if changes:
             page.current = False
+            page.away = None  # room for another: pinned memory takes a host longest to come by
         if self._ceiling is not None:
             self._order.touch(page)
         return page.here
@@ -175,6 +184,9 @@ class Pager:
         """Begin to copy out pages of at least `needed` bytes in all, if so many are not opened."""
         sent: deque[Page] = deque()
         if needed > 0:
+            self._moving = True
+            for beside in self._beside:  # or it might change a page that is copied
+                beside.joined()
             for page in self._order.leaving(self._opened):
                 self._copied_out(page)
                 sent.append(page)

@@ -87,9 +87,9 @@ class PlanarDenoiser:
 
     layout: sizes, subsampling and family of the planes. noise: of each plane, in the planes' own scale, whose largest
     value is `peak`; a plane of no noise is returned as it is. motion: makes the flow estimator, from the factor that
-    takes a luma to 0..255; None for `tvl1_motion`, captured or not. network: on the device of the planes, to correct
-    the classic result; None for none. number: of the first frame in its scene, where those before it are left out
-    (`first_needed`).
+    takes a luma to 0..255; None for `tvl1_motion`, captured or not. beside: as in `ClassicDenoiser`. network: on the
+    device of the planes, to correct the classic result; None for none. number: of the first frame in its scene, where
+    those before it are left out (`first_needed`).
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class PlanarDenoiser:
         burst: int = 1,
         pages: int | None = None,
         captured: bool = True,
+        beside: bool = True,
         motion: Callable[[float], Motion] | None = None,
         network: Network | None = None,
         number: int = 0,
@@ -144,6 +145,7 @@ class PlanarDenoiser:
             batch=batch,
             burst=burst,
             pager=self._pager,
+            beside=beside,
             number=number,
         )
         # Chroma subsampled along one axis.
@@ -158,6 +160,7 @@ class PlanarDenoiser:
                 batch=batch,
                 burst=burst,
                 pager=self._pager,
+                beside=beside,
                 number=number,
             )
         elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
@@ -176,10 +179,10 @@ class PlanarDenoiser:
                     self._beside, network, "444", *self._chroma_size, [halved, *chroma], motion(to_bytes / 2**0.5),
                     self._pager, number,
                 )  # fmt: skip
-        beside = max(w.work for w in (*self._whiteners, *self._opponent_whiteners))
+        whiten = max(w.work for w in (*self._whiteners, *self._opponent_whiteners))
         if self._unclip is not None:
-            beside = max(beside, UNCLIP_WORK)
-        self._transit = transit_bytes(layout, max(s.work for s in self._stabilisers), beside)
+            whiten = max(whiten, UNCLIP_WORK)
+        self._transit = transit_bytes(layout, max(s.work for s in self._stabilisers), whiten)
         self._luma: deque[Page] = deque()
         self._chroma: deque[Page] = deque()
 

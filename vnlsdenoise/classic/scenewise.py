@@ -108,6 +108,7 @@ class SceneDenoiser(Generic[F]):
         burst: int = 1,
         pages: int | None = None,
         captured: bool = True,
+        beside: bool = True,
         network: Network | None = None,
         opened: Callable[[Scene], None] | None = None,
         wanted: Sequence[Range] = (WHOLE,),
@@ -129,6 +130,7 @@ class SceneDenoiser(Generic[F]):
         self._pages = pages
         self._network = network
         self._motion = tvl1_motion(preset, captured)
+        self._beside = beside
         self._opened = opened
         self._wanted = wanted
         self._measured = {} if measured is None else measured
@@ -208,6 +210,7 @@ class SceneDenoiser(Generic[F]):
                 batch=self._batch,
                 burst=self._burst,
                 pages=self._pages,
+                beside=self._beside,
                 motion=self._motion,
                 network=self._network,
                 number=position,

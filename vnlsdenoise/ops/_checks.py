@@ -1,5 +1,7 @@
 """Checks of arguments, in words: what was expected and what came."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -15,20 +17,29 @@ def check_tensor(
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
-    spelled = dims.split()
-    any_before = spelled[0] == "..."
-    fixed = spelled[1:] if any_before else spelled
-    shape = list(tensor.shape)
-    right = len(shape) >= len(fixed) if any_before else len(shape) == len(fixed)
-    tail = shape[len(shape) - len(fixed) :]
-    right = right and all(not word.isdigit() or int(word) == size for word, size in zip(fixed, tail, strict=False))
+    any_before, count, sizes = _parsed(dims)
+    shape = tensor.shape
+    right = len(shape) >= count if any_before else len(shape) == count
+    if right:
+        for place, size in sizes:
+            right = right and shape[place] == size
     if not right:
-        raise ValueError(f"{name} must have shape [{', '.join(spelled)}], got {shape}")
+        raise ValueError(f"{name} must have shape [{', '.join(dims.split())}], got {list(shape)}")
     if tensor.dtype not in dtypes:
         names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
         raise TypeError(f"{name} must be {names}, got {str(tensor.dtype).removeprefix('torch.')}")
     if like is not None and tensor.device != like.device:
         raise ValueError(f"{name} must be on {like.device}, got {tensor.device}")
+
+
+@lru_cache(maxsize=1024)
+def _parsed(dims: str) -> tuple[bool, int, tuple[tuple[int, int], ...]]:
+    """Whether any dimensions may come first, how many follow, and those that are numbers: place from the end, size."""
+    words = dims.split()
+    any_before = words[0] == "..."
+    fixed = words[any_before:]
+    sizes = tuple((index - len(fixed), int(word)) for index, word in enumerate(fixed) if word.isdigit())
+    return any_before, len(fixed), sizes
 
 
 def check_frames(
@@ -44,12 +55,12 @@ def check_frames(
     if len(frames) > MAX_FRAMES:
         raise ValueError(f"{name} must hold at most {MAX_FRAMES} frames, got {len(frames)}")
     check_tensor(f"{name}[0]", frames[0], dims, dtypes)
-    first = frames[0].shape, frames[0].dtype, frames[0].device
+    shape, dtype, device = frames[0].shape, frames[0].dtype, frames[0].device
     for index, frame in enumerate(frames):
-        if isinstance(frame, Tensor) and (frame.shape, frame.dtype, frame.device) == first:
+        if isinstance(frame, Tensor) and frame.shape == shape and frame.dtype == dtype and frame.device == device:
             continue
         check_tensor(f"{name}[{index}]", frame, dims, (frames[0].dtype,), frames[0])
-        raise ValueError(f"{name}[{index}] must have the shape of the first, {list(first[0])}, got {list(frame.shape)}")
+        raise ValueError(f"{name}[{index}] must have the shape of the first, {list(shape)}, got {list(frame.shape)}")
     if like is not None and frames[0].device != like.device:
         raise ValueError(f"{name} must be on {like.device}, got {frames[0].device}")
 

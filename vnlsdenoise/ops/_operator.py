@@ -25,14 +25,17 @@ def operator(name: str, fake: Callable[..., Any], mutates: Iterable[str] = ()) -
             custom.register_autograd(_no_gradient(name))
 
         def call(*arguments: Any) -> Any:
-            if torch.compiler.is_compiling() or torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack():
-                return custom(*arguments)
-            return function(*arguments)
+            return function(*arguments) if unwatched() else custom(*arguments)
 
         call.register_autograd = custom.register_autograd  # type: ignore[attr-defined]
         return call
 
     return register
+
+
+def unwatched() -> bool:
+    """Whether nothing can want to know of what is called: no gradients, no tracing."""
+    return not (torch.is_grad_enabled() or torch._C._len_torch_dispatch_stack() or torch.compiler.is_compiling())
 
 
 def _no_gradient(name: str) -> Callable[..., Any]:

@@ -49,6 +49,49 @@ def _search(
     return distances, offsets
 
 
+def _along_flow_fake(
+    guide: list[Tensor],
+    fields: list[Tensor],
+    queries: Tensor,
+    frame: int,
+    scale: int,
+    patch: int,
+    side: int,
+    side_other: int,
+    neighbors: int,
+) -> tuple[Tensor, Tensor]:
+    return _lists(guide, queries, queries, frame, patch, side, side_other, neighbors)
+
+
+@operator("search_along_flow", _along_flow_fake)
+def _search_along_flow(
+    guide: list[Tensor],
+    fields: list[Tensor],
+    queries: Tensor,
+    frame: int,
+    scale: int,
+    patch: int,
+    side: int,
+    side_other: int,
+    neighbors: int,
+) -> tuple[Tensor, Tensor]:
+    distances, offsets = _lists(guide, queries, queries, frame, patch, side, side_other, neighbors)
+    torch.ops.vnlsdenoise.search_along_flow_out(
+        [g.contiguous() for g in guide],
+        [f.contiguous() for f in fields],
+        queries.contiguous(),
+        frame,
+        scale,
+        patch,
+        side,
+        side_other,
+        queries.new_empty((queries.shape[0], len(guide), 2)),
+        distances,
+        offsets,
+    )
+    return distances, offsets
+
+
 def search(
     guide: list[Tensor],
     queries: Tensor,
@@ -86,6 +129,49 @@ def search(
     check_tensor("centres", centres, f"N {len(guide)} 2", (torch.int32,), guide[0])
     if centres.shape[0] != queries.shape[0]:
         raise ValueError(f"centres must hold {queries.shape[0]} queries, got {centres.shape[0]}")
+    _check_search(guide, frame, patch, neighbors, side, side_other)
+    return _search(list(guide), queries, centres, frame, patch, side, side_other, neighbors)  # type: ignore[no-any-return]
+
+
+def search_along_flow(
+    guide: list[Tensor],
+    fields: list[Tensor],
+    queries: Tensor,
+    *,
+    frame: int,
+    scale: int = 1,
+    patch: int,
+    neighbors: int,
+    side: int,
+    side_other: int,
+) -> tuple[Tensor, Tensor]:
+    """`chain_flow`, and `search` around the centres that it gives, in one call.
+
+    Args:
+        guide, queries, frame, patch, neighbors, side, side_other: as in `search`, guide float32.
+        fields: one flow [2, 2, h, w] between two neighbours of the window, in order of time, float32: forward, then
+            backward. scale: as in `chain_flow`.
+
+    Returns:
+        As `search`.
+
+    Raises:
+        ValueError, TypeError: shapes, dtypes, devices or sizes are not as above.
+    """
+    check_frames("guide", guide, "H W", dtypes=(torch.float32,))
+    check_tensor("queries", queries, "N 2", (torch.int32,), guide[0])
+    if len(fields) != len(guide) - 1:
+        raise ValueError(f"fields must hold {len(guide) - 1} flows, one less than frames, got {len(fields)}")
+    if fields:
+        check_frames("fields", fields, "2 2 H W", queries, (torch.float32,))
+    check_positive(scale=scale)
+    _check_search(guide, frame, patch, neighbors, side, side_other)
+    return _search_along_flow(  # type: ignore[no-any-return]
+        list(guide), list(fields), queries, frame, scale, patch, side, side_other, neighbors
+    )
+
+
+def _check_search(guide: list[Tensor], frame: int, patch: int, neighbors: int, side: int, side_other: int) -> None:
     if not 0 <= frame < len(guide):
         raise ValueError(f"frame must be from 0 to {len(guide) - 1}, got {frame}")
     check_positive(neighbors=neighbors, patch=patch)
@@ -96,4 +182,3 @@ def search(
             raise ValueError(f"{name} must be odd and at least 1, got {value}")
     if min(guide[0].shape) < patch:
         raise ValueError(f"frames must be at least patch = {patch} on each side, got {list(guide[0].shape)}")
-    return _search(list(guide), queries, centres, frame, patch, side, side_other, neighbors)  # type: ignore[no-any-return]

@@ -15,13 +15,14 @@ and the flow is then cleaned by a 3x3 median.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 from vnlsdenoise.ops._checks import check_positive, check_tensor
-from vnlsdenoise.ops._operator import operator
+from vnlsdenoise.ops._operator import operator, unwatched
 from vnlsdenoise.ops.pyramid import pyramid_down
 
 _MAX_LEVELS = 16  # kMaxFlowLevels of csrc/tvl1.h
@@ -170,10 +171,19 @@ def flow_image(luma: Tensor, scale: float, *, blur: float = 1.2) -> Tensor:
 
 
 def _gaussian(images: Tensor, deviation: float) -> Tensor:
-    radius = math.ceil(3 * deviation)
-    offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    taps = torch.exp(-0.5 * (offsets / deviation) ** 2)
-    taps = taps / taps.sum()
+    # A host would take longer over these few numbers, frame by frame, than a GPU over the frames.
+    taps = (_kept_taps if unwatched() else _taps)(deviation, images.dtype, images.device)
+    radius = len(taps) // 2
     padded = functional.pad(images[:, None], (radius, radius, radius, radius), mode="replicate")
     across = functional.conv2d(padded, taps[None, None, None, :])
     return functional.conv2d(across, taps[None, None, :, None])[:, 0]
+
+
+def _taps(deviation: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    radius = math.ceil(3 * deviation)
+    offsets = torch.arange(-radius, radius + 1, dtype=dtype, device=device)
+    taps = torch.exp(-0.5 * (offsets / deviation) ** 2)
+    return taps / taps.sum()
+
+
+_kept_taps = lru_cache(maxsize=16)(_taps)
