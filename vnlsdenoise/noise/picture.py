@@ -2,10 +2,13 @@
 
 The noise of cameras (demosaiced, reduced, compressed) falls exponentially over the frequencies u + v of 16x16 blocks,
 that of differences of colours much faster than that of luma (fitted to photographs of which the mean of hundreds is
-known). Quiet areas show such a shape, and all of them the same amount of it; texture has no least amount.
+known). Quiet areas of most brightnesses show such a shape, and at every brightness all of them the same amount of it,
+which differs from one to another; texture has no least amount.
 """
 
 import math
+from statistics import median
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,12 +24,18 @@ _MIDDLE, _TOP = (6, 14), 23  # sums u + v
 _FALL, _FALL_OF_COLOUR = 10.0, 4.0  # of u + v, over which the deviation falls by e
 # Deviations of the differences of colours beside luma's at u + v = 0, and of what is left of them everywhere.
 _COLOUR, _COLOUR_FLOOR = 0.8, 0.02
-_QUIETEST, _QUIET, _WIDER = 0.02, 0.1, 0.2  # shares of the blocks
-# Deviation at middle frequencies to that at the highest, where white noise, and what scaling leaves of it, has 1 to 3;
-# and in the wider share of the blocks to the quietest.
-_FALLEN, _SAME = (2.8, 3.4), (1.75, 1.45)
+_PARTS, _FEWEST = 5, 64  # of the blocks by their brightness; of blocks in each
+_QUIETEST, _QUIET, _WIDER = 0.02, 0.1, 0.2  # shares of the blocks of a part
+# Deviation at middle frequencies to that at the highest, where white noise, and what scaling leaves of it, has 1 to 3:
+# what is left of noise there, and the rounding to 255 steps (of the sum of three channels). Of what is expected:
+_LEFT, _ROUNDING = 0.145, 0.29 / 255
+_FALLEN, _TOO_FALLEN = (0.74, 0.82), (1.46, 1.3)
+# Deviation in the wider share of a part's blocks to that in the quietest, at the most; and in the median of parts.
+_SAME, _SAME_IN_MOST = (1.75, 1.45), (1.38, 1.26)
+_LEAST_PARTS = 3
 _LEAST = 0.5 / 255  # of the peak, of luma
 _NOISIER = 1.2  # there is more of it elsewhere than in quiet areas
+
 
 
 def measure_picture(luma: Tensor, peak: float, channels: int) -> NoiseModel | None:
@@ -37,15 +46,18 @@ def measure_picture(luma: Tensor, peak: float, channels: int) -> NoiseModel | No
     if min(luma.shape) < SIDE or channels not in (1, 3):
         return None
     energies = _energies(luma)
+    if len(energies) < _PARTS * _FEWEST:
+        return None
     sums = frequency_sums(luma.device)
     middle = (sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])
-    quietest, quiet, wider = (_quiet(energies, middle, share) for share in (_QUIETEST, _QUIET, _WIDER))
-    least, level, more = (float(table[middle].mean()) ** 0.5 for table in (quietest, quiet, wider))
-    top = float(quiet[sums >= _TOP].mean()) ** 0.5
     unit = 3**0.5 if channels == 3 else 1.0
-    if level < _LEAST * peak * unit or not least or not top:
+    rounding = _ROUNDING * peak * (1.0 if channels == 3 else 1 / 3**0.5)
+    by_brightness = energies[energies[:, 0, 0].argsort(stable=True)].chunk(_PARTS)
+    parts = [part for part in (_of_part(blocks, middle) for blocks in by_brightness) if part.is_noise(rounding)]
+    if len(parts) < _LEAST_PARTS or ramp(median(part.same for part in parts), *_SAME_IN_MOST) < 0.5:
         return None
-    if ramp(level / top, *_FALLEN) * ramp(more / least, *_SAME) < 0.5:
+    level = median(part.level for part in parts)
+    if level < _LEAST * peak * unit:
         return None
     shape = torch.exp(-sums / _FALL)
     strength = _NOISIER * level / float(shape[middle].square().mean()) ** 0.5
@@ -59,6 +71,31 @@ def measure_picture(luma: Tensor, peak: float, channels: int) -> NoiseModel | No
         opponent=(deviation / sigma, colour / sigma, colour / sigma),
         opponent_spectra=(spectrum, of_colour, of_colour),
     )
+
+
+class _Part(NamedTuple):
+    """Quiet blocks among those of a brightness: their deviations at middle frequencies and at the highest.
+
+    same: times that there is more at middle frequencies in the wider share of them than in the quietest.
+    """
+
+    level: float
+    top: float
+    same: float
+
+    def is_noise(self, rounding: float) -> bool:
+        """Whether they hold noise of the shape that is known."""
+        if not self.top:
+            return False
+        fallen = math.hypot(rounding, _LEFT * self.level) / self.top
+        return ramp(fallen, *_FALLEN) * ramp(fallen, *_TOO_FALLEN) * ramp(self.same, *_SAME) >= 0.5
+
+
+def _of_part(energies: Tensor, middle: Tensor) -> _Part:
+    quietest, quiet, wider = (_quiet(energies, middle, share) for share in (_QUIETEST, _QUIET, _WIDER))
+    least, level, more = (float(table[middle].mean()) ** 0.5 for table in (quietest, quiet, wider))
+    top = float(quiet[frequency_sums(energies.device) >= _TOP].mean()) ** 0.5
+    return _Part(level, top, more / max(least, 1e-12))
 
 
 def _energies(plane: Tensor) -> Tensor:
