@@ -24,6 +24,7 @@ from vnlsdenoise.cli.resume import resume
 from vnlsdenoise.cli.talk import talk
 from vnlsdenoise.cli.verify import verify
 
+from vnlsdenoise.engine.lost import end_process
 from vnlsdenoise.errors import ReaderGoneError
 
 PREFIX = "VNLSDENOISE"
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("SVT_LOG", "1")
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _interrupt)
-    sys.exit(_run(arguments))
+    end_process(_run(arguments))
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:

@@ -17,6 +17,7 @@ from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
 from vnlsdenoise.engine.ceiling import network_of_settings, process_memory, return_large_memory, with_ceiling
+from vnlsdenoise.engine.lost import lose
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.engine.work import Told, Work
 from vnlsdenoise.errors import DeviceError, DeviceFaultError, MemoryLimitError, UsageError
@@ -254,6 +255,7 @@ def _denoise_frames(
         if any(word in str(error) for word in _NO_MEMORY):
             raise _out_of_memory(format, settings) from error
         if isinstance(error, torch.AcceleratorError) or any(word in str(error) for word in _DEVICE_FAULTS):
+            lose(str(device))
             cause = str(error).strip().splitlines()[0]
             raise DeviceFaultError(f"the device {device} failed ({cause}); {_IF_AGAIN}") from error
         raise

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 from vnlsdenoise import errors
+from vnlsdenoise.engine.lost import end_process
 from vnlsdenoise.errors import VnlsError
 from vnlsdenoise.job.passing import Progress
 
@@ -79,3 +80,4 @@ if __name__ == "__main__":
         main(Path(sys.argv[1]))
     except VnlsError as error:
         _tell(error=type(error).__name__, text=str(error))
+    end_process(0)

@@ -25,12 +25,13 @@ _LEAST_OPPONENT = 1 / 8
 _SEEN = 0.6  # of what is new in flat blocks, from which quiet areas have told it
 _SEEN_RGB = 0.8  # the same, of every one of R, G and B
 _SURE = 0.5  # trust in what is new, from which it is taken for the noise
-_LEAST_GRAIN = 0.7 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
+_LEAST_GRAIN = 0.45 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
 _LEAST_CLIPPED = 1 / 255  # of the peak, in luma: less is what codecs leave of text
 _FLOOR, _MOST_RAISED = 1.2 / 255, 1.5  # white noise of so much of the peak bounds what is said, so many times
 _MOST_INDEPENDENT = 1.04  # times what differences of R, G and B tell of white noise
 _BEFORE_CLIPPING = 1.7  # times what is left of noise that was clipped at its mean
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
+_MOST_OF_LEAST = 1.3  # times what is new in the blocks with least of it: white noise of more is texture
 
 F = TypeVar("F")
 
@@ -168,7 +169,8 @@ def _bounded(
 ) -> NoiseModel:
     """No more noise than is new in every frame."""
     independent, own = verdict.independent, list(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True))
-    if independent and not noise.clipped and _in_flat_blocks(own) > _MOST_INDEPENDENT * independent:
+    most_before = _MOST_INDEPENDENT * (_BEFORE_CLIPPING if noise.clipped else 1.0)
+    if independent and _in_flat_blocks(own) > most_before * independent:
         return NoiseModel.of_sigma([independent] * len(noise.planes))
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
@@ -184,6 +186,9 @@ def _bounded(
             plane = PlaneNoise(min(estimate_sigma(stack, peak=peak), most))
         if white and not (plane.curve or plane.clipped or plane.spectrum):
             plane = PlaneNoise(min(plane.sigma, news.top))
+        # Where noise was clipped, dark and bright blocks hold less of it.
+        if not (noise.clipped or plane.spectrum) and plane.deviation_at(news.at) > _MOST_OF_LEAST * news.least:
+            plane = PlaneNoise(news.least)
         bounded.append(plane)
     clipped = noise.clipped_rgb
     if clipped is not None:

@@ -12,9 +12,11 @@ from vnlsdenoise.noise.model import Spectrum
 from vnlsdenoise.noise.temporal import SIDE, News, frequency_sums
 
 _BAND = (2, 14)  # sums u + v of 16x16 that tell structure and grain; below lie brightness and slopes
+_FINEST = 16  # from this sum on: high frequencies, which tell where there is least that is new
 _TOP = 23  # from this sum on: the highest frequencies, where white noise is measured
 _FLAT = 0.1  # share of the blocks: those of least structure
 _NOISIER = (0.85, 1.0)  # ranks of the blocks that tell how strong noise is
+_LEAST_NEW = 0.1  # share of the blocks: those with least that is new
 # A block that was found again: what the frames on both sides do not share, of what is new; and the share of such blocks
 # from which the others are left out.
 _FOUND_AGAIN, _LEAST_FOUND = 1.5, 0.25
@@ -45,6 +47,7 @@ _LOW, _FOUND, _UNMOVED = (1, 2), (12.0, 20.0), (1.8, 1.5)
 # Times that noise is stronger at low frequencies than at the highest, in the geometric mean over the channels: of white
 # noise on a source that has some grain itself up to 2, of a camera's 4 and more.
 _COLOURED = (2.5, 3.5)
+_COLOURED_GUIDE = (2.0, 2.6)  # the same, of the first channel alone, which holds most of the texture: 3 and more
 _WHITE = 1.3  # the same, of one channel: at most this in white noise
 _LEAST_SHARE = 0.1  # of the first channel's deviation: noise of less does not say what the noise is
 # Of what the frames on both sides do not share, to what is new: noise that a codec carried on from frame to frame. More
@@ -76,7 +79,8 @@ class Grain(NamedTuple):
 
     spectrum: of 256 variances, of mean 1. top, low: deviations at the highest frequencies and at those of the band, in
     flat blocks, of some of which `means` are the means. most: of what is new at the highest frequencies, exceeded in a
-    quarter of all blocks.
+    quarter of all blocks. least, least_low: as top and low in the blocks with least that is new, whose means have the
+    median `at`: noise is in all blocks, and texture that was not found again is not.
     """
 
     deviation: float
@@ -85,6 +89,14 @@ class Grain(NamedTuple):
     low: float
     most: float
     means: tuple[float, ...]
+    least: float
+    least_low: float
+    at: float
+
+    @property
+    def colour(self) -> float:
+        """Times that the noise is stronger at low frequencies than at the highest."""
+        return min(self.low / self.top, self.least_low / self.least) if self.least else self.low / self.top
 
     @property
     def white(self) -> bool:
@@ -136,8 +148,8 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     channels = tuple(_grain(news, flat, odd, band, carried, 1 - ramp(moving, *_MOVING)) for news in evidence)
     least = _LEAST_SHARE * channels[0].low
     telling = [grain for grain in channels[:3] if grain.low >= least and grain.top > 0]
-    ratios = [grain.low / grain.top for grain in telling]
-    colour = ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) if ratios else 0.0
+    ratios = [grain.colour for grain in telling]
+    colour = ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) * ramp(ratios[0], *_COLOURED_GUIDE) if ratios else 0
     trust, white = pure * colour, any(grain.white for grain in telling)
     if len(evidence) < 6:
         return Verdict(trust, white, channels)
@@ -302,9 +314,14 @@ def _grain(news: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, carr
     most = float(news.new[:, sums >= _TOP].mean(1).quantile(0.75)) ** 0.5
     brightness = news.own[flat[True] | flat[False], 0, 0].sqrt() / SIDE
     means = tuple(brightness.quantile(torch.linspace(0, 1, _MEANS, device=brightness.device)).tolist())
+    finest = sums >= _FINEST
+    still = {half: lowest(news.new[:, finest & (odd == half)].mean(1), _LEAST_NEW) for half in (True, False)}
+    calm = of_halves(news.new, still, odd)
+    least, least_low = float(calm[sums >= _TOP].mean()) ** 0.5, float(calm[band].mean()) ** 0.5
+    at = float(news.own[still[True] | still[False], 0, 0].sqrt().median()) / SIDE
     variance = torch.lerp(quiet, of_halves(news.new, _noisier(news, odd, band), odd), unsteady)
     variance = torch.minimum(variance, _MOST * quiet.clamp_min(1e-12))
-    return _of_variance(Grain(0.0, (), top, low, most, means), carried * _smoothed(variance))
+    return _of_variance(Grain(0.0, (), top, low, most, means, least, least_low, at), carried * _smoothed(variance))
 
 
 def _of_variance(grain: Grain, variance: Tensor) -> Grain:
