@@ -149,7 +149,8 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     least = _LEAST_SHARE * channels[0].low
     telling = [grain for grain in channels[:3] if grain.low >= least and grain.top > 0]
     ratios = [grain.colour for grain in telling]
-    colour = ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) * ramp(ratios[0], *_COLOURED_GUIDE) if ratios else 0
+    colour = ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) if ratios else 0.0
+    colour *= ramp(ratios[0], *_COLOURED_GUIDE) if ratios else 0.0
     trust, white = pure * colour, any(grain.white for grain in telling)
     if len(evidence) < 6:
         return Verdict(trust, white, channels)

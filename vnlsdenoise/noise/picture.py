@@ -37,7 +37,6 @@ _LEAST = 0.5 / 255  # of the peak, of luma
 _NOISIER = 1.2  # there is more of it elsewhere than in quiet areas
 
 
-
 def measure_picture(luma: Tensor, peak: float, channels: int) -> NoiseModel | None:
     """The noise of cameras in a picture, None where it does not look like that.
 
