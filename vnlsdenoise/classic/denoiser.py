@@ -39,6 +39,12 @@ def levels_of(preset: Preset, sizes: list[tuple[int, int]]) -> list[Level]:
     ]
 
 
+def goes_beside(preset: Preset) -> bool:
+    """Whether the coarser levels have so much to do that it pays to do it beside the finest one: one pass is over before
+    another stream has been waited for."""
+    return bool(preset.coarse.wiener)
+
+
 def support_of(preset: Preset, sizes: list[tuple[int, int]]) -> int:
     """Frames that a denoiser started inside a clip needs before the first one that has the bits of the whole run.
 
@@ -57,8 +63,8 @@ class ClassicDenoiser:
     beside the halved luma, whose matches it shares.
 
     motion: measures the flow between neighbouring frames, on their luma. burst: how many frames go through a pass at
-    once (`LevelDenoiser`). pager: holds the frames in flight. beside: whether a GPU works on the coarser levels beside
-    the finest one. number: of the first frame in its clip, where frames before it are left out: from `support_of`
+    once (`LevelDenoiser`). pager: holds the frames in flight. beside: whether a GPU may work on the coarser levels beside
+    the finest one (`goes_beside`). number: of the first frame in its clip, where frames before it are left out: from `support_of`
     frames later on, the results have the bits that they have with them.
     """
 
@@ -81,6 +87,7 @@ class ClassicDenoiser:
         self._pager = pager or Pager()
         self._subsampled = subsampled_chroma
         levels = levels_of(preset, level_sizes(preset, height, width, subsampled_chroma))
+        beside = beside and goes_beside(preset)
         self._levels = [
             LevelDenoiser(level, preset, 0.5**index, batch, burst, self._pager, beside and index > 0)
             for index, level in enumerate(levels)
