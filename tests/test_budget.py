@@ -35,8 +35,8 @@ HD = PlaneFormat("yuv", 1920, 1080, 8, 1, 1)
 
 
 def test_a_ceiling_cuts_the_batch_and_is_kept():
-    free = plan_memory(HD, PRESETS["best"])
-    tight = plan_memory(HD, PRESETS["best"], 700 * 2**20)
+    free = plan_memory(HD, PRESETS["balanced"])
+    tight = plan_memory(HD, PRESETS["balanced"], 700 * 2**20)
     assert SMALLEST_BATCH <= tight.batch < free.batch
     assert tight.peak <= 700 * 2**20
 
@@ -49,6 +49,8 @@ def test_an_impossible_ceiling_says_what_is_needed():
 @pytest.mark.parametrize(("width", "height", "ceiling"), [(1920, 1080, 0.7), (3840, 2160, 2.6), (7680, 4320, 8)])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_large_frames_fit_where_others_wait_in_host_memory(width, height, ceiling, preset):
+    if preset == "best":  # which looks further where frames are not so large
+        ceiling = max(ceiling, 0.85)
     plan = plan_memory(PlaneFormat("yuv", width, height, 8, 1, 1), PRESETS[preset], int(ceiling * 2**30))
     assert plan.pages is not None
     assert plan.peak <= ceiling * 2**30
@@ -119,12 +121,12 @@ def test_no_ceiling_changes_the_result(device, case, monkeypatch):
     assert max(over) <= 0
 
 
-def _least_ceiling(layout: PlaneFormat, network: NetworkSize | None = None) -> int:
-    low, high = 0, plan_memory(layout, PRESETS["fast"], network=network).peak
+def _least_ceiling(layout: PlaneFormat, network: NetworkSize | None = None, preset: str = "fast") -> int:
+    low, high = 0, plan_memory(layout, PRESETS[preset], network=network).peak
     while high - low > 4096:
         middle = (low + high) // 2
         try:
-            plan_memory(layout, PRESETS["fast"], middle, network)
+            plan_memory(layout, PRESETS[preset], middle, network)
             high = middle
         except MemoryLimitError:
             low = middle
@@ -286,18 +288,24 @@ def test_pages_and_work_stay_under_the_prediction(case, monkeypatch):
     # Small frames are measured with as many blocks as large ones: more than all else takes.
     monkeypatch.setattr(budget, "_measuring", lambda layout: 0)
     layout, network = case
+    presets = ("draft", "fast") if network is None else ("fast",)
+    for preset in presets:
+        _stays_under_the_prediction(layout, network, preset)
+
+
+def _stays_under_the_prediction(layout: PlaneFormat, network: Network | None, preset: str) -> None:
     size = None if network is None else NetworkSize.of(network)
-    least = _least_ceiling(layout, size)
-    unlimited = plan_memory(layout, PRESETS["fast"], network=size).peak
+    least = _least_ceiling(layout, size, preset)
+    unlimited = plan_memory(layout, PRESETS[preset], network=size).peak
     frames, ceilings, least_share = 60, (least, (least + unlimited) // 2, None), 1 / 3
     if network is not None:  # which takes its time: fewer frames than it holds at most
         frames, ceilings, least_share = 22, (least, None), 1 / 4
     for ceiling in ceilings:
-        plan = plan_memory(layout, PRESETS["fast"], ceiling, size)
+        plan = plan_memory(layout, PRESETS[preset], ceiling, size)
 
         def denoise(plan=plan):
             work = PlanarDenoiser(
-                layout, correlated(layout), PRESETS["fast"], peak=layout.peak, network=network, **plan.options
+                layout, correlated(layout), PRESETS[preset], peak=layout.peak, network=network, **plan.options
             )
             for _ in range(frames):
                 planes = [layout.peak * torch.rand(shape) for shape in layout.plane_shapes]
@@ -364,10 +372,10 @@ def test_the_measured_peak_stays_under_the_prediction(layout, preset, tight):
     network = on_device(load_network("small"), torch.device("cuda")) if preset == "learned" else None
     size = None if network is None else NetworkSize.of(network)
     settings = PRESETS[LEARNED_PRESET if network is not None else preset]
-    plan = plan_memory(layout, settings, network=size)
+    plan = plan_memory(layout, settings, network=size, measured=False)
     noise = NoiseModel.of_sigma((0.05 * layout.peak,) * len(layout.plane_shapes))
     if tight:
-        plan = plan_memory(layout, settings, plan.peak // 2, size)
+        plan = plan_memory(layout, settings, plan.peak // 2, size, measured=False)
         noise = correlated(layout)
     gc.collect()
     torch.cuda.synchronize()

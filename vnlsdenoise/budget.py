@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, level_sizes, levels_of
+from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, goes_beside, level_sizes, levels_of
 from vnlsdenoise.classic.level import (
     GUIDE_WORK,
     NORMALISE_WORK,
@@ -18,7 +18,7 @@ from vnlsdenoise.classic.level import (
     mix_work,
     query_bytes,
 )
-from vnlsdenoise.classic.motion import FLOW_PAIR_PLANES, FLOW_PLANES
+from vnlsdenoise.classic.motion import FLOW_PAIR_PLANES, FLOW_PLANES, half_planes
 from vnlsdenoise.classic.planar import chroma_is_below, padded_size, transit_bytes
 from vnlsdenoise.classic.presets import Level, Preset
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
@@ -121,14 +121,15 @@ def plan_memory(
     need = _need(layout, preset, network)
     held = _held(layout, preset, network)
     measuring = held + (_measuring(layout) if measured else 0)
-    ahead = sum(_ahead(*pyramid) for pyramid in _pyramids(layout, preset))
+    ahead = sum(_ahead(preset, *pyramid) for pyramid in _pyramids(layout, preset))
     apart = sum(_apart(preset, sizes) for sizes, _ in _pyramids(layout, preset))
     per_query = _query_bytes(preset)
     most = min(DEFAULT_BATCH, max(_queries_per_frame(layout, preset), SMALLEST_BATCH))
     in_flight = need.pages + max(need.work, most * per_query)
     unlimited = _peak(ahead + max(held + apart + in_flight, measuring))
     if ceiling is None or unlimited <= ceiling:
-        return MemoryPlan(most, None if ceiling is None else int(ceiling / _SLACK) - held - ahead - apart, unlimited)
+        pages = None if ceiling is None else int(ceiling / _SLACK) - held - ahead - apart
+        return MemoryPlan(most, pages, unlimited, beside=goes_beside(preset))
     least = least_memory(layout, preset, network, measured=measured)
     if least > ceiling:
         raise MemoryLimitError(
@@ -183,7 +184,7 @@ def _held(layout: PlaneFormat, preset: Preset, network: NetworkSize | None) -> i
     # A frame as it came and as floats, results on their way out, filters of correlated noise (if there is any).
     planes = samples * ((_NATIVE + _FLOAT) + _RESULTS * _FLOAT + 2 * _NATIVE + GAIN * _FLOAT)
     main, *beside = _pyramids(layout, preset)
-    flow_images = sum(_FLOAT * _halved(sizes[0]) for sizes, _ in (main, *beside))
+    flow_images = sum(_FLOAT * _field(preset, sizes[0]) for sizes, _ in (main, *beside))
     grids = sum(_grids(preset, sizes) for sizes, _ in (main, *beside))
     networks = sum(need.held for need in _networks(layout, preset, network))
     return planes + flow_images + grids + networks + _SMALL
@@ -261,18 +262,26 @@ def _stays(level: Level) -> int:
 
 
 def _halved(size: tuple[int, int]) -> int:
-    """Samples of a field of flow, which has half the resolution."""
+    """Samples of half the resolution."""
     return -(-size[0] // 2) * -(-size[1] // 2)
 
 
-def _ahead(sizes: list[tuple[int, int]], channels: list[int]) -> int:
+def _field(preset: Preset, size: tuple[int, int]) -> int:
+    """Samples of one component of a field of flow."""
+    scale = preset.flow.scale
+    return -(-size[0] // scale) * -(-size[1] // scale)
+
+
+def _ahead(preset: Preset, sizes: list[tuple[int, int]], channels: list[int]) -> int:
     """A frame whose flow is measured beside other work: itself, and what `CapturedFlow` works on, takes and gives."""
     frame = sum(count * math.prod(size) for size, count in zip(sizes, channels, strict=True))
-    return _FLOAT * (frame + (FLOW_PLANES + FLOW_PAIR_PLANES) * _halved(sizes[0]))
+    return _FLOAT * (frame + half_planes(FLOW_PLANES + FLOW_PAIR_PLANES, preset.flow) * _halved(sizes[0]))
 
 
 def _apart(preset: Preset, sizes: list[tuple[int, int]]) -> int:
     """What the coarser levels take for queries where they go on beside the finest one: every pass for itself."""
+    if not goes_beside(preset):
+        return 0
     return sum(
         query_bytes(step, _window(level)) * _queries(size, step.stride)
         for size, level in list(zip(sizes, levels_of(preset, sizes), strict=True))[1:]
@@ -283,11 +292,11 @@ def _apart(preset: Preset, sizes: list[tuple[int, int]]) -> int:
 def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int]) -> _Need:
     levels = levels_of(preset, sizes)
     stays = [_stays(level) for level in levels]
-    field = 2 * 2 * _FLOAT * _halved(sizes[0])  # forward and backward
+    field = 2 * 2 * _FLOAT * _field(preset, sizes[0])  # forward and backward
     subsampled = channels[0] == 1 and channels[-1] == 3
     # The frame that comes is no page while its flow is measured.
     given = _FLOAT * math.prod(sizes[0]) * channels[0] + (2 * _FLOAT * math.prod(sizes[1]) if subsampled else 0)
-    work = step = 2 * given + FLOW_PLANES * _FLOAT * _halved(sizes[0])
+    work = step = 2 * given + half_planes(FLOW_PLANES, preset.flow) * _FLOAT * _halved(sizes[0])
     pages = more = windows = passed = below = 0
     for index, (size, level) in reversed(list(enumerate(zip(sizes, levels, strict=True)))):
         passes, window = len(level.wiener), _window(level)
@@ -297,7 +306,7 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
         pages += (window + 1) * (_FLOAT * math.prod(size) + below + sums)  # step 1: guide, coarser result, sums
         pages += (window + 1) * sum(count * frame + sums for count in range(1, passes + 1))
         more += 2 * frame + (1 + passes) * (frame + sums)  # noisy, its guide, the results and sums of every pass
-        opened = window * (2 * frame + sums) + (window - 1) * (field if index < 2 else field // 2)
+        opened = window * (2 * frame + sums) + (window - 1) * (field if 2**index <= preset.flow.scale else field // 2)
         windows += (1 + passes) * opened
         passed = max(passed, opened)
         # Each with the pages that it opens: noisy, sums, coarser result; the results that are mixed.

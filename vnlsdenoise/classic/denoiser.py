@@ -1,5 +1,6 @@
 """The training-free denoiser: a pyramid of levels, fed frame by frame."""
 
+import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,8 +18,9 @@ from vnlsdenoise.classic.presets import Level, Preset
 
 SMALLEST_LEVEL = 20  # a level whose shorter side would be less is left out
 DEFAULT_BATCH = 1 << 16
-# What is in flight of a pass must find room on the device together: frames of more pixels are searched less far.
-LARGE, LARGE_RADIUS = 1 << 24, 4
+# What is in flight of a pass must find room on the device together: frames of more pixels are searched less far, in all
+# their levels. Pixels, and the radius beyond them; the largest first.
+LARGE = ((1 << 24, 4), (1 << 22, 6))
 
 
 def level_sizes(preset: Preset, height: int, width: int, subsampled_chroma: bool) -> list[tuple[int, int]]:
@@ -33,10 +35,14 @@ def level_sizes(preset: Preset, height: int, width: int, subsampled_chroma: bool
 def levels_of(preset: Preset, sizes: list[tuple[int, int]]) -> list[Level]:
     """The level of each of those sizes."""
     levels = [preset.coarse if index else preset.finest for index in range(len(sizes))]
-    return [
-        replace(level, radius=min(level.radius, LARGE_RADIUS)) if height * width > LARGE else level
-        for level, (height, width) in zip(levels, sizes, strict=True)
-    ]
+    most = next((radius for pixels, radius in LARGE if math.prod(sizes[0]) > pixels), None)
+    return levels if most is None else [replace(level, radius=min(level.radius, most)) for level in levels]
+
+
+def goes_beside(preset: Preset) -> bool:
+    """Whether the coarser levels have so much to do that it pays to do it beside the finest one: a single pass is over
+    before another stream has been waited for."""
+    return bool(preset.coarse.wiener)
 
 
 def support_of(preset: Preset, sizes: list[tuple[int, int]]) -> int:
@@ -57,9 +63,9 @@ class ClassicDenoiser:
     beside the halved luma, whose matches it shares.
 
     motion: measures the flow between neighbouring frames, on their luma. burst: how many frames go through a pass at
-    once (`LevelDenoiser`). pager: holds the frames in flight. beside: whether a GPU works on the coarser levels beside
-    the finest one. number: of the first frame in its clip, where frames before it are left out: from `support_of`
-    frames later on, the results have the bits that they have with them.
+    once (`LevelDenoiser`). pager: holds the frames in flight. beside: whether a GPU may work on the coarser levels
+    beside the finest one (`goes_beside`). number: of the first frame in its clip, where frames before it are left out:
+    from `support_of` frames later on, the results have the bits that they have with them.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class ClassicDenoiser:
         self._pager = pager or Pager()
         self._subsampled = subsampled_chroma
         levels = levels_of(preset, level_sizes(preset, height, width, subsampled_chroma))
+        beside = beside and goes_beside(preset)
         self._levels = [
             LevelDenoiser(level, preset, 0.5**index, batch, burst, self._pager, beside and index > 0)
             for index, level in enumerate(levels)

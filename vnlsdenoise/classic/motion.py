@@ -16,6 +16,14 @@ FLOW_PLANES = 44
 FLOW_PAIR_PLANES = 8
 # And what is allocated beside it for every pair: those, and the image of the new frame with what it is made of.
 CAPTURED_PLANES = 16
+# Of half the frame's size: luma that is halved once more before, and what that takes.
+_HALVED_LUMA = 3
+
+
+def half_planes(planes: int, field: Flow) -> int:
+    """Planes of half the frame's size in which there is room for so many of the size of a field, and for what comes
+    before it."""
+    return planes if field.scale == 2 else -(-planes // 4) + _HALVED_LUMA
 
 
 @dataclass
@@ -128,7 +136,7 @@ class Tvl1Motion:
         self._captured = captured
         self._field = field
         self._before: Tensor | None = None
-        self.planes = FLOW_PLANES if captured is None else CAPTURED_PLANES
+        self.planes = half_planes(FLOW_PLANES if captured is None else CAPTURED_PLANES, field)
 
     def push(self, luma: Tensor) -> FlowPair | None:
         """See `Motion`."""

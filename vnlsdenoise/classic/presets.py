@@ -77,9 +77,9 @@ def _wiener(patch: int, neighbors: int, stride: int, side: int = 15) -> Pass:
 
 
 # Passes with patches of different sizes make different errors: their fixed mean is better than the best of them.
-_MIX_1, _MIX_3, _MIX_4 = (0.15, 0.85), (0.1, 0.3, 0.3, 0.3), (0.1, 0.2, 0.25, 0.25, 0.2)
+_MIX_1, _MIX_2, _MIX_3 = (0.15, 0.85), (0.1, 0.45, 0.45), (0.1, 0.3, 0.3, 0.3)
 
-_BEST_COARSE = Level(_shrink(10, 64, 8, 2.0), (_wiener(12, 32, 8), _wiener(8, 32, 6), _wiener(6, 32, 5)), _MIX_3)
+_BALANCED = Level(_shrink(10, 48, 8, 2.4), (_wiener(12, 32, 8), _wiener(7, 32, 6), _wiener(5, 32, 5)), _MIX_3, radius=6)
 
 _DRAFT = Level(Pass(8, 16, 8, side=3, side_other=3, mean_threshold=2.4), (), (1.0,), radius=3)
 
@@ -96,18 +96,12 @@ PRESETS = {
         coarse=Level(_shrink(8, 32, 8, 2.7), (_wiener(8, 32, 8, side=9),), (0.0, 1.0)),
     ),
     "balanced": Preset(
-        finest=Level(
-            _shrink(10, 48, 8, 2.4), (_wiener(12, 32, 8), _wiener(7, 32, 6), _wiener(5, 32, 5)), _MIX_3, radius=6
-        ),
-        coarse=_BEST_COARSE,
+        finest=_BALANCED,
+        coarse=Level(_shrink(10, 64, 8, 2.0), (_wiener(12, 32, 8), _wiener(8, 32, 6), _wiener(6, 32, 5)), _MIX_3),
     ),
+    # What is left to gain lies in more frames, for the low frequencies too, and in no more work on each of them.
     "best": Preset(
-        finest=Level(
-            _shrink(12, 64, 8, 2.4),
-            (_wiener(12, 32, 6), _wiener(8, 32, 5), _wiener(6, 32, 4), _wiener(4, 32, 3)),
-            _MIX_4,
-            radius=6,
-        ),
-        coarse=_BEST_COARSE,
+        finest=replace(_BALANCED, radius=8),
+        coarse=Level(_shrink(10, 64, 8, 2.0), (_wiener(12, 32, 8), _wiener(8, 32, 6)), _MIX_2, radius=8),
     ),
 }

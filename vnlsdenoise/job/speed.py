@@ -11,10 +11,10 @@ from vnlsdenoise.video.frame import PlaneFormat
 
 # Nanoseconds a pixel of 4:2:0 (one core of AMD EPYC with AVX-512, 432x240; one H200, 1080p) and, on a GPU, milliseconds
 # a frame that its size does not change. Of `draft`: by its share of `fast` on one core of a Xeon; on a GPU a guess, by
-# the number of its groups.
-_CPU = {"draft": 260.0, "fast": 1540.0, "balanced": 4720.0, "best": 8390.0}
-_CUDA = {"draft": 1.0, "fast": 3.3, "balanced": 10.8, "best": 18.0}
-_CUDA_FRAME = {"draft": 1.5, "fast": 2.4, "balanced": 4.0, "best": 5.5}
+# the number of its groups. Of `best`: by its share of `balanced` on one core of a Xeon, and on an H200.
+_CPU = {"draft": 260.0, "fast": 1540.0, "balanced": 4720.0, "best": 4100.0}
+_CUDA = {"draft": 1.0, "fast": 3.3, "balanced": 10.8, "best": 8.3}
+_CUDA_FRAME = {"draft": 1.5, "fast": 2.4, "balanced": 4.0, "best": 4.0}
 _LEARNED = 4.0  # times what the classic denoiser before it takes
 _CORES_SHARE = 0.9  # of every further core that is of use
 _FULL_CHROMA = 1.6  # times what 4:2:0 takes: 4:4:4 and RGB

@@ -17,7 +17,8 @@ def check_tensor(
     """
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
-    any_before, count, sizes = _parsed(dims)
+    # torch.compile looks into what is kept, and warns.
+    any_before, count, sizes = (_parsed if torch.compiler.is_compiling() else _kept_parsed)(dims)
     shape = tensor.shape
     right = len(shape) >= count if any_before else len(shape) == count
     if right:
@@ -32,7 +33,6 @@ def check_tensor(
         raise ValueError(f"{name} must be on {like.device}, got {tensor.device}")
 
 
-@lru_cache(maxsize=1024)
 def _parsed(dims: str) -> tuple[bool, int, tuple[tuple[int, int], ...]]:
     """Whether any dimensions may come first, how many follow, and those that are numbers: place from the end, size."""
     words = dims.split()
@@ -40,6 +40,9 @@ def _parsed(dims: str) -> tuple[bool, int, tuple[tuple[int, int], ...]]:
     fixed = words[any_before:]
     sizes = tuple((index - len(fixed), int(word)) for index, word in enumerate(fixed) if word.isdigit())
     return any_before, len(fixed), sizes
+
+
+_kept_parsed = lru_cache(maxsize=1024)(_parsed)
 
 
 def check_frames(
