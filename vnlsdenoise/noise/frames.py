@@ -186,8 +186,10 @@ def _bounded(
             plane = PlaneNoise(min(estimate_sigma(stack, peak=peak), most))
         if white and not (plane.curve or plane.clipped or plane.spectrum):
             plane = PlaneNoise(min(plane.sigma, news.top))
-        # Where noise was clipped, dark and bright blocks hold less of it.
-        if not (noise.clipped or plane.spectrum) and plane.deviation_at(news.at) > _MOST_OF_LEAST * news.least:
+        # Where there is no flat block; but of clipped noise dark and bright blocks hold less, and chroma of half the
+        # size holds less at the highest frequencies.
+        asked = verdict.textured and not noise.clipped and (index == 0 or layout.family != "yuv")
+        if asked and not plane.spectrum and plane.deviation_at(news.at) > _MOST_OF_LEAST * news.least:
             plane = PlaneNoise(news.least)
         bounded.append(plane)
     clipped = noise.clipped_rgb

@@ -27,6 +27,7 @@ _MOST = 3.5**2  # times the energy that is new in flat blocks: more is texture t
 # All that flat blocks hold, of what is new in them, at middle frequencies: 1 where they hold noise and nothing else.
 _PURE = (1.6, 1.3)
 _MIDDLE = (6, 14)
+_TEXTURED = 7.0  # the same, from which on there is no flat block
 # The same, to the share (below) of what is new that is new in flat blocks: up to 8 where a codec has left less noise in
 # flat blocks than elsewhere, or these hold some texture as well; from 10 on in most clean texture, of which the rest
 # moves by parts of a pixel or into another brightness.
@@ -47,7 +48,7 @@ _LOW, _FOUND, _UNMOVED = (1, 2), (12.0, 20.0), (1.8, 1.5)
 # Times that noise is stronger at low frequencies than at the highest, in the geometric mean over the channels: of white
 # noise on a source that has some grain itself up to 2, of a camera's 4 and more.
 _COLOURED = (2.5, 3.5)
-_COLOURED_GUIDE = (2.0, 2.6)  # the same, of the first channel alone, which holds most of the texture: 3 and more
+_COLOURED_SUM = (1.6, 2.2)  # the same, of the sum of R, G and B alone, which holds most of the texture
 _WHITE = 1.3  # the same, of one channel: at most this in white noise
 _LEAST_SHARE = 0.1  # of the first channel's deviation: noise of less does not say what the noise is
 # Of what the frames on both sides do not share, to what is new: noise that a codec carried on from frame to frame. More
@@ -109,12 +110,14 @@ class Verdict(NamedTuple):
 
     white: whether any channel has noise at the highest frequencies that is as strong as elsewhere.
     independent: deviation of the white noise that R, G and B have each for itself, told by their differences; 0 where
-    these do not tell, where noise depends on the brightness, or where the three share white noise.
+    these do not tell, where noise depends on the brightness, or where the three share white noise. textured: whether
+    even the flattest blocks hold texture.
     """
 
     trust: float
     white: bool
     channels: tuple[Grain, ...]
+    textured: bool
     independent: float = 0.0
 
 
@@ -150,14 +153,15 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     telling = [grain for grain in channels[:3] if grain.low >= least and grain.top > 0]
     ratios = [grain.colour for grain in telling]
     colour = ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) if ratios else 0.0
-    colour *= ramp(ratios[0], *_COLOURED_GUIDE) if ratios else 0.0
+    if len(evidence) >= 6 and ratios:
+        colour *= ramp(ratios[0], *_COLOURED_SUM)
     trust, white = pure * colour, any(grain.white for grain in telling)
     if len(evidence) < 6:
-        return Verdict(trust, white, channels)
+        return Verdict(trust, white, channels, held > _TEXTURED)
     proof, alike, told = _by_differences(evidence[:3], channels, odd, band, to_bytes)
     if proof and (alike or proof > _SURER * trust):
         trust, channels = max(proof, trust), (*told, *channels[3:])
-    return Verdict(trust, white, channels, _independent(evidence[:3], odd, band))
+    return Verdict(trust, white, channels, held > _TEXTURED, _independent(evidence[:3], odd, band))
 
 
 def _by_differences(
