@@ -255,9 +255,10 @@ def _denoise_frames(
         if any(word in str(error) for word in _NO_MEMORY):
             raise _out_of_memory(format, settings) from error
         if isinstance(error, torch.AcceleratorError) or any(word in str(error) for word in _DEVICE_FAULTS):
-            lose(str(device))
             cause = str(error).strip().splitlines()[0]
-            raise DeviceFaultError(f"the device {device} failed ({cause}); {_IF_AGAIN}") from error
+            fault = DeviceFaultError(f"the device {device} failed ({cause}); {_IF_AGAIN}")
+            lose(fault)
+            raise fault from error
         raise
 
 
