@@ -59,8 +59,9 @@ browser:
 	  apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
 	  echo "browser: no chromium on this machine: the tests of pages will be skipped" >&2
 
+# A file of tests to a process, at most four; each with one thread, where a test does not ask for more.
 pytest: build browser
-	$(VENV)/bin/pytest -q $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -q -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 clean:
 	rm -rf build dist *.egg-info $(VENV) demo vnlsdenoise/*.so
