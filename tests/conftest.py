@@ -9,6 +9,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import pytest
 import torch
 
+from vnlsdenoise.video.priority import kept_priority
+
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.needs_cuda)])
 def device(request: pytest.FixtureRequest) -> str:
@@ -20,6 +22,13 @@ def device(request: pytest.FixtureRequest) -> str:
 def _same_random_numbers() -> Iterator[None]:
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _ordinary_priority() -> Iterator[None]:
+    """Films that tests make with SVT-AV1 leave no real-time threads to the tests after them."""
+    with kept_priority():
         yield
 
 

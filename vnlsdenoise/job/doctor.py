@@ -155,12 +155,14 @@ def _driver() -> str:
 def _codecs() -> str:
     import av
 
+    from vnlsdenoise.video.priority import kept_priority
+
     os.environ.setdefault("SVT_LOG", "1")  # errors only
     missing = []
     for encoder, pix_fmt in _ENCODERS.items():
         try:
             memory = io.BytesIO()
-            with av.open(memory, "w", format="matroska") as output:
+            with kept_priority(), av.open(memory, "w", format="matroska") as output:
                 stream: Any = output.add_stream(encoder, rate=25, options=_QUIETLY.get(encoder, {}))
                 stream.width, stream.height, stream.pix_fmt = 64, 64, pix_fmt
                 for index in range(2):

@@ -17,6 +17,7 @@ from vnlsdenoise.video.fields import says_fields_itself, with_fields
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.memory import zeroed_memory
 from vnlsdenoise.video.pixels import to_video_frame
+from vnlsdenoise.video.priority import kept_priority
 from vnlsdenoise.video.probe import VideoInfo
 
 _TOP_FIRST, _BOTTOM_FIRST = 2, 3  # of FFmpeg's AVFieldOrder
@@ -80,7 +81,7 @@ class VideoEncoder:
         """Open the encoder, after which the stream has its headers."""
         asked = dict(self.choice.options)
         try:
-            with zeroed_memory():
+            with zeroed_memory(), kept_priority():
                 self.stream.codec_context.open()
         except av.FFmpegError as error:
             raise UsageError(
