@@ -22,8 +22,10 @@ from clips import chosen_clips, clip_parser, write_table
 from vnlsdenoise.bench.quality import Video, denoiser_of
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.video.container import decode_next, decoder_of
 from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
 from vnlsdenoise.video.pixels import unpack
+from vnlsdenoise.video.side_data import quantiser_step
 
 Planes = tuple[Plane, ...]
 
@@ -48,7 +50,13 @@ def through_h264(video: npt.NDArray[np.uint8], crf: int) -> list[av.VideoFrame]:
         output.mux(stream.encode(None))
     file.seek(0)
     with av.open(file) as source:
-        return list(source.decode(video=0))
+        decoder = decoder_of(source.streams.video[0])
+        return [frame for packet in source.demux(video=0) for frame in decode_next(decoder, packet)]
+
+
+def frames_of(decoded: list[av.VideoFrame]) -> list[Frame]:
+    """Frames as a reader gives them."""
+    return [Frame(unpack(f)[0], i, 1, step=quantiser_step(f, 255)) for i, f in enumerate(decoded)]
 
 
 def psnr(one: list[Planes], other: list[Planes], plane: int) -> float:
@@ -56,19 +64,22 @@ def psnr(one: list[Planes], other: list[Planes], plane: int) -> float:
     return float(np.mean([10 * np.log10(255**2 / max(error, 1e-6)) for error in errors]))
 
 
-def coded_clip(clean: Video, name: str, sigma: int, crf: int) -> tuple[list[Planes], list[Planes]]:
+def coded_clip(clean: Video, name: str, sigma: int, crf: int) -> tuple[list[Frame], list[Planes]]:
     """What there is to restore, and what is wanted."""
     random = np.random.RandomState(zlib.crc32(f"{name}{sigma}".encode()))
     noisy = (clean + sigma * random.randn(*clean.shape)).clip(0, 255).round().astype(np.uint8)
-    coded = [unpack(frame)[0] for frame in through_h264(noisy, crf)] if crf else planes_of(noisy)
-    return coded, planes_of(clean.astype(np.uint8))
+    wanted = planes_of(clean.astype(np.uint8))
+    if crf:
+        return frames_of(through_h264(noisy, crf)), wanted
+    return [Frame(planes, index, 1) for index, planes in enumerate(planes_of(noisy))], wanted
 
 
 def figures(
-    coded: list[Planes], wanted: list[Planes], settings: DenoiseSettings, ways: set[str] | None
+    frames: list[Frame], wanted: list[Planes], settings: DenoiseSettings, ways: set[str] | None
 ) -> dict[str, list[float]]:
     """PSNR of luma and chroma of every way."""
     height, width = wanted[0][0].shape
+    coded = [frame.planes for frame in frames]
     format = PlaneFormat("yuv", width, height, 8, 1, 1)
     errors = [[a[plane].astype(float) - b[plane] for a, b in zip(coded, wanted, strict=True)] for plane in range(3)]
     all_ways = {
@@ -79,7 +90,6 @@ def figures(
     found = {"noisy": coded}
     for way, how in all_ways.items():
         if ways is None or way in ways:
-            frames = [Frame(planes, index, 1, {}) for index, planes in enumerate(coded)]
             found[way] = [frame.planes for frame in denoise_frames(frames, format, how)]
     return {way: [psnr(planes, wanted, 0), psnr(planes, wanted, 1)] for way, planes in found.items()}
 

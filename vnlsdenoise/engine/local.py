@@ -23,6 +23,7 @@ from vnlsdenoise.engine.work import Told, Work
 from vnlsdenoise.errors import DeviceError, DeviceFaultError, MemoryLimitError, UsageError
 from vnlsdenoise.learned.methods import network_of
 from vnlsdenoise.noise import NoiseModel
+from vnlsdenoise.noise.coded import step_of
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.planes import blend_grain, planes_on_their_way, planes_to_tensors
 from vnlsdenoise.scenes import mark_cuts, repeated
@@ -78,7 +79,7 @@ def estimate_noise(
         return planes_to_tensors(frame.planes, device)
 
     frames = [frame for pair in pairs for frame in pair]
-    return measure_noise(frames, planes, format, format.peak, white=white, pairs=True)
+    return measure_noise(frames, planes, format, format.peak, white=white, pairs=True, step=step_of(frames))
 
 
 def measure_scene(frames: Sequence[Frame], format: PlaneFormat, settings: DenoiseSettings) -> NoiseModel:
@@ -88,7 +89,11 @@ def measure_scene(frames: Sequence[Frame], format: PlaneFormat, settings: Denois
     def planes(frame: Frame) -> list[Tensor]:
         return planes_to_tensors(frame.planes, settings.device)
 
-    return measure_noise(frames, planes, format, format.peak, white=white, sigma=sigma)
+    return measure_noise(frames, planes, format, format.peak, white=white, sigma=sigma, step=step_of(frames))
+
+
+def _measured_here(settings: DenoiseSettings) -> Callable[[PlaneFormat, list[Frame]], NoiseModel]:
+    return lambda format, frames: measure_scene(frames, format, settings)
 
 
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
@@ -204,7 +209,7 @@ def _denoise_frames(
         wanted=work.ranges(field),
         number=0 if work.told is None else work.told.first,
         measured=work.measured[field],
-        measure=None if work.measure is None else partial(work.measure, format),
+        measure=partial(work.measure or _measured_here(settings), format),
     )
     waiting: deque[Frame] = deque()
     leaving: deque[tuple[Frame, Callable[[], tuple[Plane, ...]]]] = deque()

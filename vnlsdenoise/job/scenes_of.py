@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
+from vnlsdenoise.noise.coded import step_of
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.model import NoiseModel
 from vnlsdenoise.planes import planes_to_tensors
@@ -34,7 +35,10 @@ def find_scenes(reader: Reader, device: str) -> Iterator[FoundScene]:
 
     def noise(frames: list[Frame]) -> NoiseModel:
         shown = [split_fields(frame)[0] for frame in frames] if info.interlaced else frames
-        return measure_noise(shown, lambda frame: planes_to_tensors(frame.planes, device), layout, layout.peak)
+        step = step_of(shown)
+        return measure_noise(
+            shown, lambda frame: planes_to_tensors(frame.planes, device), layout, layout.peak, step=step
+        )
 
     first, count, seconds = 0, 0, 0.0
     begin: list[Frame] = []

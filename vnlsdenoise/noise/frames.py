@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
+from vnlsdenoise.noise.coded import with_what_codecs_leave
 from vnlsdenoise.noise.estimate import ends_at_the_borders, estimate_sigma, measure_plane
 from vnlsdenoise.noise.grain import Grain, Verdict, judge
+from vnlsdenoise.noise.letters import has_letters, is_everywhere
 from vnlsdenoise.noise.model import ClippedRgb, Evidence, NoiseModel, PlaneNoise
 from vnlsdenoise.noise.picture import measure_picture
 from vnlsdenoise.noise.stabilise import stabilisers_of
@@ -32,6 +34,17 @@ _MOST_INDEPENDENT = 1.04  # times what differences of R, G and B tell of white n
 _BEFORE_CLIPPING = 1.7  # times what is left of noise that was clipped at its mean
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 _MOST_OF_LEAST = 1.3  # times what is new in the blocks with least of it: white noise of more is texture
+_AT_ODDS = 1.25  # times what is new in flat blocks: quiet areas that hold more may hold texture
+# Times that the noise of chroma is stronger at low frequencies than at the highest: 1 as it was made, up to 1.8 where
+# it was halved in size from R, G and B, from 1.9 on where a codec was.
+_UNTOUCHED = 1.85
+_LEAST_ROUNDED = 0.26  # of a step of the samples: beside little noise codecs leave less at the highest frequencies
+# Little noise of luma, of the peak, which texture hides, is no more than so many times what chroma has of it: 2 where
+# R, G and B were averaged to half the size, 3.4 at the highest frequencies where they were reduced more smoothly.
+_LITTLE, _MOST_OF_CHROMA = 2.5 / 255, 3.5
+_MOST_OF_LITTLE = 1.15  # as `_MOST_OF_LEAST`
+_MOST_HIDDEN = 1.35  # times the noise, that texture makes of it where there is more
+_LEAST_LITTLE = 0.75  # of a step of the samples: chroma does not tell of less
 
 F = TypeVar("F")
 
@@ -45,6 +58,7 @@ def measure_noise(
     white: bool = False,
     sigma: tuple[float, ...] | None = None,
     pairs: bool = False,
+    step: float | None = None,
 ) -> NoiseModel:
     """The noise of every plane of some frames; white: as one deviation a plane, whatever else is found.
 
@@ -58,9 +72,20 @@ def measure_noise(
 
     pairs: the frames do not follow each other all, as those of a scene do, but by twos.
     planes: makes tensors of a frame's planes. Of all frames one plane at a time is on the device.
+    step: of the quantiser of the codec that the frames come from (`coded.step_of`), None where none is known.
     """
     if white or sigma is not None:
         return _white(frames, planes, layout, peak, sigma, pairs)
+    noise = _measured(frames, planes, layout, peak, pairs)
+    if step is None or layout.family == "rgb":
+        return noise
+    return with_what_codecs_leave(noise, step, peak, letters=has_letters(planes(frames[0])[0], peak))
+
+
+def _measured(
+    frames: Sequence[F], planes: Callable[[F], list[Tensor]], layout: PlaneFormat, peak: float, pairs: bool
+) -> NoiseModel:
+    """What the frames themselves tell."""
     if len(frames) == 1:
         picture = _of_picture(planes(frames[0]), layout, peak)
         if picture is not None:
@@ -68,7 +93,10 @@ def measure_noise(
     noise = _in_quiet_areas(frames, planes, layout, peak, pairs)
     evidence = Evidence("quiet areas", noise.sigma)
     if len(frames) == 1:
-        return replace(noise, evidence=evidence)
+        shown = zip(planes(frames[0]), noise.planes, strict=True)
+        if all(is_everywhere(plane, found, peak) for plane, found in shown):
+            return replace(noise, evidence=evidence)
+        return replace(NoiseModel.of_sigma([0.0] * len(noise.planes)), evidence=evidence)
     verdict = _what_is_new(frames, planes, layout, peak, pairs)
     if verdict is None:
         return replace(noise, evidence=evidence)
@@ -188,9 +216,15 @@ def _bounded(
             plane = PlaneNoise(min(plane.sigma, news.top))
         # Where there is no flat block; but of clipped noise dark and bright blocks hold less, and chroma of half the
         # size holds less at the highest frequencies.
-        asked = verdict.textured and not noise.clipped and (index == 0 or layout.family != "yuv")
-        if asked and not plane.spectrum and plane.deviation_at(news.at) > _MOST_OF_LEAST * news.least:
-            plane = PlaneNoise(news.least)
+        asked = verdict.textured and not plane.spectrum and (index == 0 or layout.family != "yuv")
+        least, most_of_least = news.least, _MOST_OF_LEAST
+        if layout.family == "yuv" and index == 0 and _is_untouched(verdict, peak):
+            little = least < _LITTLE * peak
+            asked = asked or little or there > _AT_ODDS * news.top
+            least = min(least, max(_most_by_chroma(verdict), 0.0 if little else least / _MOST_HIDDEN))
+            most_of_least = _MOST_OF_LITTLE
+        if asked and not noise.clipped and plane.deviation_at(news.at) > most_of_least * least:
+            plane = PlaneNoise(least)
         bounded.append(plane)
     clipped = noise.clipped_rgb
     if clipped is not None:
@@ -207,6 +241,23 @@ def _bounded(
         if opponent[0] * unit > _MOST_TIMES * (shared.top if white else max(shared.deviation, shared.most)):
             opponent = ()
     return replace(noise, planes=tuple(bounded), opponent=opponent, clipped_rgb=clipped)
+
+
+def _is_untouched(verdict: Verdict, peak: float) -> bool:
+    """Whether chroma has noise as no codec leaves it, of YUV."""
+    luma, *chroma = verdict.channels
+    least = min(channel.least for channel in chroma)
+    if luma.least < _LITTLE * peak and least >= _LEAST_ROUNDED:
+        return True
+    return least > 0 and math.prod(channel.colour for channel in chroma) <= _UNTOUCHED**2
+
+
+def _most_by_chroma(verdict: Verdict) -> float:
+    """The most noise of luma, by that of chroma beyond what rounding leaves."""
+    rounding = 1 / 12
+    chroma = max(sum(channel.least**2 for channel in verdict.channels[1:]) / 2 - rounding, 0.0)
+    # Noise of less than a step is hardly more than rounding leaves.
+    return max(math.sqrt(_MOST_OF_CHROMA**2 * chroma + rounding), _LEAST_LITTLE)
 
 
 def _in_flat_blocks(planes: Iterable[tuple[PlaneNoise, Grain]]) -> float:

@@ -113,7 +113,7 @@ class ClippedRgb:
     white: bool
 
 
-Witness = Literal["quiet areas", "what is new", "the shape of cameras' noise"]
+Witness = Literal["quiet areas", "what is new", "the shape of cameras' noise", "the codec's quantiser"]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.errors import InputError
+from vnlsdenoise.noise.coded import step_of
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.model import NoiseModel
 from vnlsdenoise.planes import planes_to_tensors
@@ -30,13 +31,15 @@ class Clip:
         self, layout: PlaneFormat, device: str, white: bool = False, sigma: tuple[float, ...] | None = None
     ) -> NoiseModel:
         """Of the whole frames, in native code values, as a run measures it where a scene begins here."""
+        frames = self.frames[:MEASURED_FRAMES]
         return measure_noise(
-            self.frames[:MEASURED_FRAMES],
+            frames,
             lambda frame: planes_to_tensors(frame.planes, device),
             layout,
             layout.peak,
             white=white,
             sigma=sigma,
+            step=step_of(frames),
         )
 
 

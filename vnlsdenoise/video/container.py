@@ -161,7 +161,7 @@ def _rank(stream: VideoStream) -> tuple[bool, int, int]:
 def decoder_of(stream: VideoStream) -> VideoCodecContext:
     """A decoder of the packets of `stream`, one for each reader; it must be drained by `decode(None)` at the end."""
     context = stream.codec_context
-    options = {"max_pixels": str(MAX_PIXELS)}
+    options = {"max_pixels": str(MAX_PIXELS), "export_side_data": "venc_params"}
     alpha_decoder = _ALPHA_DECODERS.get(context.codec.canonical_name)
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     if alpha_decoder is not None and tags.get("alpha_mode") == "1":

@@ -23,7 +23,7 @@ from vnlsdenoise.video.damage import Damage, Expected
 from vnlsdenoise.video.frame import Frame, Plane
 from vnlsdenoise.video.pixels import layout_of, unpack
 from vnlsdenoise.video.probe import VideoInfo, probe
-from vnlsdenoise.video.side_data import CARRIED, kinds_of
+from vnlsdenoise.video.side_data import CARRIED, kinds_of, quantiser_step
 from vnlsdenoise.video.timeline import Clock, DisplayOrder, TimeKeeper
 
 Interlaced = Literal["error", "fields", "ignore"]
@@ -141,7 +141,8 @@ class VideoReader:
             extra["interlaced"] = True
         if kinds_of(decoded) & set(CARRIED):
             extra["carrier"] = decoded.reformat(16, 16, "gray", interpolation="POINT")
-        return Frame(planes, decoded.pts, decoded.duration or None, extra)
+        step = quantiser_step(decoded, info.format.peak)
+        return Frame(planes, decoded.pts, decoded.duration or None, extra, step=step)
 
     def _cropped(self, planes: tuple[Plane, ...], extra: dict[str, Any]) -> tuple[tuple[Plane, ...], dict[str, Any]]:
         format, (top, _, left, _) = self.info.format, self.info.crop

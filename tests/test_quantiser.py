@@ -1,0 +1,114 @@
+"""What a codec leaves of noise, and of its own, is told by the step of its quantiser."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from clips import write_clip
+from test_coded_noise import drifting
+
+from vnlsdenoise.engine.local import denoise_frames, measure_scene
+from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.noise.coded import step_of, with_what_codecs_leave
+from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
+from vnlsdenoise.video.frame import Frame, PlaneFormat
+from vnlsdenoise.video.read import VideoReader
+
+LAYOUT = PlaneFormat("yuv", 256, 192, 8, 1, 1)
+
+
+def film(path: Path, sigma: float, crf: int) -> tuple[list[Frame], list[np.ndarray]]:
+    """Decoded frames of a film with noise in luma, and its luma without noise and codec."""
+    clean = drifting()
+    noisy = (clean + sigma * torch.randn_like(clean)).round().clamp(0, 255).byte().numpy()
+    grey = np.full((96, 128), 128, np.uint8)
+    frames = [Frame((plane, grey, grey)) for plane in noisy]
+    write_clip(path, encoder="libx264", size=(256, 192), frames=frames, count=8, options={"crf": str(crf)})
+    return list(VideoReader(path)), list(clean.numpy())
+
+
+def psnr(frames: list[Frame], clean: list[np.ndarray]) -> float:
+    errors = [((frame.planes[0] - wanted) ** 2).mean() for frame, wanted in zip(frames, clean, strict=True)]
+    return float(10 * np.log10(255**2 / np.mean(errors)))
+
+
+@pytest.mark.parametrize(("pix_fmt", "scale"), [("yuv420p", 1.0), ("yuv420p10le", 1023 / 255)])
+def test_the_reader_tells_the_step_of_h264(pix_fmt: str, scale: float, tmp_path: Path) -> None:
+    for number, qp in enumerate((20, 26, 32)):  # the step doubles every 6
+        path = tmp_path / f"{qp}.mkv"
+        write_clip(path, pix_fmt, "libx264", size=(64, 64), options={"qp": str(qp)})
+        steps = [frame.step or 0.0 for frame in VideoReader(path)]
+        assert max(steps) == pytest.approx(6.3 * scale * 2**number, rel=0.01) and min(steps) > 0
+
+
+@pytest.mark.parametrize("encoder", ["ffv1", "libx265"])
+def test_other_codecs_tell_none(encoder: str, tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.mkv", encoder=encoder, size=(64, 64))
+    frames = list(VideoReader(tmp_path / "a.mkv"))
+    assert step_of(frames) is None
+
+
+@pytest.mark.parametrize(("sigma", "crf", "gain"), [(0, 28, 0.05), (10, 26, 0.5), (10, 32, 0.2)])
+def test_what_a_codec_leaves_is_removed(sigma: float, crf: int, gain: float, tmp_path: Path) -> None:
+    frames, clean = film(tmp_path / "a.mkv", sigma, crf)
+    settings = DenoiseSettings(None, preset="fast", device="cpu", scene_cuts=False)
+    assert psnr(list(denoise_frames(iter(frames), LAYOUT, settings)), clean) > psnr(frames, clean) + gain
+
+
+def test_a_clean_film_through_a_fine_quantiser_has_next_to_none(tmp_path: Path) -> None:
+    frames, _ = film(tmp_path / "a.mkv", 0, 18)
+    assert max(measure_scene(frames, LAYOUT, DenoiseSettings(None, preset="fast", device="cpu")).sigma) < 1
+
+
+def test_noise_that_is_there_keeps_its_shape_and_what_was_given_is_not_asked() -> None:
+    spectrum = tuple(float(value) for value in np.linspace(2, 0.5, 64) / np.linspace(2, 0.5, 64).mean())
+    measured = NoiseModel((PlaneNoise(5.0, spectrum=spectrum), PlaneNoise(0.1), PlaneNoise(6.0)))
+    found = with_what_codecs_leave(measured, 30.0, 255, letters=False)
+    assert found.sigma == pytest.approx((8.1, 3.24, 6.0)) and found.planes[0].spectrum == spectrum
+    assert with_what_codecs_leave(measured, 8.0, 255, letters=False).planes[::2] == measured.planes[::2]
+    clean = NoiseModel.of_sigma((0.4, 0.1, 0.1))
+    assert with_what_codecs_leave(clean, 8.0, 255, letters=False) == clean
+    found = [with_what_codecs_leave(clean, 40.0, 255, letters=letters).sigma[0] for letters in (False, True)]
+    assert found == pytest.approx([8.26, 2.0])
+    frames = [Frame((torch.full((192, 256), 99).byte().numpy(),), step=40.0)] * 3
+    for settings in (DenoiseSettings((3.0,)), DenoiseSettings(None, noise_model="white")):
+        assert max(measure_scene(frames, PlaneFormat("gray", 256, 192, 8), settings).sigma) <= 3
+
+
+def page(paper: int, ink: int) -> torch.Tensor:
+    """Letters of 5x7 dots on an even page, [160, 256]."""
+    random = np.random.default_rng(1)
+    glyphs = random.random((26, 7, 5)) < 0.45
+    sheet = np.full((160, 256), paper, np.float32)
+    for row in range(4, 150, 13):
+        for column in range(6, 230, 7):
+            if random.random() < 0.85:
+                sheet[row : row + 7, column : column + 5][glyphs[random.integers(26)]] = ink
+    return torch.from_numpy(sheet)
+
+
+@pytest.mark.parametrize(("paper", "ink"), [(250, 30), (16, 235)])
+@pytest.mark.parametrize("crf", [18, 28, 33])
+def test_a_page_that_stands_still_is_not_smeared(paper: int, ink: int, crf: int, tmp_path: Path) -> None:
+    clean = page(paper, ink)
+    grey = np.full((80, 128), 128, np.uint8)
+    frames = [Frame((clean.byte().numpy(), grey, grey))] * 4
+    write_clip(
+        tmp_path / "a.mkv", encoder="libx264", size=(256, 160), frames=frames, count=4, options={"crf": str(crf)}
+    )
+    shown, layout = list(VideoReader(tmp_path / "a.mkv")), PlaneFormat("yuv", 256, 160, 8, 1, 1)
+    settings = DenoiseSettings(None, preset="fast", device="cpu", scene_cuts=False)
+    assert measure_scene(shown[:1], layout, settings).sigma[0] <= 2
+    restored = list(denoise_frames(iter(shown), layout, settings))
+    assert psnr(restored, [clean.numpy()] * 4) > psnr(shown, [clean.numpy()] * 4) - 0.05
+
+
+@pytest.mark.parametrize("gain", [1.0, 2.0])  # the second loses black and white
+def test_noise_of_a_single_picture_is_not_taken_for_letters(gain: float) -> None:
+    clean = (drifting(1)[0] - 128) * gain * 2 + 128
+    noisy = (clean + 20 * torch.randn_like(clean)).round().clamp(0, 255).byte().numpy()
+    settings = DenoiseSettings(None, preset="fast", device="cpu")
+    assert measure_scene([Frame((noisy,))], PlaneFormat("gray", 256, 192, 8), settings).sigma[0] == pytest.approx(
+        20, rel=0.2
+    )

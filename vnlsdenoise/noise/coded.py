@@ -1,0 +1,53 @@
+"""What a codec leaves: of noise that it has taken for the most part, and of its own.
+
+Where a quantiser has made noise into blocks, smears and ripples, the picture tells little of it: at crf 26 of x264
+noise of deviation 10 measures as a clean film does at crf 18. The step of the quantiser tells it. Against the source
+before noise and codec, a deviation of a sixth to a third of the step removes an error there at every step, whether or
+not there was noise (`tests/benchmarks/coded_noise.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
+from vnlsdenoise.video.frame import Frame
+
+# The deviation to remove, of luma, where nothing tells of noise: so much of what the step has beyond the first, in
+# 255ths of the peak, and at most so much.
+_FINE, _LEFT, _MOST_LEFT = 10.5, 0.28, 9.0
+_MOST_BY_LETTERS = 2.0
+_NOISE, _LEFT_OF_NOISE = 1.5, 0.27  # from which measured deviation of luma on there was noise, and of the step then
+_CHROMA = 0.4  # of luma's
+_SAME_KIND = 0.5  # of the deviation that is meant: noise of more keeps its spectrum and curve
+
+
+def step_of(frames: Sequence[Frame]) -> float | None:
+    """The mean step of the quantiser of some frames, None where no decoder tells it."""
+    steps = [frame.step for frame in frames if frame.step is not None]
+    return sum(steps) / len(steps) if steps else None
+
+
+def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, *, letters: bool) -> NoiseModel:
+    """Noise of YUV or grey, measured in frames that came through a quantiser of this step, in the scale of `peak`.
+
+    letters: whether the frames show any (`letters.has_letters`), which are left as they are but for little.
+    """
+    unit = peak / 255
+    least = min(max(_LEFT * (step - _FINE * unit), 0.0), (_MOST_BY_LETTERS if letters else _MOST_LEFT) * unit)
+    if noise.sigma[0] >= _NOISE * unit:
+        least = max(least, _LEFT_OF_NOISE * step)
+    planes = tuple(
+        _at_least(plane, least if index == 0 else _CHROMA * least) for index, plane in enumerate(noise.planes)
+    )
+    if planes == noise.planes:
+        return noise
+    if noise.sigma[0] >= _SAME_KIND * least:
+        return replace(noise, planes=planes)
+    evidence = noise.evidence and replace(noise.evidence, taken="the codec's quantiser")
+    return NoiseModel(planes, evidence=evidence)
+
+
+def _at_least(plane: PlaneNoise, deviation: float) -> PlaneNoise:
+    if plane.sigma >= deviation:
+        return plane
+    return plane.times(deviation / plane.sigma) if plane.sigma >= _SAME_KIND * deviation else PlaneNoise(deviation)
