@@ -109,7 +109,7 @@ def by_ways(name: str, ways: Sequence[str]) -> str:
 
 
 def real_noise() -> str:
-    return by_ways("real-noise-epyc", ("noisy", "white", "curve", "everything"))
+    return by_ways("real-noise-h200", ("noisy", "white", "curve", "everything"))
 
 
 def camera_noise() -> str:
@@ -127,7 +127,7 @@ def coded_noise() -> str:
     ways = ("noisy", "white", "measured", "true")
     rows = [
         [*re.findall(r"\d+", kind), *(" / ".join(f"{value:.2f}" for value in means(clips, way)) for way in ways)]
-        for kind, clips in stored("coded-noise-epyc")["results"].items()
+        for kind, clips in stored("coded-noise-h200")["results"].items()
     ]
     return table(["sigma", "crf", *ways], rows)
 

@@ -16,7 +16,7 @@ from vnlsdenoise.video.frame import Frame
 # 255ths of the peak, and at most so much.
 _FINE, _LEFT, _MOST_LEFT = 10.5, 0.28, 9.0
 _MOST_BY_LETTERS = 2.0
-_NOISE, _LEFT_OF_NOISE = 1.5, 0.27  # from which measured deviation of luma on there was noise, and of the step then
+_NOISE, _LEFT_OF_NOISE = 1.5, 0.27  # from which measured deviation on there was noise, and of the step then
 _CHROMA = 0.4  # of luma's
 _SAME_KIND = 0.5  # of the deviation that is meant: noise of more keeps its spectrum and curve
 
@@ -34,7 +34,7 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, *, lette
     """
     unit = peak / 255
     least = min(max(_LEFT * (step - _FINE * unit), 0.0), (_MOST_BY_LETTERS if letters else _MOST_LEFT) * unit)
-    if noise.sigma[0] >= _NOISE * unit:
+    if max(noise.sigma) >= _NOISE * unit:
         least = max(least, _LEFT_OF_NOISE * step)
     planes = tuple(
         _at_least(plane, least if index == 0 else _CHROMA * least) for index, plane in enumerate(noise.planes)
