@@ -167,6 +167,14 @@ def speed_presets() -> str:
     return table(["size", *presets], rows)
 
 
+def streams_cuda() -> str:
+    rows = []
+    for variant, found in stored("streams-h200")["ms_per_frame"].items():
+        times = (f"{np.median(found[preset]):.2f} ms" if preset in found else "-" for preset in ("fast", "balanced"))
+        rows.append([variant, *times])
+    return table(["variant", "fast", "balanced"], rows)
+
+
 def speed_learned() -> str:
     rows = []
     for size, entry in stored("speed-learned-h200")["sizes"].items():
@@ -366,7 +374,7 @@ TABLES: dict[str, Callable[[], str]] = {
     for function in (
         *(quality_crops, quality_whole, best_over_balanced, quality_learned, native_chroma),
         *(real_noise, camera_noise, coded_noise),
-        *(speed_cuda, speed_presets, speed_draft, speed_learned, kernels_cuda),
+        *(speed_cuda, speed_presets, speed_draft, speed_learned, kernels_cuda, streams_cuda),
         *(ceilings, ceilings_learned, ceilings_cpu, file_to_file),
         *(operators, aggregation, memory_of_search, speed_cpu),
         *(choosing, peers, peers_in_short, alignment, search_sweep, search_sweep_cuda, gradients),

@@ -20,6 +20,7 @@ from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 
 LAYOUT = PlaneFormat("yuv", 90, 84, 8, 1, 1)  # three levels
+GOING = [name for name, preset in PRESETS.items() if goes_beside(preset)]
 
 
 def denoised(preset: str, device: str, layout: PlaneFormat = LAYOUT, frames: int = 20, **options: Any) -> torch.Tensor:
@@ -35,7 +36,7 @@ def denoised(preset: str, device: str, layout: PlaneFormat = LAYOUT, frames: int
     return torch.cat([plane.flatten() for frame in done for plane in frame])
 
 
-@pytest.mark.parametrize("preset", ["fast", "balanced"])
+@pytest.mark.parametrize("preset", GOING)
 def test_work_may_wait_until_its_pass_finishes_a_frame(monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
     at_once = denoised(preset, "cpu", frames=14)
     late = 0
@@ -84,7 +85,7 @@ class Watched:
         self.used.clear()
 
 
-@pytest.mark.parametrize("preset", ["fast", "balanced"])
+@pytest.mark.parametrize("preset", GOING)
 def test_what_the_work_uses_is_kept_until_then(monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
     opened = Pager._here
 
@@ -102,7 +103,7 @@ def test_what_the_work_uses_is_kept_until_then(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.needs_cuda
-@pytest.mark.parametrize("preset", [name for name, preset in PRESETS.items() if goes_beside(preset)])
+@pytest.mark.parametrize("preset", GOING)
 @pytest.mark.parametrize(
     "layout",
     [
@@ -122,11 +123,11 @@ def test_beside_or_not_gives_the_same_bits(preset: str, layout: PlaneFormat) -> 
 @pytest.mark.needs_cuda
 def test_a_denoiser_that_is_let_go_of_leaves_no_work_in_other_memory() -> None:
     """Its pages are given to the next one at once, while the coarser levels may still add to them."""
-    whole = denoised("fast", "cuda", frames=20)
+    whole = denoised(GOING[0], "cuda", frames=20)
     for _ in range(3):
-        abandoned = PlanarDenoiser(LAYOUT, NoiseModel.of_sigma((12.0,) * 3), PRESETS["fast"], peak=255)
-        for _ in range(45):
+        abandoned = PlanarDenoiser(LAYOUT, NoiseModel.of_sigma((12.0,) * 3), PRESETS[GOING[0]], peak=255)
+        for _ in range(60):
             planes = [255 * torch.rand(shape, device="cuda") for shape in LAYOUT.plane_shapes]
             list(abandoned.push(planes))
         del abandoned
-        assert torch.equal(denoised("fast", "cuda", frames=20), whole)
+        assert torch.equal(denoised(GOING[0], "cuda", frames=20), whole)

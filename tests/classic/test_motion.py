@@ -38,3 +38,20 @@ def test_results_outlive_the_next_pair(device):
         before = pair.fields.clone()
         motion.push(128 + 20 * torch.randn(64, 80, device=device))
         assert torch.equal(pair.fields, before)
+
+
+@pytest.mark.needs_cuda
+def test_flows_at_the_same_time():
+    """Of several videos, beside work that fills the GPU."""
+    with torch.no_grad():
+        pairs = [[128 + 20 * torch.randn(2, 270, 480, device="cuda") for _ in range(2)] for _ in range(4)]
+        expected = [ops.tvl1_flow(*pair) for pair in pairs]
+        flows = [CapturedFlow() for _ in pairs]
+        busy = torch.randn(2048, 2048, device="cuda")
+        for _ in range(3):
+            measured = [flow(*pair) for flow, pair in zip(flows, pairs, strict=True)]
+            for _ in range(20):
+                busy = torch.tanh(busy @ busy)
+            for (fields, ready), wanted in zip(measured, expected, strict=True):
+                FlowPair(fields, 2, ready).wait()
+                assert torch.equal(fields, wanted)

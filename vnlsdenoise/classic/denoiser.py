@@ -40,9 +40,9 @@ def levels_of(preset: Preset, sizes: list[tuple[int, int]]) -> list[Level]:
 
 
 def goes_beside(preset: Preset) -> bool:
-    """Whether the coarser levels have so much to do that it pays to do it beside the finest one: a single pass is over
-    before another stream has been waited for."""
-    return bool(preset.coarse.wiener)
+    """Whether the coarser levels have so much to do that it pays to do it beside the finest one: a pass or two are over
+    before another stream has been waited for, and the flow fills what they leave."""
+    return len(preset.coarse.wiener) > 1
 
 
 def support_of(preset: Preset, sizes: list[tuple[int, int]]) -> int:

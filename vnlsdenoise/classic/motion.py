@@ -101,7 +101,9 @@ class _Graph:
         self._sources, self._targets = sources.clone(), targets.clone()
         ops.tvl1_flow(self._sources, self._targets, **options)  # whatever a first call sets up
         self._graph = torch.cuda.CUDAGraph()
-        self._stream = torch.cuda.Stream(sources.device)  # type: ignore[no-untyped-call]
+        # Its small launches go before the blocks of other kernels that still wait. Behind them they would have to wait
+        # until a kernel has no more.
+        self._stream = torch.cuda.Stream(sources.device, priority=-1)  # type: ignore[no-untyped-call]
         # What is captured is the work of the current device; other threads of the process may use it meanwhile.
         with (
             torch.cuda.device(sources.device),
