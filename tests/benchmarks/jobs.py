@@ -62,7 +62,11 @@ WORK = {
 def one(loop: str, code: Path, source: Path, output: Path, how: dict[str, Any], threads: int) -> dict[str, Any]:
     """Seconds of one run of `loop`, with the code of a checkout."""
     arguments = [str(source), str(output), json.dumps(how), str(threads)]
-    environment = {**os.environ, "PYTHONPATH": str(code), "OMP_WAIT_POLICY": "passive"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(code), os.environ.get("PYTHONPATH", ""))),
+        "OMP_WAIT_POLICY": "passive",
+    }
     done = subprocess.run(
         [sys.executable, "-c", loop + RUN, *arguments],
         cwd=output.parent,
