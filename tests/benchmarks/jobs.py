@@ -62,7 +62,8 @@ WORK = {
 def one(loop: str, code: Path, source: Path, output: Path, how: dict[str, Any], threads: int) -> dict[str, Any]:
     """Seconds of one run of `loop`, with the code of a checkout."""
     arguments = [str(source), str(output), json.dumps(how), str(threads)]
-    environment = {
+    path = os.pathsep.join((str(code), os.environ.get("PYTHONPATH", "")))
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive"}
         **os.environ,
         "PYTHONPATH": os.pathsep.join((str(code), os.environ.get("PYTHONPATH", ""))),
         "OMP_WAIT_POLICY": "passive",
