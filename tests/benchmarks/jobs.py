@@ -64,10 +64,6 @@ def one(loop: str, code: Path, source: Path, output: Path, how: dict[str, Any], 
     arguments = [str(source), str(output), json.dumps(how), str(threads)]
     path = os.pathsep.join((str(code), os.environ.get("PYTHONPATH", "")))
     environment = {**os.environ, "PYTHONPATH": path, "OMP_WAIT_POLICY": "passive"}
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join((str(code), os.environ.get("PYTHONPATH", ""))),
-        "OMP_WAIT_POLICY": "passive",
-    }
     done = subprocess.run(
         [sys.executable, "-c", loop + RUN, *arguments],
         cwd=output.parent,
