@@ -11,7 +11,8 @@ import torch
 
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import load_network
-from vnlsdenoise.learned.network import Dimensions
+from vnlsdenoise.learned.network import Dimensions, Frames, Network
+from vnlsdenoise.training.ahead import Ahead
 from vnlsdenoise.training.degradation import Degraded, Mixture, Noise, degrade, mean_of_clipped
 from vnlsdenoise.training.footage import Footage, Source, find_sources
 from vnlsdenoise.training.loop import Process, Settings, Trainer
@@ -50,7 +51,7 @@ def settings(folder, out, steps, **changes):
             report=3.0,
             check=1e9,
             threads=2,
-            mixture=Mixture(0.1, 0, 0, 0, 0, 0, 0, 0, 0),  # what the least of networks learns in a hundred steps
+            mixture=Mixture(0.1, 0, 0, 0, 0, 0, 0, 0, 0, 0),  # what the least of networks learns in a hundred steps
         ),
         **changes,
     )
@@ -80,6 +81,69 @@ def test_runs_repeat_and_go_on(folder, tmp_path):
     assert [line["step"] for line in starts if line["event"] == "start"] == [0, 4]
     with pytest.raises(InputError, match="no run to go on with"):
         train(settings(folder, tmp_path / "none", 6, resume=True))
+
+
+def test_recorded_mosaics_are_trained_on_beside_others(folder, tmp_path):
+    mixed = settings(folder, tmp_path / "one", 3, camera=0.4, coded=0.3, mixture=Mixture(brief=0.5))
+    found = train(mixed)
+    assert {"420 20 crf 22", "444 camera", "444 camera picture"} <= found.keys()
+    assert all(np.isfinite(value) for value in found.values())
+    # libx264 does not make the same bits each time.
+    assert train(dataclasses.replace(mixed, out=tmp_path / "other")) == pytest.approx(found, abs=2e-3)
+
+
+def test_what_cannot_be_made_ahead_is_told():
+    def broken():
+        raise InputError("no such footage")
+
+    with Ahead(CPU) as ahead:
+        ahead.begin(broken)
+        with pytest.raises(InputError, match="no such footage"):
+            ahead.take()
+
+
+def test_no_state_crosses_into_another_scene():
+    """A clip of two scenes at once is both of them by themselves."""
+    generator = torch.Generator().manual_seed(0)
+    network = Network(Dimensions((16, 16, 16), 0, (1, 1, 1), 1)).eval()
+    for parameter in network.parameters():
+        parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    classic, removed = torch.randn(2, 5, 1, 32, 32, generator=generator)
+    fields = torch.randn(4, 1, 2, 2, 16, 16, generator=generator)
+    fields[1] = torch.nan
+
+    def corrected(times):
+        count = times.stop - times.start
+        frames = Frames("gray", [classic[times]], [removed[times]], torch.full((count, 1), 20.0))
+        with torch.no_grad():
+            [[planes]] = network([frames], fields[times.start : times.stop - 1])
+        return planes
+
+    together = corrected(slice(0, 5))
+    apart = torch.cat((corrected(slice(0, 2)), corrected(slice(2, 5))))
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-4)
+
+
+def test_plates_of_brief_scenes_are_their_scenes_results():
+    footage = Footage([np.random.default_rng(0).integers(0, 256, (6, 3, 80, 80)).astype(np.uint8)], CPU)
+    degraded = Degraded(Scenery(footage, Grid(1, 1, 64, 64), 4), "gray", Mixture())
+    channels = dataclasses.replace(degraded.draw(np.random.default_rng(1)), scenes=(1, 3))
+
+    class Given:
+        layout = "gray"
+
+        def __init__(self, times, scenes):
+            self._times, self._scenes = times, scenes
+
+        def draw(self, random):
+            noisy, wanted = ([planes[self._times] for planes in c] for c in (channels.noisy, channels.wanted))
+            return dataclasses.replace(channels, noisy=noisy, wanted=wanted, scenes=self._scenes)
+
+    random = np.random.default_rng(0)
+    whole = PlateMaker(Given(slice(0, 4), (1, 3))).make(random)
+    single, rest = (PlateMaker(Given(times, ())).make(random) for times in (slice(0, 1), slice(1, 4)))
+    assert torch.equal(whole.classic[0], torch.cat((single.classic[0], rest.classic[0])))
+    assert whole.fields[0].isnan().all() and torch.equal(whole.fields[1:], rest.fields)
 
 
 def test_scenes_are_held_back_whole():

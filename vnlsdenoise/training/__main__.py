@@ -37,11 +37,18 @@ from vnlsdenoise.training.schedule import Length
 )
 @click.option("--crops", type=click.IntRange(min=8), default=32, show_default=True, help="A step, on every device.")
 @click.option(
+    "--camera",
+    type=click.FloatRange(0, 1),
+    default=0.15,
+    show_default=True,
+    help="Share of the mosaics that a simulated camera records, of clean footage; half of them go through a codec.",
+)
+@click.option(
     "--coded",
     type=click.FloatRange(0, 1),
     default=0.1,
     show_default=True,
-    help="Share of the mosaics whose noise goes through a codec (H.264), of clean footage.",
+    help="Share of the mosaics whose white noise goes through a codec (H.264), of clean footage.",
 )
 @click.option("--renew", type=click.IntRange(min=1), default=20, show_default=True, help="Steps a new mosaic.")
 @click.option("--check", type=float, default=150.0, show_default=True, help="Seconds between validations.")
@@ -59,6 +66,7 @@ def main(
     rate: float,
     decay: float,
     crops: int,
+    camera: float,
     coded: float,
     renew: int,
     check: float,
@@ -72,6 +80,8 @@ def main(
     try:
         if (minutes is None) == (steps is None):
             raise UsageError("give --minutes or --steps, and not both")
+        if camera + coded > 1:
+            raise UsageError(f"--camera and --coded are shares of all mosaics: {camera:g} and {coded:g} are too much")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         length = Length(minutes * 60 if minutes is not None else None, steps, decay)
@@ -88,6 +98,7 @@ def main(
             rate=rate,
             renew=renew,
             check=check,
+            camera=camera,
             coded=coded,
         )
         Trainer(settings, Process.of_environment(device)).run()

@@ -14,13 +14,14 @@ from torch import Tensor
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
-from vnlsdenoise.training.coded import PartlyCoded
+from vnlsdenoise.training.ahead import Ahead
 from vnlsdenoise.training.degradation import Degraded, Mixture
 from vnlsdenoise.training.footage import Footage, Source, find_pairs, find_sources, read_all
 from vnlsdenoise.training.growth import grown
+from vnlsdenoise.training.measured import PartlyMeasured
 from vnlsdenoise.training.objective import Objective, captured
 from vnlsdenoise.training.optimiser import Optimiser
-from vnlsdenoise.training.pool import Batch, Material, PlateMaker, Pool
+from vnlsdenoise.training.pool import Batch, Material, Plate, PlateMaker, Pool
 from vnlsdenoise.training.recorded import TARGET_VARIANCE, Recorded
 from vnlsdenoise.training.scenery import Grid, Scenery
 from vnlsdenoise.training.schedule import Length, Schedule
@@ -46,8 +47,8 @@ class Settings:
     the state and the log go. resume: go on with what lies there.
     crops: a step on one device, of each layout. frames, side: of a crop. rate: largest learning rate.
     grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
-    mixture: of the noise. coded: share of the mosaics that go through a codec, of clean footage. renew: a mosaic is
-    made anew every so many steps. report, check: seconds between lines of the log, and between validations, which save.
+    mixture: of the noise. camera, coded: shares of the mosaics that a camera records, and that go through a codec, of
+    clean footage. renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the log, and between validations, which save.
     """
 
     folders: tuple[Path, ...]
@@ -71,6 +72,7 @@ class Settings:
     threads: int = 8
     compiled: bool = True
     mixture: Mixture = field(default_factory=Mixture)
+    camera: float = 0.0
     coded: float = 0.0
 
 
@@ -123,8 +125,8 @@ class Trainer:
                 cases, settings.grid, settings.frames, settings.side, settings.dimensions, device, variance
             )
         self._made = 0
-        for place in range(sum(plates for _, plates in settings.plates)):
-            self._renew(place)
+        for _ in range(sum(pool.plates for pool in self._pools)):
+            self._keep(self._plate(self._made))
         self._log(event="mosaics", count=self._made)
         torch.manual_seed(settings.seed)
         network = on_device(Network(settings.dimensions), device)
@@ -154,24 +156,26 @@ class Trainer:
         schedule = Schedule(settings.length, process.device, progress.seconds)
         self._log(event="start", step=progress.step, parameters=sum(w.numel() for w in self._optimiser.weights))
         reported, checked, since = schedule.seconds, schedule.seconds, progress.step
-        for step in count(progress.step):
-            done = schedule.done(step)
-            if done == 1:
-                break
-            self._step(step, settings.rate * schedule.rate(done))
-            now = schedule.seconds
-            if now - reported >= settings.report:
-                self._report(step + 1, now, (step + 1 - since) / (now - reported), done)
-                reported, since = schedule.seconds, step + 1
-            if now - checked >= settings.check:
-                self._check(step + 1, schedule.seconds)
-                checked = schedule.seconds
+        with Ahead(process.device) as ahead:
+            self._begin_plate(ahead)
+            for step in count(progress.step):
+                done = schedule.done(step)
+                if done == 1:
+                    break
+                if step % settings.renew == settings.renew - 1:
+                    self._keep(ahead.take())
+                    self._begin_plate(ahead)
+                self._step(step, settings.rate * schedule.rate(done))
+                now = schedule.seconds
+                if now - reported >= settings.report:
+                    self._report(step + 1, now, (step + 1 - since) / (now - reported), done)
+                    reported, since = schedule.seconds, step + 1
+                if now - checked >= settings.check:
+                    self._check(step + 1, schedule.seconds)
+                    checked = schedule.seconds
         return self._check(step, schedule.seconds)
 
     def _step(self, step: int, rate: float) -> None:
-        settings = self._settings
-        if step % settings.renew == settings.renew - 1:
-            self._renew(self._made)
         self._objective(self._batches(step))
         gradients = self._optimiser.gradients
         if self._process.all > 1:
@@ -194,16 +198,28 @@ class Trainer:
             if pool.layout in crops
         ]
 
-    def _renew(self, place: int) -> None:
-        """Make the next mosaic, in place of the oldest of its layout: the pools take turns by their size."""
-        total = sum(pool.plates for pool in self._pools)
-        place %= total
-        for pool in self._pools:
-            if place < pool.plates:
+    def _place(self, number: int) -> tuple[int, int]:
+        """The pool that a mosaic goes to, and its place there: that of the oldest; pools take turns by their size."""
+        number %= sum(pool.plates for pool in self._pools)
+        for index, pool in enumerate(self._pools):
+            if number < pool.plates:
                 break
-            place -= pool.plates
-        seed = [self._settings.seed, self._process.rank, 1, self._made]
-        pool.put(place, self._makers[pool.layout].make(np.random.default_rng(seed)))
+            number -= pool.plates
+        return index, number
+
+    def _plate(self, number: int) -> Plate:
+        """Make a mosaic."""
+        layout = self._pools[self._place(number)[0]].layout
+        seed = [self._settings.seed, self._process.rank, 1, number]
+        return self._makers[layout].make(np.random.default_rng(seed))
+
+    def _begin_plate(self, ahead: Ahead) -> None:
+        number = self._made
+        ahead.begin(lambda: self._plate(number))
+
+    def _keep(self, plate: Plate) -> None:
+        index, place = self._place(self._made)
+        self._pools[index].put(place, plate)
         self._made += 1
 
     def _clean(self, layouts: list[Layout]) -> tuple[list[Material], dict[str, Material]]:
@@ -222,10 +238,11 @@ class Trainer:
         materials: list[Material] = []
         for layout in layouts:
             degraded = Degraded(drawn, layout, settings.mixture)
-            materials.append(PartlyCoded(degraded, drawn, settings.coded) if settings.coded else degraded)
+            materials.append(PartlyMeasured(degraded, drawn, settings.camera, settings.coded))
         if self._process.rank != 0:
             return materials, {}
-        return materials, cases_of(scenery([sources[i] for i in held_back], settings.frames), coded=settings.coded > 0)
+        tried = scenery([sources[i] for i in held_back], settings.frames)
+        return materials, cases_of(tried, camera=settings.camera > 0, coded=settings.coded > 0)
 
     def _recorded(self, layouts: list[Layout]) -> tuple[list[Material], dict[str, Material]]:
         """The same of footage that is noisy already."""

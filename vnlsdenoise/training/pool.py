@@ -1,6 +1,7 @@
 """What the network is trained on: mosaics with their classic results, made ahead and kept on the device."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -25,7 +26,7 @@ class Plate:
 
     classic, removed, error: [T, planes, h, w]: the classic result over the range of its channel, around 0; noisy minus
     classic, and classic minus wanted, in units of the noise. fields: [T - 1, 4, h, w], flow of the classic result to
-    the next frame and back. scale: as in `Frames`.
+    the next frame and back, NaN where that begins a scene. scale: as in `Frames`.
     """
 
     classic: list[Tensor]
@@ -77,8 +78,10 @@ class PlateMaker:
             Tvl1Motion(255 / channels.peak, self._captured),
             subsampled_chroma=self._material.layout == "420",
         )
-        pages = []
-        for frame in zip(*channels.noisy, strict=True):
+        pages, starts = [], _starts(channels)
+        for time, frame in enumerate(zip(*channels.noisy, strict=True)):
+            if time in starts:
+                pages += list(denoiser.flush())
             denoiser.add(*frame)
             pages += list(denoiser.advance())
         pages += list(denoiser.flush())
@@ -87,13 +90,22 @@ class PlateMaker:
 
     def _flow(self, luma: Tensor, channels: Channels) -> Tensor:
         motion = Tvl1Motion(255 / channels.peak, self._captured)
-        fields = []
-        for frame in luma:
+        height, width = luma.shape[-2:]
+        fields = luma.new_full((len(luma) - 1, 4, height // 2, width // 2), torch.nan)
+        starts = _starts(channels)
+        for time, frame in enumerate(luma):
+            if time in starts:
+                motion.reset()
             pair = motion.push(frame)
             if pair is not None:
                 pair.wait()
-                fields.append(pair.fields.flatten(0, 1))
-        return torch.stack(fields)
+                fields[time - 1] = pair.fields.flatten(0, 1)
+        return fields
+
+
+def _starts(channels: Channels) -> set[int]:
+    """The frames that begin a scene, but the first."""
+    return set(accumulate(channels.scenes[:-1]))
 
 
 @dataclass
