@@ -120,10 +120,8 @@ def _demosaiced(raw: Tensor, *, edge_aware: bool) -> Tensor:
     up, down, left, right = around[:-2, 1:-1], around[2:, 1:-1], around[1:-1, :-2], around[1:-1, 2:]
     beside, above = (left + right) / 2, (up + down) / 2
     corners = (around[:-2, :-2] + around[:-2, 2:] + around[2:, :-2] + around[2:, 2:]) / 4
-    if edge_aware:
-        green = torch.where((left - right).abs() > (up - down).abs(), above, beside)
-    else:
-        green = (beside + above) / 2
+    steady = (left - right).abs() <= (up - down).abs()
+    green = torch.where(steady, beside, above) if edge_aware else (beside + above) / 2
     red, blue = corners.clone(), corners.clone()
     green[::2, 1::2], green[1::2, ::2] = raw[::2, 1::2], raw[1::2, ::2]
     red[::2, ::2], red[::2, 1::2], red[1::2, ::2] = raw[::2, ::2], beside[::2, 1::2], above[1::2, ::2]

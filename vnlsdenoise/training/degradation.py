@@ -47,8 +47,8 @@ class Channels:
     """A clip as a denoiser is given it; every list has the planes of luma's size, then the halved ones.
 
     noisy, wanted: [T, planes, h, w] in units of the noise. scale, centre: [planes], the range of every channel in these
-    units, and where the middle of its values lies in it. peak: of luma, in these units. scenes: how many frames each of the scenes has that the clip is cut into; empty
-    for one.
+    units, and where the middle of its values lies in it. peak: of luma, in these units. scenes: the
+    numbers of frames of the scenes that the clip is cut into; empty for one.
     """
 
     layout: Layout
@@ -219,11 +219,16 @@ def planes_of(clean: Tensor, layout: Layout, *, yuv: bool) -> list[Tensor]:
     return [planes[0], *(functional.avg_pool2d(c, 2) for c in planes[1:])] if layout == "420" else planes
 
 
-def rgb_of(planes: list[Tensor]) -> Tensor:
-    """Y, U and V of 4:2:0 as `planes_of` makes them, [T, h, w] and [T, h / 2, w / 2] -> R, G, B [T, 3, h, w]."""
-    whole = [planes[0], *(functional.interpolate(c[:, None], scale_factor=2.0, mode="bilinear")[:, 0] for c in planes[1:])]
+def rgb_of(planes: list[Tensor], *, smooth: bool) -> Tensor:
+    """Y, U and V of 4:2:0 as `planes_of` makes them, [T, h, w] and [T, h / 2, w / 2] -> R, G, B [T, 3, h, w].
+
+    smooth: chroma is interpolated; else every sample of it is repeated.
+    """
+    mode = "bilinear" if smooth else "nearest"
+    chroma = [functional.interpolate(c[:, None], scale_factor=2.0, mode=mode)[:, 0] for c in planes[1:]]
     offsets, device = (16 / 255, 0.5, 0.5), planes[0].device
-    unit = torch.stack([(p - o) / span for p, o, span in zip(whole, offsets, _SPANS, strict=True)], 1)
+    parts = zip((planes[0], *chroma), offsets, _SPANS, strict=True)
+    unit = torch.stack([(plane - offset) / span for plane, offset, span in parts], 1)
     return torch.einsum("tchw,dc->tdhw", unit, torch.linalg.inv(torch.tensor(_BT709)).to(device))
 
 

@@ -48,7 +48,8 @@ class Settings:
     crops: a step on one device, of each layout. frames, side: of a crop. rate: largest learning rate.
     grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
     mixture: of the noise. camera, coded: shares of the mosaics that a camera records, and that go through a codec, of
-    clean footage. renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the log, and between validations, which save.
+    clean footage. renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the log,
+    and between validations, which save.
     """
 
     folders: tuple[Path, ...]
@@ -198,28 +199,28 @@ class Trainer:
             if pool.layout in crops
         ]
 
-    def _place(self, number: int) -> tuple[int, int]:
-        """The pool that a mosaic goes to, and its place there: that of the oldest; pools take turns by their size."""
+    def _place(self, number: int) -> tuple[Pool, int]:
+        """Where a mosaic goes: its pool, and the place of the oldest there; pools take turns by their size."""
         number %= sum(pool.plates for pool in self._pools)
-        for index, pool in enumerate(self._pools):
+        for pool in self._pools:
             if number < pool.plates:
                 break
             number -= pool.plates
-        return index, number
+        return pool, number
 
     def _plate(self, number: int) -> Plate:
         """Make a mosaic."""
-        layout = self._pools[self._place(number)[0]].layout
+        pool, _ = self._place(number)
         seed = [self._settings.seed, self._process.rank, 1, number]
-        return self._makers[layout].make(np.random.default_rng(seed))
+        return self._makers[pool.layout].make(np.random.default_rng(seed))
 
     def _begin_plate(self, ahead: Ahead) -> None:
         number = self._made
         ahead.begin(lambda: self._plate(number))
 
     def _keep(self, plate: Plate) -> None:
-        index, place = self._place(self._made)
-        self._pools[index].put(place, plate)
+        pool, place = self._place(self._made)
+        pool.put(place, plate)
         self._made += 1
 
     def _clean(self, layouts: list[Layout]) -> tuple[list[Material], dict[str, Material]]:

@@ -13,10 +13,8 @@ from typing import Any, Literal
 
 import av
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from vnlsdenoise.classic.planar import PlanarDenoiser, untouched
 from vnlsdenoise.classic.presets import PRESETS
@@ -45,12 +43,14 @@ class Recording:
     """How a mosaic is recorded.
 
     source: a camera, or the deviation of white noise, of 255. coding: the crf of libx264 and its preset, None for none.
-    measured: rows and columns in which its noise is told, at the most.
+    measured: rows and columns in which its noise is told, at the most. smooth_chroma: how chroma of coded video is
+    enlarged, where R, G and B are made of it.
     """
 
     source: Camera | float
     coding: tuple[int, str] | None
     measured: tuple[int, int] = _MEASURED[0]
+    smooth_chroma: bool = True
 
 
 class PartlyMeasured:
@@ -105,7 +105,8 @@ def draw_recording(random: np.random.Generator, *, camera: bool) -> Recording:
     source: Camera | float = draw_camera(random, between(*_GAIN)) if camera else between(*_SIGMA)
     coding = (int(random.integers(*_CRF)), str(random.choice(_SPEEDS)))
     coded = not camera or random.random() < _CODED
-    return Recording(source, coding if coded else None, _MEASURED[int(random.integers(len(_MEASURED)))])
+    measured = _MEASURED[int(random.integers(len(_MEASURED)))]
+    return Recording(source, coding if coded else None, measured, bool(random.random() < 0.5))
 
 
 def draw_camera(random: np.random.Generator, gain: float) -> Camera:
@@ -141,11 +142,11 @@ def recorded_mosaic(
     if recording.coding is None:
         given, wanted = (planes_of(p, layout, yuv=layout != "444") for p in (noisy, centre))
     else:
-        coded = through_h264(planes_of(noisy, "420", yuv=True), *recording.coding)
-        given, wanted = ([p / _PEAK for p in coded], planes_of(centre, "420", yuv=True))
+        crf, speed = recording.coding
+        given = [p / _PEAK for p in through_h264(planes_of(noisy, "420", yuv=True), crf, speed)]
         if layout == "444":
-            given, wanted = (list(rgb_of(planes).unbind(1)) for planes in (given, wanted))
-        given, wanted = (planes[: 1 if layout == "gray" else 3] for planes in (given, wanted))
+            given = list(rgb_of(given, smooth=recording.smooth_chroma).unbind(1))
+        given, wanted = given[: 1 if layout == "gray" else 3], planes_of(centre, layout, yuv=layout != "444")
     given, wanted = [(_PEAK * p).round().clamp(0, _PEAK) for p in given], [_PEAK * p for p in wanted]
     halved, (height, width) = int(layout == "420"), clean.shape[-2:]
 
@@ -203,19 +204,19 @@ def through_h264(planes: list[Tensor], crf: int, speed: str) -> list[Tensor]:
     """What libx264 keeps of Y, U and V of 4:2:0, [T, h, w], 0..1: the same as codes, 0..255."""
     height, width = planes[0].shape[-2:]
     # As PyAV takes planes: one after the other, in rows of luma's width.
-    codes = torch.cat([(_PEAK * p).round().clamp(0, _PEAK).byte().flatten(1) for p in planes], 1).unflatten(1, (-1, width))
-    device, file = codes.device, BytesIO()
+    samples = torch.cat([(_PEAK * p).round().clamp(0, _PEAK).byte().flatten(1) for p in planes], 1)
+    codes, device, file = samples.view(len(samples), -1, width).cpu().numpy(), samples.device, BytesIO()
     with av.open(file, "w", format="matroska") as output:
         stream: Any = output.add_stream("libx264", Fraction(25), options={"crf": str(crf), "preset": speed})
         stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
-        for image in codes.cpu().numpy():
+        for image in codes:
             output.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="yuv420p")))
         output.mux(stream.encode(None))
     file.seek(0)
     with av.open(file, "r") as source:
         source.streams.video[0].thread_type = "AUTO"
-        frames: list[npt.NDArray[np.uint8]] = [frame.to_ndarray() for frame in source.decode(video=0)]
-    kept = torch.from_numpy(np.stack(frames)).to(device).float().flatten(1)
-    samples = height * width
-    luma, *chroma = kept.split([samples, samples // 4, samples // 4], 1)
-    return [luma.unflatten(1, (height, width)), *(c.unflatten(1, (height // 2, width // 2)) for c in chroma)]
+        frames = [frame.to_ndarray() for frame in source.decode(video=0)]
+    kept, size = torch.from_numpy(np.stack(frames)).to(device).float().flatten(1), height * width
+    blue, red = kept[:, size : size * 5 // 4], kept[:, size * 5 // 4 :]
+    halved = (len(kept), height // 2, width // 2)
+    return [kept[:, :size].view(-1, height, width), blue.reshape(halved), red.reshape(halved)]
