@@ -15,6 +15,7 @@ from torch.nn import functional
 from vnlsdenoise.training.footage import Footage
 
 PHOTO_SHARE = 0.35  # of the cells
+_STILL = 0.15  # share of the photographs that nothing moves in
 _OCCLUDED = 0.5  # share of the photographs that another one moves in front of
 _RECOLOURED = 0.3  # share of the cells with shuffled colours, and of those with another contrast
 _SPEEDS = (0.5, 2.0, 5.0)  # pixels a frame
@@ -112,10 +113,10 @@ class Scenery:
         return self._moving(chosen, frames, turn[:, None], (corner + spans / 2)[:, None])
 
     def _of_photos(self, random: np.random.Generator, count: int) -> Views:
-        """Photographs under a camera that moves, turns and zooms."""
+        """Photographs under a camera that moves, turns and zooms, or stands still."""
         footage, times = self._footage, self.times
         chosen = random.choice(footage.photos, count) if count else np.zeros(0, np.int64)
-        time = np.arange(times) - times // 2
+        time = (np.arange(times) - times // 2) * (random.random((count, 1)) >= _STILL)  # [N, T]
         angle = random.uniform(-0.012, 0.012, (count, 1)) * time
         zoom = random.uniform(0.7, 1.2, (count, 1)) * (1 + random.uniform(-0.012, 0.012, (count, 1)) * time)
         rotation = np.stack((np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)), -1)
@@ -123,7 +124,7 @@ class Scenery:
         speed = random.normal(0, 1, (count, 2)) * random.choice(_SPEEDS, (count, 1))
         pull = random.normal(0, 0.2, (count, 2))
         sides = np.stack((footage.widths[chosen], footage.heights[chosen]), -1)
-        path = speed[:, None] * time[:, None] + pull[:, None] * (time**2)[:, None] / 2
+        path = speed[:, None] * time[..., None] + pull[:, None] * (time**2)[..., None] / 2
         centre = (random.uniform(0.25, 0.75, (count, 2)) * sides)[:, None] + path
         return self._moving(chosen, np.zeros((count, times), np.int64), turn, centre)
 
