@@ -9,7 +9,7 @@ from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.noise.camera import Camera
 from vnlsdenoise.training import measured
-from vnlsdenoise.training.degradation import Degraded, Mixture, planes_of, rgb_of
+from vnlsdenoise.training.degradation import Channels, Degraded, Mixture, planes_of, rgb_of
 from vnlsdenoise.training.footage import Footage
 from vnlsdenoise.training.measured import Measured, PartlyMeasured, Recording, draw_recording, recorded_mosaic
 from vnlsdenoise.training.scenery import Grid, Scenery
@@ -90,6 +90,16 @@ def test_shares_of_the_mosaics_are_recorded(scenery, monkeypatch):
     cameras = [r for r in asked if isinstance(r.source, Camera)]
     assert 14 < len(asked) < 28 and 5 < len(cameras) < 20 and len(drawn) == 30
     assert all(r.coding for r in asked if r not in cameras)
+    # What is but a small part of what is wrong is not taken.
+    noisy = [torch.zeros(2, 1, 8, 8)]
+    far, near = (
+        Channels("gray", noisy, [noisy[0] + error], torch.ones(1), torch.zeros(1), 100.0) for error in (5.0, 2.0)
+    )
+    for found in (far, near):
+        monkeypatch.setattr(measured, "recorded_mosaic", lambda *arguments, found=found: found)
+        always = PartlyMeasured(Degraded(scenery, "gray", Mixture()), scenery, 1.0, 0.0)
+        assert (always.draw(np.random.default_rng(0)) is found) == (found is near)
+    monkeypatch.setattr(measured, "recorded_mosaic", lambda *arguments: None)
     with pytest.raises(InputError, match="noise of cameras and codecs cannot be told"):
         Measured(scenery, "gray", CODED).draw(np.random.default_rng(0))
 

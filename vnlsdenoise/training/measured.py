@@ -34,6 +34,7 @@ _SPEEDS = ("superfast", "veryfast", "faster")
 _CODED = 0.5  # share of the cameras whose video is coded
 # Rows and columns of a mosaic that are measured: as much as a user's clip has, or a small one.
 _MEASURED = (540, 960), (540, 576), (360, 384)
+_MOST_OF_LUMA, _MOST = 4.0, 8.0  # times the noise that is measured, in a mosaic to be trained on
 _PEAK = 255.0
 _BT709 = 1  # `PlaneFormat.matrix`
 
@@ -57,7 +58,8 @@ class PartlyMeasured:
     """Degraded scenery, of which shares of the mosaics are recorded.
 
     camera, coded: by a camera (half of them through a codec), and with white noise through a codec; together 0 to 1.
-    Less, where too little noise is left in one to measure.
+    Less, where what is measured in one is but a small part of what is wrong with it: to mend what a codec has done to
+    clean video is another trade.
     """
 
     def __init__(self, degraded: Degraded, scenery: Scenery, camera: float, coded: float) -> None:
@@ -74,7 +76,7 @@ class PartlyMeasured:
             scenes = self._degraded.draw_scenes(random)
             clean, seed = self._scenery.draw(random), int(random.integers(2**62))
             found = recorded_mosaic(clean, self.layout, recording, seed, scenes)
-        return found or self._degraded.draw(random)
+        return found if found is not None and _is_told(found) else self._degraded.draw(random)
 
 
 class Measured:
@@ -187,6 +189,15 @@ def recorded_mosaic(
         _PEAK / denoiser.to_bytes,
         scenes,
     )
+
+
+def _is_told(channels: Channels) -> bool:
+    """Whether the noise that was measured is most of what is there."""
+    errors = [
+        (noisy - wanted).square().mean((0, 2, 3)).sqrt()
+        for noisy, wanted in zip(channels.noisy, channels.wanted, strict=True)
+    ]
+    return float(errors[0][0]) < _MOST_OF_LUMA and float(torch.cat(errors).max()) < _MOST
 
 
 def _exposed(clean: Tensor, source: Camera | float, generator: torch.Generator) -> tuple[Tensor, Tensor]:

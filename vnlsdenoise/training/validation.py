@@ -22,7 +22,7 @@ CASES: tuple[tuple[Layout, int], ...] = (("444", 5), ("444", 10), ("444", 30), (
 # The same, and how coarsely it is coded.
 CODED: tuple[tuple[Layout, int, int], ...] = (("420", 20, 22), ("420", 20, 27))
 # A camera as they come, its video as it is and coded, and a picture of it.
-_CAMERA = Camera(0.004, 0.002, balance=(1.8, 1.5), saturation=0.4, reduction=(0.5, 0.7))
+_CAMERA = Camera(0.006, 0.003, balance=(1.8, 1.5), saturation=0.4, reduction=(0.5, 0.7))
 
 
 def cases_of(scenery: Scenery, *, camera: bool, coded: bool) -> dict[str, Material]:
@@ -36,7 +36,7 @@ def cases_of(scenery: Scenery, *, camera: bool, coded: bool) -> dict[str, Materi
         cases[f"{layout} {sigma} crf {crf}"] = Measured(scenery, layout, Recording(float(sigma), (crf, "veryfast")))
     if camera:
         cases["444 camera"] = Measured(scenery, "444", Recording(_CAMERA, None))
-        cases["420 camera crf 22"] = Measured(scenery, "420", Recording(_CAMERA, (22, "veryfast")))
+        cases["420 camera crf 18"] = Measured(scenery, "420", Recording(_CAMERA, (18, "veryfast")))
         cases["444 camera picture"] = Measured(scenery, "444", Recording(_CAMERA, None), (1,) * scenery.times)
     return cases
 
