@@ -13,7 +13,7 @@ from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.network import Dimensions, Frames, Network
 from vnlsdenoise.training.ahead import Ahead
-from vnlsdenoise.training.degradation import Degraded, Mixture, Noise, degrade, mean_of_clipped
+from vnlsdenoise.training.degradation import Channels, Degraded, Mixture, Noise, degrade, mean_of_clipped
 from vnlsdenoise.training.footage import Footage, Source, find_sources
 from vnlsdenoise.training.loop import Process, Settings, Trainer
 from vnlsdenoise.training.optimiser import orthogonalised
@@ -188,6 +188,21 @@ def test_channels_are_in_units_of_their_noise():
         channels = degrade(clean, layout, Noise((0.1, 0.05, 0.2), yuv, tint=0.1, generator=generator))
         for noisy, wanted in zip(channels.noisy, channels.wanted, strict=True):
             assert abs(float((noisy - wanted).std()) - 1) < 0.05
+
+
+def test_errors_of_colours_count_as_they_do_in_psnr():
+    """Of R, G and B whose luma is noisier than their differences, as a camera leaves them."""
+    deviations = torch.tensor([4.0, 2.0, 0.5]) / 255  # of the opponent channels, whose errors in units are alike
+    scale = torch.tensor([3**0.5, 1, 1]) / deviations
+    planes = [torch.zeros(2, 3, 8, 8)]
+    weight = Channels("444", planes, planes, scale, torch.tensor([0.5, 0, 0]), 1.0).weight
+    assert weight[0] / weight[1] == pytest.approx(4) and weight[0] / weight[2] == pytest.approx(10)
+    assert float(weight.mean()) == pytest.approx(1)
+    for channels in (
+        Channels("444", planes, planes, scale, torch.full((3,), 0.5), 1.0),
+        degrade(torch.rand(2, 3, 64, 64), "444", Noise((0.1, 0.05, 0.2))),
+    ):
+        torch.testing.assert_close(channels.weight, torch.ones(3))
 
 
 def test_unsteady_noise_is_that_of_its_place():

@@ -14,6 +14,7 @@ from vnlsdenoise.training.scenery import Scenery
 
 _LEAST, _MOST, _LITTLE = 0.7, 75.0, 15.0  # deviation of the noise, of 255
 _BRIEF = (1, 1, 6)  # frames of the longest of brief scenes
+_LEAST_WEIGHT = 0.1
 _PATCH = 48  # pixels, over which it changes
 _BT709 = ((0.2126, 0.7152, 0.0722), (-0.1146, -0.3854, 0.5), (0.5, -0.4542, -0.0458))
 _SPANS = (219 / 255, 224 / 255, 224 / 255)  # of luma and chroma
@@ -58,6 +59,20 @@ class Channels:
     centre: Tensor
     peak: float
     scenes: tuple[int, ...] = ()
+
+    @property
+    def weight(self) -> Tensor:
+        """[planes]: what an error of every channel, in units of its noise, counts beside the others, 1 in the mean.
+
+        Of R, G and B as much as it does in their PSNR, and a tenth of the most at the least; planes of luma and
+        chroma, whose errors are told apart, count the same.
+        """
+        if self.layout != "444" or float(self.centre[1]):  # the differences of R, G and B are centred on 0
+            return torch.ones_like(self.scale)
+        reach = torch.tensor(opponent_ranges(1.0), device=self.scale.device)
+        variance = (reach / self.scale) ** 2
+        weight = variance.clamp_min(_LEAST_WEIGHT * float(variance.max()))
+        return weight / weight.mean()
 
 
 @dataclass(frozen=True)
