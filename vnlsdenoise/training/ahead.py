@@ -34,6 +34,11 @@ class Ahead:
         launched = None if self._stream is None else torch.cuda.current_stream(self._device).record_event()
         self._plate = self._thread.submit(self._made, make, launched)
 
+    @property
+    def ready(self) -> bool:
+        """Whether the plate that was begun is there."""
+        return self._plate is not None and self._plate.done()
+
     def take(self) -> Plate:
         """The plate that was begun; raises what its making raised."""
         assert self._plate is not None

@@ -159,13 +159,17 @@ class Trainer:
         reported, checked, since = schedule.seconds, schedule.seconds, progress.step
         with Ahead(process.device) as ahead:
             self._begin_plate(ahead)
+            due = 0
             for step in count(progress.step):
                 done = schedule.done(step)
                 if done == 1:
                     break
-                if step % settings.renew == settings.renew - 1:
+                due += step % settings.renew == settings.renew - 1
+                # A run by the clock does not wait for a mosaic, which no two runs would have at the same step.
+                if due and (settings.length.steps is not None or ahead.ready):
                     self._keep(ahead.take())
                     self._begin_plate(ahead)
+                    due = 0
                 self._step(step, settings.rate * schedule.rate(done))
                 now = schedule.seconds
                 if now - reported >= settings.report:
