@@ -8,7 +8,7 @@ import torch
 
 from vnlsdenoise.errors import UsageError, VnlsError
 from vnlsdenoise.learned.sizes import SIZES
-from vnlsdenoise.training.loop import Kind, Process, Settings, Trainer, crops_of_layouts
+from vnlsdenoise.training.loop import Kind, Process, Settings, Trainer, crops_of_layouts, mosaics_of_layouts
 from vnlsdenoise.training.schedule import Length
 
 
@@ -50,6 +50,7 @@ from vnlsdenoise.training.schedule import Length
     show_default=True,
     help="Share of the mosaics whose white noise goes through a codec (H.264), of clean footage.",
 )
+@click.option("--mosaics", type=click.IntRange(min=6), default=54, show_default=True, help="Kept on every device.")
 @click.option("--renew", type=click.IntRange(min=1), default=20, show_default=True, help="Steps a new mosaic.")
 @click.option("--check", type=float, default=150.0, show_default=True, help="Seconds between validations.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -68,6 +69,7 @@ def main(
     crops: int,
     camera: float,
     coded: float,
+    mosaics: int,
     renew: int,
     check: float,
     seed: int,
@@ -96,6 +98,7 @@ def main(
             seed=seed,
             crops=crops_of_layouts(crops),
             rate=rate,
+            plates=mosaics_of_layouts(mosaics),
             renew=renew,
             check=check,
             camera=camera,

@@ -38,6 +38,12 @@ def crops_of_layouts(count: int) -> tuple[tuple[Layout, int], ...]:
     return ("444", whole), ("420", count - whole - gray), ("gray", gray)
 
 
+def mosaics_of_layouts(count: int) -> tuple[tuple[Layout, int], ...]:
+    """So many mosaics to keep, nearly as crops of the layouts need them."""
+    half, gray = count * 10 // 27, count * 5 // 27
+    return ("444", count - half - gray), ("420", half), ("gray", gray)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a run is made of.
@@ -66,7 +72,7 @@ class Settings:
     rate: float = 1e-3
     grid: Grid = _GRID
     plate_frames: int = 16
-    plates: tuple[tuple[Layout, int], ...] = (("444", 24), ("420", 20), ("gray", 10))
+    plates: tuple[tuple[Layout, int], ...] = mosaics_of_layouts(54)
     renew: int = 20
     report: float = 10.0
     check: float = 150.0
