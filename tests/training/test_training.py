@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import threading
 
 import imageio.v3 as imageio
 import numpy as np
@@ -87,6 +88,20 @@ def test_recorded_mosaics_are_trained_on_beside_others(folder, tmp_path):
     found = train(settings(folder, tmp_path / "run", 3, camera=0.4, coded=0.3, mixture=Mixture(brief=0.5)))
     assert {"420 20 crf 22", "444 camera", "444 camera picture"} <= found.keys()
     assert all(np.isfinite(value) for value in found.values())
+
+
+def test_a_plate_is_made_beside():
+    going_on, plate = threading.Event(), object()
+
+    def made():
+        going_on.wait(10)
+        return plate
+
+    with Ahead(CPU) as ahead:
+        ahead.begin(made)
+        assert not ahead.ready
+        going_on.set()
+        assert ahead.take() is plate
 
 
 def test_what_cannot_be_made_ahead_is_told():
