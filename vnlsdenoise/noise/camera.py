@@ -55,7 +55,7 @@ class Camera:
         noise = self._reduced(_resized(self._developed(exposed), height, width) - wanted, wanted)
         noisy = wanted + noise
         if self.sharpening:
-            noisy, wanted = (p + self.sharpening * (p - _blurred(p, 1.0)) for p in (noisy, wanted))
+            noisy, wanted = (p + self.sharpening * (p - blurred(p, 1.0)) for p in (noisy, wanted))
         return noisy.clamp(0, 1), wanted.clamp(0, 1)
 
     def _matrix(self, device: torch.device) -> Tensor:
@@ -77,13 +77,13 @@ class Camera:
         if not any(self.reduction):
             return noise
         grey = picture.mean(0, keepdim=True)
-        change = _blurred((grey - _blurred(grey, 1.5)).abs(), 1.5)
+        change = blurred((grey - blurred(grey, 1.5)).abs(), 1.5)
         flat = 1 / (1 + (change / _FLAT) ** 2)
         luma = noise.mean(0, keepdim=True)
         colours = noise - luma
         (of_luma, of_colours), (fine, coarse) = self.reduction, self.grain
-        luma = torch.lerp(luma, _blurred(luma, fine), of_luma * flat)
-        return luma + torch.lerp(colours, _blurred(colours, coarse), of_colours * flat)
+        luma = torch.lerp(luma, blurred(luma, fine), of_luma * flat)
+        return luma + torch.lerp(colours, blurred(colours, coarse), of_colours * flat)
 
 
 def mean_of_noisy(clean: Tensor, noisy: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ def _resized(picture: Tensor, height: int, width: int) -> Tensor:
     return functional.interpolate(picture[None], (height, width), mode="bicubic", antialias=True)[0]
 
 
-def _blurred(planes: Tensor, deviation: float) -> Tensor:
+def blurred(planes: Tensor, deviation: float) -> Tensor:
     """[C, h, w] through a Gaussian of so many pixels."""
     reach = max(1, round(2.5 * deviation))
     taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=planes.device) / deviation) ** 2)

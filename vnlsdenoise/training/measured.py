@@ -20,7 +20,7 @@ from vnlsdenoise.classic.planar import PlanarDenoiser, untouched
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.network import Layout
-from vnlsdenoise.noise.camera import Camera, mean_of_noisy
+from vnlsdenoise.noise.camera import Camera, blurred, mean_of_noisy
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.training.degradation import Channels, Degraded, mean_of_clipped, planes_of, rgb_of
 from vnlsdenoise.training.scenery import Scenery
@@ -30,6 +30,7 @@ _FAMILIES: dict[Layout, Literal["gray", "yuv", "rgb"]] = {"444": "rgb", "420": "
 _SIGMA = 3.0, 50.0  # of white noise in R, G and B before coding, of 255
 _GAIN = 4e-4, 2e-2  # of a camera
 _CRF = 16, 29
+_CORRELATED, _BLUR = 0.3, (0.5, 1.2)  # share of the others whose noise is correlated, and not coded; pixels
 _SPEEDS = ("superfast", "veryfast", "faster")
 _CODED = 0.5  # share of the cameras whose video is coded
 # Rows and columns of a mosaic that are measured: as much as a user's clip has, or a small one.
@@ -43,21 +44,23 @@ _BT709 = 1  # `PlaneFormat.matrix`
 class Recording:
     """How a mosaic is recorded.
 
-    source: a camera, or the deviation of white noise, of 255. coding: the crf of libx264 and its preset, None for none.
-    measured: rows and columns in which its noise is told, at the most. smooth_chroma: how chroma of coded video is
-    enlarged, where R, G and B are made of it.
+    source: a camera, or the deviation of noise in R, G and B, of 255; blur: white, or through a Gaussian of so many
+    pixels. coding: the crf of libx264 and its preset, None for none. measured: rows and columns in which its noise is
+    told, at the most. smooth_chroma: whether chroma of coded video is interpolated where R, G and B are made of it.
     """
 
     source: Camera | float
     coding: tuple[int, str] | None
     measured: tuple[int, int] = _MEASURED[0]
     smooth_chroma: bool = True
+    blur: float = 0.0
 
 
 class PartlyMeasured:
     """Degraded scenery, of which shares of the mosaics are recorded.
 
-    camera, coded: by a camera (half of them through a codec), and with white noise through a codec; together 0 to 1.
+    camera, coded: by a camera (half of them through a codec), and with white noise through a codec, or (three in ten)
+    correlated noise that is not coded; together 0 to 1.
     Less, where what is measured in one is but a small part of what is wrong with it: to mend what a codec has done to
     clean video is another trade.
     """
@@ -106,9 +109,10 @@ def draw_recording(random: np.random.Generator, *, camera: bool) -> Recording:
 
     source: Camera | float = draw_camera(random, between(*_GAIN)) if camera else between(*_SIGMA)
     coding = (int(random.integers(*_CRF)), str(random.choice(_SPEEDS)))
-    coded = not camera or random.random() < _CODED
+    coded = random.random() < (_CODED if camera else 1 - _CORRELATED)
     measured = _MEASURED[int(random.integers(len(_MEASURED)))]
-    return Recording(source, coding if coded else None, measured, bool(random.random() < 0.5))
+    blur = 0.0 if camera or coded else float(random.uniform(*_BLUR))
+    return Recording(source, coding if coded else None, measured, bool(random.random() < 0.5), blur)
 
 
 def draw_camera(random: np.random.Generator, gain: float) -> Camera:
@@ -144,7 +148,7 @@ def recorded_mosaic(
 
     scenes: as of `Channels`; noise is measured on the longest. None where no plane's noise can be told any more.
     """
-    noisy, centre = _exposed(clean, recording.source, torch.Generator(clean.device).manual_seed(seed))
+    noisy, centre = _exposed(clean, recording, torch.Generator(clean.device).manual_seed(seed))
     if recording.coding is None:
         given, wanted = (planes_of(p, layout, yuv=layout != "444") for p in (noisy, centre))
     else:
@@ -200,17 +204,21 @@ def _is_told(channels: Channels) -> bool:
     return float(errors[0][0]) < _MOST_OF_LUMA and float(torch.cat(errors).max()) < _MOST
 
 
-def _exposed(clean: Tensor, source: Camera | float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _exposed(clean: Tensor, recording: Recording, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """What is recorded, [T, 3, H, W], 0..1 in steps of 1/255, and what its noise is centred on.
 
     That is what is wanted: the denoiser undoes shifts of what was clipped behind the network.
     """
+    source = recording.source
     if isinstance(source, Camera):
         noisy, wanted = map(torch.stack, zip(*(source.recorded(frame, generator) for frame in clean), strict=True))
         noisy = (_PEAK * noisy).round() / _PEAK
         return noisy, mean_of_noisy(wanted, noisy)
     sigma = source / _PEAK
     drawn = torch.empty_like(clean).normal_(generator=generator)
+    if recording.blur:
+        drawn = torch.stack([blurred(frame, recording.blur) for frame in drawn])
+        drawn = drawn / drawn.std()
     noisy = (_PEAK * (clean + sigma * drawn)).round().clamp(0, _PEAK) / _PEAK
     return noisy, sigma * mean_of_clipped(clean / sigma, torch.ones((), device=clean.device), 1 / sigma)
 
