@@ -48,7 +48,7 @@ from vnlsdenoise.training.schedule import Length
     type=click.FloatRange(0, 1),
     default=0.1,
     show_default=True,
-    help="Share of the mosaics whose noise goes through a codec (H.264), or is correlated, of clean footage.",
+    help="Share of the mosaics whose noise goes through a codec (H.264) or is correlated, of clean footage.",
 )
 @click.option("--mosaics", type=click.IntRange(min=6), default=54, show_default=True, help="Kept on every device.")
 @click.option("--renew", type=click.IntRange(min=1), default=20, show_default=True, help="Steps a new mosaic.")

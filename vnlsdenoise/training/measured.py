@@ -30,7 +30,9 @@ _FAMILIES: dict[Layout, Literal["gray", "yuv", "rgb"]] = {"444": "rgb", "420": "
 _SIGMA = 3.0, 50.0  # of white noise in R, G and B before coding, of 255
 _GAIN = 4e-4, 2e-2  # of a camera
 _CRF = 16, 29
-_CORRELATED, _BLUR = 0.3, (0.5, 1.2)  # share of the others whose noise is correlated, and not coded; pixels
+# Of the others: the share that is not coded, that of them which is blurred, by so many pixels, and that of all whose
+# colours have other noise than luma.
+_PLAIN, _BLURRED, _BLUR, _COLOURED, _COLOUR = 0.35, 0.7, (0.5, 1.2), 0.3, (0.3, 3.0)
 _SPEEDS = ("superfast", "veryfast", "faster")
 _CODED = 0.5  # share of the cameras whose video is coded
 # Rows and columns of a mosaic that are measured: as much as a user's clip has, or a small one.
@@ -44,9 +46,10 @@ _BT709 = 1  # `PlaneFormat.matrix`
 class Recording:
     """How a mosaic is recorded.
 
-    source: a camera, or the deviation of noise in R, G and B, of 255; blur: white, or through a Gaussian of so many
-    pixels. coding: the crf of libx264 and its preset, None for none. measured: rows and columns in which its noise is
-    told, at the most. smooth_chroma: whether chroma of coded video is interpolated where R, G and B are made of it.
+    source: a camera, or the deviation of noise in R, G and B, of 255. blur: that noise is white, or through a Gaussian
+    of so many pixels. colour: the deviation of its differences of R, G and B beside that of their sum. coding: the crf
+    of libx264 and its preset, None for none. measured: rows and columns in which the noise is told, at the most.
+    smooth_chroma: whether chroma of coded video is interpolated where R, G and B are made of it.
     """
 
     source: Camera | float
@@ -54,13 +57,14 @@ class Recording:
     measured: tuple[int, int] = _MEASURED[0]
     smooth_chroma: bool = True
     blur: float = 0.0
+    colour: float = 1.0
 
 
 class PartlyMeasured:
     """Degraded scenery, of which shares of the mosaics are recorded.
 
-    camera, coded: by a camera (half of them through a codec), and with white noise through a codec, or (three in ten)
-    correlated noise that is not coded; together 0 to 1.
+    camera, coded: by a camera (half of them through a codec), and with white noise through a codec, or (a third)
+    noise that is not coded but correlated, or of other strength in colours; together 0 to 1.
     Less, where what is measured in one is but a small part of what is wrong with it: to mend what a codec has done to
     clean video is another trade.
     """
@@ -109,10 +113,11 @@ def draw_recording(random: np.random.Generator, *, camera: bool) -> Recording:
 
     source: Camera | float = draw_camera(random, between(*_GAIN)) if camera else between(*_SIGMA)
     coding = (int(random.integers(*_CRF)), str(random.choice(_SPEEDS)))
-    coded = random.random() < (_CODED if camera else 1 - _CORRELATED)
+    coded = random.random() < (_CODED if camera else 1 - _PLAIN)
     measured = _MEASURED[int(random.integers(len(_MEASURED)))]
-    blur = 0.0 if camera or coded else float(random.uniform(*_BLUR))
-    return Recording(source, coding if coded else None, measured, bool(random.random() < 0.5), blur)
+    blur = float(random.uniform(*_BLUR)) if not (camera or coded) and random.random() < _BLURRED else 0.0
+    colour = between(*_COLOUR) if random.random() < _COLOURED else 1.0
+    return Recording(source, coding if coded else None, measured, bool(random.random() < 0.5), blur, colour)
 
 
 def draw_camera(random: np.random.Generator, gain: float) -> Camera:
@@ -218,7 +223,9 @@ def _exposed(clean: Tensor, recording: Recording, generator: torch.Generator) ->
     drawn = torch.empty_like(clean).normal_(generator=generator)
     if recording.blur:
         drawn = torch.stack([blurred(frame, recording.blur) for frame in drawn])
-        drawn = drawn / drawn.std()
+    grey = drawn.mean(1, keepdim=True)
+    drawn = grey + recording.colour * (drawn - grey)
+    drawn = drawn / drawn.std()
     noisy = (_PEAK * (clean + sigma * drawn)).round().clamp(0, _PEAK) / _PEAK
     return noisy, sigma * mean_of_clipped(clean / sigma, torch.ones((), device=clean.device), 1 / sigma)
 
