@@ -12,5 +12,5 @@ class Weights:
 
 
 WEIGHTS = {
-    "small": Weights("small.safetensors", "2e8897ed6f5423a4c495b8ce71066d853cde03586ca6d8b9d530b201249b317a"),
+    "small": Weights("small.safetensors", "64274f9f0b6a51254c21882b5a9064a038844af7e0d9d5ea98097c514363f003"),
 }

@@ -7,9 +7,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 from coded_noise import through_h264
 
 from vnlsdenoise.bench.quality import Video
+from vnlsdenoise.noise.camera import Camera
 
 Image = npt.NDArray[np.float32]  # [H, W, 3], R, G, B, 0 .. 255
 GAINS = (0.0005, 0.002, 0.006, 0.02)  # variance of photon noise in linear light, of the signal; read noise beside it
@@ -50,25 +52,18 @@ def photographed(folder: pathlib.Path, frames: int, pairs: set[str]) -> Iterator
 def simulated(name: str, clean: Video, seed: int) -> Iterator[NoisyClip]:
     """Photon and read noise of a Bayer sensor in linear light at every gain, demosaiced, toned; and through H.264."""
     for gain in GAINS:
-        random = np.random.default_rng((seed, round(gain * 1e6)))
-        noisy = _codes([_exposed(frame, gain, random) for frame in clean])
+        generator = torch.Generator().manual_seed(seed + round(gain * 1e6))
+        camera = Camera(gain, gain / 2)
+        pictures = torch.from_numpy(clean).permute(0, 3, 1, 2)[
+            ..., : clean.shape[1] // 2 * 2, : clean.shape[2] // 2 * 2
+        ]
         # What demosaicing does to the picture is no noise.
-        wanted = _codes([_exposed(frame, 0.0, random) for frame in clean])
+        pairs = [camera.recorded(picture.contiguous() / 255, generator) for picture in pictures]
+        noisy, wanted = (
+            _codes([255 * picture.permute(1, 2, 0).numpy() for picture in side]) for side in zip(*pairs, strict=True)
+        )
         yield NoisyClip(f"camera, gain {gain:g}", name, wanted, noisy)
         yield from _coded(f"camera, gain {gain:g}", name, wanted, noisy, crfs=(20,))
-
-
-def _exposed(picture: Image, gain: float, random: np.random.Generator) -> Image:
-    linear = (picture / 255) ** 2.2
-    height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
-    mosaic = np.empty((height, width))
-    for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
-        mosaic[row::2, column::2] = linear[row:height:2, column:width:2, channel]
-    mosaic = mosaic + np.sqrt(gain * mosaic + gain**2 / 4) * random.standard_normal(mosaic.shape)
-    raw = np.clip(np.rint(mosaic * 49152 + 8192), 0, 65535).astype(np.uint16)
-    colours = (cv2.cvtColor(raw, cv2.COLOR_BayerRG2RGB_EA).astype(np.float32) - 8192) / 49152
-    shown: Image = 255 * np.clip(colours[..., ::-1], 0, 1) ** np.float32(1 / 2.2)
-    return shown
 
 
 def _coded(kind: str, name: str, clean: Video, noisy: Video, crfs: tuple[int, ...] = CRFS) -> Iterator[NoisyClip]:

@@ -106,7 +106,8 @@ def of_cameras(options: argparse.Namespace, ways: set[str] | None) -> dict[str, 
     """Results of every preset; prints the means."""
     results: dict[str, Results] = {preset: {} for preset in options.preset.split(",")}
     clips = [photographed(options.real, options.frames or 8, set((options.pairs or "").split(",")) - {""})]
-    clips += [simulated(name, clean, zlib.crc32(name.encode())) for name, clean in chosen_clips(options)]
+    if not options.skip_simulated:
+        clips += [simulated(name, clean, zlib.crc32(name.encode())) for name, clean in chosen_clips(options)]
     for clip in itertools.chain.from_iterable(clips):
         noisy, clean = (torch.from_numpy(video.transpose(0, 3, 1, 2).copy()) for video in (clip.noisy, clip.clean))
         layout = PlaneFormat("rgb", noisy.shape[-1], noisy.shape[-2], 8)
@@ -153,7 +154,7 @@ def of_kinds(options: argparse.Namespace, ways: set[str] | None) -> dict[str, Re
                 figures = figures_of(noisy, clean, models, preset, options.device)
                 found.setdefault(kind, {})[clip] = figures
                 print(row(f"{preset} {clip} / {kind}", figures), flush=True)
-        write(options, results)
+            write(options, results)
     for preset, found in results.items():
         for kind, by_clip in found.items():
             rows = list(by_clip.values())
@@ -171,6 +172,7 @@ def main() -> None:
     parser = clip_parser(__doc__)
     parser.add_argument("--real", type=pathlib.Path, help="folder of NAME_real.png and NAME_mean.png: cameras' noise")
     parser.add_argument("--pairs", help="names of the pairs of --real to use, separated by commas")
+    parser.add_argument("--skip-simulated", action="store_true", help="with --real, no simulated camera on DIR's clips")
     parser.add_argument("--preset", default="fast", help="presets, learned, or learned:WEIGHTS")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--kinds", help="kinds of noise to use, separated by semicolons")

@@ -156,23 +156,31 @@ class Network(nn.Module):
         Args:
             clips: for every layout its frames, those of one time of all clips together: N = T x clips of the layout.
             fields: [T - 1, clips of all layouts, 2, 2, h, w]: flow of the classic results at half the size of luma,
-                from every frame to the next and back, in pixels of the field.
+                from every frame to the next and back, in pixels of the field; NaN where the next begins a scene.
 
         Returns:
             The corrections of each layout's planes, as `correct`.
         """
         times = len(fields) + 1
+        follows = fields[:, :, 0, 0, :1, :1].isfinite()[:, :, None]  # [T - 1, clips, 1, 1, 1]
+        fields = fields.nan_to_num()
         encoded = [self.encode(frames) for frames in clips]
         maps = [torch.cat(parts) for parts in zip(*(e.chunk(times) for e in encoded), strict=True)]
         state = torch.zeros_like(maps[0])
         back: list[Tensor] = []
         for time in reversed(range(times)):
-            state = self.step_back(maps[time], state, fields[time, :, 0] if time + 1 < times else None)
+            if time + 1 < times:
+                state = self.step_back(maps[time], state * follows[time], fields[time, :, 0])
+            else:
+                state = self.step_back(maps[time], state, None)
             back.insert(0, state)
         state = torch.zeros_like(maps[0])
         decoded = []
         for time in range(times):
-            state = self.step_forth(maps[time], back[time], state, fields[time - 1, :, 1] if time else None)
+            if time:
+                state = self.step_forth(maps[time], back[time], state * follows[time - 1], fields[time - 1, :, 1])
+            else:
+                state = self.step_forth(maps[time], back[time], state, None)
             decoded.append(self.decode(maps[time], back[time], state))
         counts = [len(e) // times for e in encoded]
         of_layouts = zip(*(torch.split(maps, counts) for maps in decoded), strict=True)

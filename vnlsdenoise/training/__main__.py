@@ -8,7 +8,7 @@ import torch
 
 from vnlsdenoise.errors import UsageError, VnlsError
 from vnlsdenoise.learned.sizes import SIZES
-from vnlsdenoise.training.loop import Kind, Process, Settings, Trainer, crops_of_layouts
+from vnlsdenoise.training.loop import Kind, Process, Settings, Trainer, crops_of_layouts, mosaics_of_layouts
 from vnlsdenoise.training.schedule import Length
 
 
@@ -37,12 +37,20 @@ from vnlsdenoise.training.schedule import Length
 )
 @click.option("--crops", type=click.IntRange(min=8), default=32, show_default=True, help="A step, on every device.")
 @click.option(
+    "--camera",
+    type=click.FloatRange(0, 1),
+    default=0.15,
+    show_default=True,
+    help="Share of the mosaics that a simulated camera records, of clean footage; half of them go through a codec.",
+)
+@click.option(
     "--coded",
     type=click.FloatRange(0, 1),
     default=0.1,
     show_default=True,
-    help="Share of the mosaics whose noise goes through a codec (H.264), of clean footage.",
+    help="Share of the mosaics whose noise goes through a codec (H.264) or is correlated, of clean footage.",
 )
+@click.option("--mosaics", type=click.IntRange(min=6), default=54, show_default=True, help="Kept on every device.")
 @click.option("--renew", type=click.IntRange(min=1), default=20, show_default=True, help="Steps a new mosaic.")
 @click.option("--check", type=float, default=150.0, show_default=True, help="Seconds between validations.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -59,7 +67,9 @@ def main(
     rate: float,
     decay: float,
     crops: int,
+    camera: float,
     coded: float,
+    mosaics: int,
     renew: int,
     check: float,
     seed: int,
@@ -72,6 +82,8 @@ def main(
     try:
         if (minutes is None) == (steps is None):
             raise UsageError("give --minutes or --steps, and not both")
+        if camera + coded > 1:
+            raise UsageError(f"--camera and --coded are shares of all mosaics: {camera:g} and {coded:g} are too much")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         length = Length(minutes * 60 if minutes is not None else None, steps, decay)
@@ -86,8 +98,10 @@ def main(
             seed=seed,
             crops=crops_of_layouts(crops),
             rate=rate,
+            plates=mosaics_of_layouts(mosaics),
             renew=renew,
             check=check,
+            camera=camera,
             coded=coded,
         )
         Trainer(settings, Process.of_environment(device)).run()

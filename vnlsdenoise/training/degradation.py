@@ -1,7 +1,7 @@
 """Clean footage to channels in units of their noise, as a denoiser is given them, with the noise drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -13,8 +13,11 @@ from vnlsdenoise.planes import opponent_from_rgb
 from vnlsdenoise.training.scenery import Scenery
 
 _LEAST, _MOST, _LITTLE = 0.7, 75.0, 15.0  # deviation of the noise, of 255
+_BRIEF = (1, 1, 6)  # frames of the longest of brief scenes
+_LEAST_WEIGHT = 0.1
 _PATCH = 48  # pixels, over which it changes
 _BT709 = ((0.2126, 0.7152, 0.0722), (-0.1146, -0.3854, 0.5), (0.5, -0.4542, -0.0458))
+_SPANS = (219 / 255, 224 / 255, 224 / 255)  # of luma and chroma
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Mixture:
     filtered: the picture sharper or softer than the noise, as whitening leaves it. tinted: noise that is still a little
     correlated. misjudged: the deviation is a little wrong. clipped: to black and white. unsteady: noise of a camera, in
     most of the picture less than is known of it. uneven: R, G and B have noise of different strength. yuv: of mosaics
-    with three planes of one size, luma and chroma instead of R, G and B.
+    with three planes of one size, luma and chroma instead of R, G and B. brief: of scenes of few frames, or of one.
     """
 
     little: float = 0.35
@@ -37,6 +40,7 @@ class Mixture:
     unsteady: float = 0.2
     uneven: float = 0.25
     yuv: float = 0.25
+    brief: float = 0.15
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Channels:
     """A clip as a denoiser is given it; every list has the planes of luma's size, then the halved ones.
 
     noisy, wanted: [T, planes, h, w] in units of the noise. scale, centre: [planes], the range of every channel in these
-    units, and where the middle of its values lies in it. peak: of luma, in these units.
+    units, and where the middle of its values lies in it. peak: of luma, in these units. scenes: the
+    numbers of frames of the scenes that the clip is cut into; empty for one.
     """
 
     layout: Layout
@@ -53,6 +58,21 @@ class Channels:
     scale: Tensor
     centre: Tensor
     peak: float
+    scenes: tuple[int, ...] = ()
+
+    @property
+    def weight(self) -> Tensor:
+        """[planes]: what an error of every channel, in units of its noise, counts beside the others, 1 in the mean.
+
+        Of R, G and B as much as it does in their PSNR, and a tenth of the most at the least; planes of luma and
+        chroma, whose errors are told apart, count the same.
+        """
+        if self.layout != "444" or float(self.centre[1]):  # the differences of R, G and B are centred on 0
+            return torch.ones_like(self.scale)
+        reach = torch.tensor(opponent_ranges(1.0), device=self.scale.device)
+        variance = (reach / self.scale) ** 2
+        weight = variance.clamp_min(_LEAST_WEIGHT * float(variance.max()))
+        return weight / weight.mean()
 
 
 @dataclass(frozen=True)
@@ -81,8 +101,23 @@ class Degraded:
 
     def draw(self, random: np.random.Generator) -> Channels:
         """A mosaic."""
-        noise = self._noise or draw_noise(random, self.layout, self._mixture, self._scenery.device)
-        return degrade(self._scenery.draw(random), self.layout, noise)
+        if self._noise is not None:
+            return degrade(self._scenery.draw(random), self.layout, self._noise)
+        noise = draw_noise(random, self.layout, self._mixture, self._scenery.device)
+        scenes = self.draw_scenes(random)
+        return replace(degrade(self._scenery.draw(random), self.layout, noise), scenes=scenes)
+
+    def draw_scenes(self, random: np.random.Generator) -> tuple[int, ...]:
+        """How long the scenes of one mosaic are, as of `Channels`."""
+        left = self._scenery.times
+        if random.random() >= self._mixture.brief:
+            return (left,)
+        longest = int(random.choice(_BRIEF))
+        scenes: list[int] = []
+        while left:
+            scenes.append(min(left, int(random.integers(1, longest + 1))))
+            left -= scenes[-1]
+        return tuple(scenes)
 
 
 def draw_noise(random: np.random.Generator, layout: Layout, mixture: Mixture, device: torch.device) -> Noise:
@@ -190,14 +225,26 @@ def planes_of(clean: Tensor, layout: Layout, *, yuv: bool) -> list[Tensor]:
     """R, G, B [T, 3, h, w], 0..1, as planes [T, h, w]; yuv: as luma and chroma, as 4:2:0 and grey must."""
     if not yuv:
         return list(clean.unbind(1))
-    spans = (219 / 255, 224 / 255, 224 / 255)
     planes: list[Tensor] = []
-    for weights, span in zip(_BT709, spans, strict=True):
+    for weights, span in zip(_BT709, _SPANS, strict=True):
         weighted = torch.einsum("tchw,c->thw", clean, torch.tensor(weights, device=clean.device)) * span
         planes.append(weighted + (16 / 255 if not planes else 0.5))
     if layout == "gray":
         return planes[:1]
     return [planes[0], *(functional.avg_pool2d(c, 2) for c in planes[1:])] if layout == "420" else planes
+
+
+def rgb_of(planes: list[Tensor], *, smooth: bool) -> Tensor:
+    """Y, U and V of 4:2:0 as `planes_of` makes them, [T, h, w] and [T, h / 2, w / 2] -> R, G, B [T, 3, h, w].
+
+    smooth: chroma is interpolated; else every sample of it is repeated.
+    """
+    mode = "bilinear" if smooth else "nearest"
+    chroma = [functional.interpolate(c[:, None], scale_factor=2.0, mode=mode)[:, 0] for c in planes[1:]]
+    offsets, device = (16 / 255, 0.5, 0.5), planes[0].device
+    parts = zip((planes[0], *chroma), offsets, _SPANS, strict=True)
+    unit = torch.stack([(plane - offset) / span for plane, offset, span in parts], 1)
+    return torch.einsum("tchw,dc->tdhw", unit, torch.linalg.inv(torch.tensor(_BT709)).to(device))
 
 
 def _strength(like: Tensor, noise: Noise) -> Tensor:

@@ -14,13 +14,14 @@ from torch import Tensor
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
-from vnlsdenoise.training.coded import PartlyCoded
+from vnlsdenoise.training.ahead import Ahead
 from vnlsdenoise.training.degradation import Degraded, Mixture
 from vnlsdenoise.training.footage import Footage, Source, find_pairs, find_sources, read_all
 from vnlsdenoise.training.growth import grown
+from vnlsdenoise.training.measured import PartlyMeasured
 from vnlsdenoise.training.objective import Objective, captured
 from vnlsdenoise.training.optimiser import Optimiser
-from vnlsdenoise.training.pool import Batch, Material, PlateMaker, Pool
+from vnlsdenoise.training.pool import Batch, Material, Plate, PlateMaker, Pool
 from vnlsdenoise.training.recorded import TARGET_VARIANCE, Recorded
 from vnlsdenoise.training.scenery import Grid, Scenery
 from vnlsdenoise.training.schedule import Length, Schedule
@@ -37,6 +38,12 @@ def crops_of_layouts(count: int) -> tuple[tuple[Layout, int], ...]:
     return ("444", whole), ("420", count - whole - gray), ("gray", gray)
 
 
+def mosaics_of_layouts(count: int) -> tuple[tuple[Layout, int], ...]:
+    """So many mosaics to keep, nearly as crops of the layouts need them."""
+    half, gray = count * 10 // 27, count * 5 // 27
+    return ("444", count - half - gray), ("420", half), ("gray", gray)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What a run is made of.
@@ -46,8 +53,9 @@ class Settings:
     the state and the log go. resume: go on with what lies there.
     crops: a step on one device, of each layout. frames, side: of a crop. rate: largest learning rate.
     grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
-    mixture: of the noise. coded: share of the mosaics that go through a codec, of clean footage. renew: a mosaic is
-    made anew every so many steps. report, check: seconds between lines of the log, and between validations, which save.
+    mixture: of the noise. camera, coded: shares of the mosaics that a camera records, and that go through a codec, of
+    clean footage. renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the log,
+    and between validations, which save.
     """
 
     folders: tuple[Path, ...]
@@ -64,13 +72,14 @@ class Settings:
     rate: float = 1e-3
     grid: Grid = _GRID
     plate_frames: int = 16
-    plates: tuple[tuple[Layout, int], ...] = (("444", 24), ("420", 20), ("gray", 10))
+    plates: tuple[tuple[Layout, int], ...] = mosaics_of_layouts(54)
     renew: int = 20
     report: float = 10.0
     check: float = 150.0
     threads: int = 8
     compiled: bool = True
     mixture: Mixture = field(default_factory=Mixture)
+    camera: float = 0.0
     coded: float = 0.0
 
 
@@ -123,8 +132,8 @@ class Trainer:
                 cases, settings.grid, settings.frames, settings.side, settings.dimensions, device, variance
             )
         self._made = 0
-        for place in range(sum(plates for _, plates in settings.plates)):
-            self._renew(place)
+        for _ in range(sum(pool.plates for pool in self._pools)):
+            self._keep(self._plate(self._made))
         self._log(event="mosaics", count=self._made)
         torch.manual_seed(settings.seed)
         network = on_device(Network(settings.dimensions), device)
@@ -154,24 +163,30 @@ class Trainer:
         schedule = Schedule(settings.length, process.device, progress.seconds)
         self._log(event="start", step=progress.step, parameters=sum(w.numel() for w in self._optimiser.weights))
         reported, checked, since = schedule.seconds, schedule.seconds, progress.step
-        for step in count(progress.step):
-            done = schedule.done(step)
-            if done == 1:
-                break
-            self._step(step, settings.rate * schedule.rate(done))
-            now = schedule.seconds
-            if now - reported >= settings.report:
-                self._report(step + 1, now, (step + 1 - since) / (now - reported), done)
-                reported, since = schedule.seconds, step + 1
-            if now - checked >= settings.check:
-                self._check(step + 1, schedule.seconds)
-                checked = schedule.seconds
+        with Ahead(process.device) as ahead:
+            self._begin_plate(ahead)
+            due = 0
+            for step in count(progress.step):
+                done = schedule.done(step)
+                if done == 1:
+                    break
+                due += step % settings.renew == settings.renew - 1
+                # A run by the clock does not wait for a mosaic, which no two runs would have at the same step.
+                if due and (settings.length.steps is not None or ahead.ready):
+                    self._keep(ahead.take())
+                    self._begin_plate(ahead)
+                    due = 0
+                self._step(step, settings.rate * schedule.rate(done))
+                now = schedule.seconds
+                if now - reported >= settings.report:
+                    self._report(step + 1, now, (step + 1 - since) / (now - reported), done)
+                    reported, since = schedule.seconds, step + 1
+                if now - checked >= settings.check:
+                    self._check(step + 1, schedule.seconds)
+                    checked = schedule.seconds
         return self._check(step, schedule.seconds)
 
     def _step(self, step: int, rate: float) -> None:
-        settings = self._settings
-        if step % settings.renew == settings.renew - 1:
-            self._renew(self._made)
         self._objective(self._batches(step))
         gradients = self._optimiser.gradients
         if self._process.all > 1:
@@ -194,16 +209,28 @@ class Trainer:
             if pool.layout in crops
         ]
 
-    def _renew(self, place: int) -> None:
-        """Make the next mosaic, in place of the oldest of its layout: the pools take turns by their size."""
-        total = sum(pool.plates for pool in self._pools)
-        place %= total
+    def _place(self, number: int) -> tuple[Pool, int]:
+        """Where a mosaic goes: its pool, and the place of the oldest there; pools take turns by their size."""
+        number %= sum(pool.plates for pool in self._pools)
         for pool in self._pools:
-            if place < pool.plates:
+            if number < pool.plates:
                 break
-            place -= pool.plates
-        seed = [self._settings.seed, self._process.rank, 1, self._made]
-        pool.put(place, self._makers[pool.layout].make(np.random.default_rng(seed)))
+            number -= pool.plates
+        return pool, number
+
+    def _plate(self, number: int) -> Plate:
+        """Make a mosaic."""
+        pool, _ = self._place(number)
+        seed = [self._settings.seed, self._process.rank, 1, number]
+        return self._makers[pool.layout].make(np.random.default_rng(seed))
+
+    def _begin_plate(self, ahead: Ahead) -> None:
+        number = self._made
+        ahead.begin(lambda: self._plate(number))
+
+    def _keep(self, plate: Plate) -> None:
+        pool, place = self._place(self._made)
+        pool.put(place, plate)
         self._made += 1
 
     def _clean(self, layouts: list[Layout]) -> tuple[list[Material], dict[str, Material]]:
@@ -222,10 +249,11 @@ class Trainer:
         materials: list[Material] = []
         for layout in layouts:
             degraded = Degraded(drawn, layout, settings.mixture)
-            materials.append(PartlyCoded(degraded, drawn, settings.coded) if settings.coded else degraded)
+            materials.append(PartlyMeasured(degraded, drawn, settings.camera, settings.coded))
         if self._process.rank != 0:
             return materials, {}
-        return materials, cases_of(scenery([sources[i] for i in held_back], settings.frames), coded=settings.coded > 0)
+        tried = scenery([sources[i] for i in held_back], settings.frames)
+        return materials, cases_of(tried, camera=settings.camera > 0, coded=settings.coded > 0)
 
     def _recorded(self, layouts: list[Layout]) -> tuple[list[Material], dict[str, Material]]:
         """The same of footage that is noisy already."""

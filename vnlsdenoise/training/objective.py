@@ -15,12 +15,12 @@ _WARM_UPS = 3  # calls before a graph is captured
 
 def squared_error(corrections: list[Tensor], batch: Batch) -> Tensor:
     """The mean square error of every clip after these corrections, [clips], in units of the noise."""
-    clips = batch.fields.shape[1]
-    total = sum(
-        (correction + error).square().view(-1, clips, *error.shape[1:]).sum((0, 2, 3, 4))
-        for correction, error in zip(corrections, batch.error, strict=True)
-    )
-    assert isinstance(total, Tensor)
+    clips, total, first = batch.fields.shape[1], torch.zeros((), device=batch.fields.device), 0
+    for correction, error in zip(corrections, batch.error, strict=True):
+        planes = error.shape[1]
+        squares = (correction + error).square().view(-1, clips, *error.shape[1:]).sum((0, 3, 4))  # [clips, planes]
+        total = total + (squares * batch.weight[:, first : first + planes]).sum(1)
+        first += planes
     return total / (sum(error.numel() for error in batch.error) / clips)
 
 
@@ -84,4 +84,4 @@ def captured(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
 
 def _tensors(batch: Batch) -> list[Tensor]:
     frames = batch.frames
-    return [*frames.classic, *frames.removed, frames.scale, *batch.error, batch.fields]
+    return [*frames.classic, *frames.removed, frames.scale, *batch.error, batch.fields, batch.weight]

@@ -1,6 +1,7 @@
 """What the network is trained on: mosaics with their classic results, made ahead and kept on the device."""
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
@@ -25,7 +26,8 @@ class Plate:
 
     classic, removed, error: [T, planes, h, w]: the classic result over the range of its channel, around 0; noisy minus
     classic, and classic minus wanted, in units of the noise. fields: [T - 1, 4, h, w], flow of the classic result to
-    the next frame and back. scale: as in `Frames`.
+    the next frame and back, NaN where that begins a scene. scale: as in `Frames`. weight: as of
+    `Channels`.
     """
 
     classic: list[Tensor]
@@ -33,6 +35,7 @@ class Plate:
     error: list[Tensor]
     fields: Tensor
     scale: Tensor
+    weight: Tensor
 
 
 class Material(Protocol):
@@ -66,7 +69,8 @@ class PlateMaker:
             first = of_size.stop
             view = (1, -1, 1, 1)
             classic.append(result / channels.scale[of_size].view(view) - channels.centre[of_size].view(view))
-        return Plate(classic, removed, error, self._flow(results[0][:, 0], channels), channels.scale)
+        fields = self._flow(results[0][:, 0], channels)
+        return Plate(classic, removed, error, fields, channels.scale, channels.weight)
 
     def _denoised(self, channels: Channels) -> list[Tensor]:
         height, width = channels.noisy[0].shape[-2:]
@@ -77,8 +81,10 @@ class PlateMaker:
             Tvl1Motion(255 / channels.peak, self._captured),
             subsampled_chroma=self._material.layout == "420",
         )
-        pages = []
-        for frame in zip(*channels.noisy, strict=True):
+        pages, starts = [], _starts(channels)
+        for time, frame in enumerate(zip(*channels.noisy, strict=True)):
+            if time in starts:
+                pages += list(denoiser.flush())
             denoiser.add(*frame)
             pages += list(denoiser.advance())
         pages += list(denoiser.flush())
@@ -87,13 +93,22 @@ class PlateMaker:
 
     def _flow(self, luma: Tensor, channels: Channels) -> Tensor:
         motion = Tvl1Motion(255 / channels.peak, self._captured)
-        fields = []
-        for frame in luma:
+        height, width = luma.shape[-2:]
+        fields = luma.new_full((len(luma) - 1, 4, height // 2, width // 2), torch.nan)
+        starts = _starts(channels)
+        for time, frame in enumerate(luma):
+            if time in starts:
+                motion.reset()
             pair = motion.push(frame)
             if pair is not None:
                 pair.wait()
-                fields.append(pair.fields.flatten(0, 1))
-        return torch.stack(fields)
+                fields[time - 1] = pair.fields.flatten(0, 1)
+        return fields
+
+
+def _starts(channels: Channels) -> set[int]:
+    """The frames that begin a scene, but the first."""
+    return set(accumulate(channels.scenes[:-1]))
 
 
 @dataclass
@@ -103,6 +118,7 @@ class Batch:
     frames: Frames
     error: list[Tensor]
     fields: Tensor  # [T - 1, clips, 2, 2, h, w]
+    weight: Tensor  # [clips, planes]: of the planes' errors, as of `Channels`
 
 
 class Pool:
@@ -126,7 +142,7 @@ class Pool:
         # Half precision would not do for a result over a range of hundreds of deviations: fixed point.
         self._classic, self._removed, self._error = room(torch.int16), room(torch.float16), room(torch.float16)
         self._fields = torch.zeros((plates, times - 1, 4, height // 2, width // 2), dtype=torch.float16, device=device)
-        self._scale = torch.ones((plates, whole + half), device=device)
+        self._scale, self._weight = (torch.ones((plates, whole + half), device=device) for _ in range(2))
 
     def put(self, place: int, plate: Plate) -> None:
         """Keep a plate in place of another."""
@@ -138,6 +154,7 @@ class Pool:
             kept[place] = error.half()
         self._fields[place] = plate.fields.half()
         self._scale[place] = plate.scale
+        self._weight[place] = plate.weight
 
     def draw(self, random: np.random.Generator, count: int, times: int, side: int) -> Batch:
         """Square crops of `times` frames at random places of random plates."""
@@ -175,4 +192,6 @@ class Pool:
         scale = self._scale[plate].repeat(times, 1)
         fields = cut(self._fields, times - 1, 2).float()
         fields = fields.view(times - 1, count, 2, 2, *fields.shape[-2:])
-        return Batch(Frames(self.layout, classic, planes(self._removed), scale), planes(self._error), fields)
+        return Batch(
+            Frames(self.layout, classic, planes(self._removed), scale), planes(self._error), fields, self._weight[plate]
+        )

@@ -15,6 +15,7 @@ from torch.nn import functional
 from vnlsdenoise.training.footage import Footage
 
 PHOTO_SHARE = 0.35  # of the cells
+_STILL = 0.15  # share of the photographs that nothing moves in
 _OCCLUDED = 0.5  # share of the photographs that another one moves in front of
 _RECOLOURED = 0.3  # share of the cells with shuffled colours, and of those with another contrast
 _SPEEDS = (0.5, 2.0, 5.0)  # pixels a frame
@@ -64,7 +65,7 @@ class Scenery:
     def __init__(self, footage: Footage, grid: Grid, times: int) -> None:
         self._footage = footage
         self._grid = grid
-        self._times = times
+        self.times = times
 
     @property
     def device(self) -> torch.device:
@@ -90,7 +91,7 @@ class Scenery:
     def of_clips(self, random: np.random.Generator, count: int, clip: int | None = None) -> Views:
         """Windows of clips (or of one) as they are: flipped, turned, played backwards, every frame or every second
         one."""
-        footage, times = self._footage, self._times
+        footage, times = self._footage, self.times
         if clip is not None:
             chosen = np.full(count, clip, np.int64)
         else:
@@ -112,10 +113,10 @@ class Scenery:
         return self._moving(chosen, frames, turn[:, None], (corner + spans / 2)[:, None])
 
     def _of_photos(self, random: np.random.Generator, count: int) -> Views:
-        """Photographs under a camera that moves, turns and zooms."""
-        footage, times = self._footage, self._times
+        """Photographs under a camera that moves, turns and zooms, or stands still."""
+        footage, times = self._footage, self.times
         chosen = random.choice(footage.photos, count) if count else np.zeros(0, np.int64)
-        time = np.arange(times) - times // 2
+        time = (np.arange(times) - times // 2) * (random.random((count, 1)) >= _STILL)  # [N, T]
         angle = random.uniform(-0.012, 0.012, (count, 1)) * time
         zoom = random.uniform(0.7, 1.2, (count, 1)) * (1 + random.uniform(-0.012, 0.012, (count, 1)) * time)
         rotation = np.stack((np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)), -1)
@@ -123,12 +124,12 @@ class Scenery:
         speed = random.normal(0, 1, (count, 2)) * random.choice(_SPEEDS, (count, 1))
         pull = random.normal(0, 0.2, (count, 2))
         sides = np.stack((footage.widths[chosen], footage.heights[chosen]), -1)
-        path = speed[:, None] * time[:, None] + pull[:, None] * (time**2)[:, None] / 2
+        path = speed[:, None] * time[..., None] + pull[:, None] * (time**2)[..., None] / 2
         centre = (random.uniform(0.25, 0.75, (count, 2)) * sides)[:, None] + path
         return self._moving(chosen, np.zeros((count, times), np.int64), turn, centre)
 
     def _moving(self, chosen: npt.NDArray[np.int64], frames: Array, turn: Array, centre: Array) -> Views:
-        count, times = len(chosen), self._times
+        count, times = len(chosen), self.times
         return Views(
             chosen,
             frames.astype(np.int64),
@@ -156,8 +157,8 @@ class Scenery:
         sources = torch.from_numpy(table).to(footage.device)
         frames = torch.from_numpy(np.ascontiguousarray(views.frames)).to(footage.device)
         turn, centre = self._on_device(views.turn), self._on_device(views.centre)
-        cells = torch.empty((len(chosen), self._times, 3, grid.height, grid.width), device=footage.device)
-        for time in range(self._times):
+        cells = torch.empty((len(chosen), self.times, 3, grid.height, grid.width), device=footage.device)
+        for time in range(self.times):
             x, y = self._places(turn[:, time], centre[:, time], grid.height, grid.width)
             cells[:, time] = footage.sample(sources, frames[:, time], x, y)
         return cells
@@ -173,7 +174,7 @@ class Scenery:
         turn, centre = self._on_device(views.turn), self._on_device(views.centre)
         start = centre[:, :1]
         shapes = []
-        for time in range(self._times):
+        for time in range(self.times):
             x, y = self._places(turn[:, time], centre[:, time] - start[:, 0], grid.height, grid.width)
             places = torch.stack((x, y), -1) * (2 / side)
             shapes.append(functional.grid_sample(blobs, places, padding_mode="reflection", align_corners=False))

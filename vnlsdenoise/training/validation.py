@@ -8,8 +8,9 @@ from torch import Tensor
 
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
-from vnlsdenoise.training.coded import Coded
+from vnlsdenoise.noise.camera import Camera
 from vnlsdenoise.training.degradation import Degraded, Mixture, Noise
+from vnlsdenoise.training.measured import Measured, Recording
 from vnlsdenoise.training.objective import squared_error
 from vnlsdenoise.training.pool import MARGIN, Material, PlateMaker, Pool
 from vnlsdenoise.training.scenery import Grid, Scenery
@@ -20,17 +21,23 @@ _AT_ONCE = 10  # clips
 CASES: tuple[tuple[Layout, int], ...] = (("444", 5), ("444", 10), ("444", 30), ("444", 50), ("420", 20))
 # The same, and how coarsely it is coded.
 CODED: tuple[tuple[Layout, int, int], ...] = (("420", 20, 22), ("420", 20, 27))
+# A camera as they come, its video as it is and coded, and a picture of it.
+_CAMERA = Camera(0.006, 0.003, balance=(1.8, 1.5), saturation=0.4, reduction=(0.5, 0.7))
 
 
-def cases_of(scenery: Scenery, *, coded: bool) -> dict[str, Material]:
-    """Clean scenery at fixed noise; coded: through a codec too."""
+def cases_of(scenery: Scenery, *, camera: bool, coded: bool) -> dict[str, Material]:
+    """Clean scenery at fixed noise; camera, coded: recorded by a camera, and through a codec, too."""
     cases: dict[str, Material] = {}
     for layout, sigma in CASES:
         generator = torch.Generator(scenery.device).manual_seed(_SEED)
         noise = Noise((sigma / 255,) * 3, yuv=layout != "444", generator=generator)
         cases[f"{layout} {sigma}"] = Degraded(scenery, layout, Mixture(), noise)
     for layout, sigma, crf in CODED if coded else ():
-        cases[f"{layout} {sigma} crf {crf}"] = Coded(scenery, layout, sigma, crf)
+        cases[f"{layout} {sigma} crf {crf}"] = Measured(scenery, layout, Recording(float(sigma), (crf, "veryfast")))
+    if camera:
+        cases["444 camera"] = Measured(scenery, "444", Recording(_CAMERA, None))
+        cases["420 camera crf 18"] = Measured(scenery, "420", Recording(_CAMERA, (18, "veryfast")))
+        cases["444 camera picture"] = Measured(scenery, "444", Recording(_CAMERA, None), (1,) * scenery.times)
     return cases
 
 

@@ -1,0 +1,117 @@
+"""Measured noise in training: what the network is given is what the denoiser would give it of such a video."""
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+
+from vnlsdenoise.classic.planar import PlanarDenoiser
+from vnlsdenoise.errors import InputError
+from vnlsdenoise.noise.camera import Camera
+from vnlsdenoise.training import measured
+from vnlsdenoise.training.degradation import Channels, Degraded, Mixture, planes_of, rgb_of
+from vnlsdenoise.training.footage import Footage
+from vnlsdenoise.training.measured import Measured, PartlyMeasured, Recording, draw_recording, recorded_mosaic
+from vnlsdenoise.training.scenery import Grid, Scenery
+
+GRID = Grid(1, 2, 96, 96)
+TIMES = 6
+CODED = Recording(25.0, (20, "veryfast"))
+CORRELATED = Recording(20.0, None, blur=0.8, colour=1.5)
+FILMED = Recording(Camera(0.006, 0.003, balance=(1.6, 1.4), saturation=0.3, reduction=(0.4, 0.6)), None)
+
+
+@pytest.fixture(scope="module")
+def scenery():
+    photos = [skimage.data.coffee()[100:300, 100:300], skimage.data.astronaut()[:200, 100:300]]
+    clips = [np.stack([p[t : t + 150, t : t + 150] for t in range(TIMES)]).transpose(0, 3, 1, 2) for p in photos]
+    return Scenery(Footage([np.ascontiguousarray(clip) for clip in clips], torch.device("cpu")), GRID, TIMES)
+
+
+@pytest.mark.parametrize(
+    ("recording", "layout"), [(CODED, "444"), (CODED, "420"), (FILMED, "gray"), (CORRELATED, "420")]
+)
+def test_channels_are_in_units_of_the_noise_that_was_recorded(device, scenery, recording, layout):
+    clean = scenery.draw(np.random.default_rng(0)).to(device)
+    found = recorded_mosaic(clean, layout, recording, 1)
+    planes = {"444": (3, 0), "420": (1, 2), "gray": (1, 0)}[layout]
+    sizes = [(TIMES, planes[0], 96, 192)] + ([(TIMES, planes[1], 48, 96)] if planes[1] else [])
+    assert [list(c.shape) for c in found.noisy] == [list(c.shape) for c in found.wanted] == [list(s) for s in sizes]
+    # Luma's noise is measured right within a factor; chroma of a codec hardly can be.
+    error = found.noisy[0][:, 0] - found.wanted[0][:, 0]
+    assert 0.5 < float(error.std()) < 2
+    # What is wanted is what the noise is centred on: between what was noisy and it lies no shift.
+    assert abs(float(error.mean())) < 0.1 * float(error.std())
+    assert len(found.scale) == len(found.centre) == sum(planes)
+    assert found.scenes == (TIMES,)
+
+
+def test_what_is_wanted_comes_back_as_the_clean_planes(scenery, monkeypatch):
+    """Through the denoiser's own way back, with no correction between."""
+    made = []
+
+    class Watched(PlanarDenoiser):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+    monkeypatch.setattr(measured, "PlanarDenoiser", Watched)
+    clean = scenery.draw(np.random.default_rng(0))
+    found = recorded_mosaic(clean, "gray", Recording(10.0, (22, "veryfast")), 1)
+    [denoiser] = made
+    back = denoiser._stabilisers[0].back(denoiser._whiteners[0].back(found.wanted[0][2, 0]))
+    [luma] = planes_of(clean[2:3], "gray", yuv=True)
+    assert float((back - 255 * luma[0]).abs().mean()) < 1.0
+
+
+def test_a_single_picture_is_measured_by_itself(scenery, monkeypatch):
+    seen = []
+    inner = measured.measure_noise
+    monkeypatch.setattr(
+        measured, "measure_noise", lambda times, *others: seen.append(list(times)) or inner(times, *others)
+    )
+    clean = scenery.draw(np.random.default_rng(0))
+    found = recorded_mosaic(clean, "gray", FILMED, 1, scenes=(1, 3, 2))
+    assert seen == [[1, 2, 3]] and found.scenes == (1, 3, 2)
+    recorded_mosaic(clean, "gray", FILMED, 1, scenes=(1,) * TIMES)
+    assert seen[1] == [0]
+
+
+def test_colours_come_back_from_halved_chroma():
+    smooth = torch.linspace(0.2, 0.8, 64).expand(2, 3, 64, 64).clone()
+    smooth[:, 1] = smooth[:, 1].mT
+    planes = planes_of(smooth, "420", yuv=True)
+    torch.testing.assert_close(rgb_of(planes, smooth=True), smooth, atol=0.01, rtol=0)
+    torch.testing.assert_close(rgb_of(planes, smooth=False), smooth, atol=0.02, rtol=0)
+
+
+def test_shares_of_the_mosaics_are_recorded(scenery, monkeypatch):
+    asked = []
+    monkeypatch.setattr(measured, "recorded_mosaic", lambda *arguments: asked.append(arguments[2]))  # finds no noise
+    partly = PartlyMeasured(Degraded(scenery, "gray", Mixture()), scenery, 0.4, 0.3)
+    drawn = [partly.draw(np.random.default_rng(seed)) for seed in range(30)]
+    cameras = [r for r in asked if isinstance(r.source, Camera)]
+    assert 14 < len(asked) < 28 and 5 < len(cameras) < 20 and len(drawn) == 30
+    assert all(r.coding is None or r.blur == 0 for r in asked if r not in cameras)
+    # What is but a small part of what is wrong is not taken.
+    noisy = [torch.zeros(2, 1, 8, 8)]
+    far, near = (
+        Channels("gray", noisy, [noisy[0] + error], torch.ones(1), torch.zeros(1), 100.0) for error in (5.0, 2.0)
+    )
+    for found in (far, near):
+        monkeypatch.setattr(measured, "recorded_mosaic", lambda *arguments, found=found: found)
+        always = PartlyMeasured(Degraded(scenery, "gray", Mixture()), scenery, 1.0, 0.0)
+        assert (always.draw(np.random.default_rng(0)) is found) == (found is near)
+    monkeypatch.setattr(measured, "recorded_mosaic", lambda *arguments: None)
+    with pytest.raises(InputError, match="noise of cameras and codecs cannot be told"):
+        Measured(scenery, "gray", CODED).draw(np.random.default_rng(0))
+
+
+def test_recordings_repeat(scenery):
+    """Where no codec is in it: libx264 does not make the same bits each time."""
+    one, other = (draw_recording(np.random.default_rng(3), camera=True) for _ in range(2))
+    assert one == other
+    clean = scenery.draw(np.random.default_rng(0))
+    mosaics = [recorded_mosaic(clean, "420", FILMED, seed) for seed in (1, 1, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(mosaics[0].noisy, mosaics[1].noisy, strict=True))
+    assert not torch.equal(mosaics[0].noisy[0], mosaics[2].noisy[0])

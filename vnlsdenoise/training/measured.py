@@ -1,0 +1,252 @@
+"""Noise that is measured: clean mosaics as a camera, or a codec, or both record them, told as the denoiser tells noise.
+
+The noise of cameras is correlated and follows the brightness; a codec drops the finest of it and keeps blocks of it
+from frame to frame; what is measured of either is an estimate. No drawn noise is like that. So mosaics go through a
+simulated camera (`vnlsdenoise.noise.camera`) and through libx264, and everything known of their noise is what
+`vnlsdenoise.noise` finds in them.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from io import BytesIO
+from typing import Any, Literal
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+
+from vnlsdenoise.classic.planar import PlanarDenoiser, untouched
+from vnlsdenoise.classic.presets import PRESETS
+from vnlsdenoise.errors import InputError
+from vnlsdenoise.learned.network import Layout
+from vnlsdenoise.noise.camera import Camera, blurred, mean_of_noisy
+from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.training.degradation import Channels, Degraded, mean_of_clipped, planes_of, rgb_of
+from vnlsdenoise.training.scenery import Scenery
+from vnlsdenoise.video.frame import PlaneFormat
+
+_FAMILIES: dict[Layout, Literal["gray", "yuv", "rgb"]] = {"444": "rgb", "420": "yuv", "gray": "gray"}
+_SIGMA = 3.0, 50.0  # of white noise in R, G and B before coding, of 255
+_GAIN = 4e-4, 2e-2  # of a camera
+_CRF = 16, 29
+# Of the others: the share that is not coded, that of them which is blurred, by so many pixels, and that of all whose
+# colours have other noise than luma.
+_PLAIN, _BLURRED, _BLUR, _COLOURED, _COLOUR = 0.35, 0.7, (0.5, 1.2), 0.3, (0.3, 3.0)
+_SPEEDS = ("superfast", "veryfast", "faster")
+_CODED = 0.5  # share of the cameras whose video is coded
+# Rows and columns of a mosaic that are measured: as much as a user's clip has, or a small one.
+_MEASURED = (540, 960), (540, 576), (360, 384)
+_MOST_OF_LUMA, _MOST = 4.0, 8.0  # times the noise that is measured, in a mosaic to be trained on
+_PEAK = 255.0
+_BT709 = 1  # `PlaneFormat.matrix`
+
+
+@dataclass(frozen=True)
+class Recording:
+    """How a mosaic is recorded.
+
+    source: a camera, or the deviation of noise in R, G and B, of 255. blur: that noise is white, or through a Gaussian
+    of so many pixels. colour: the deviation of its differences of R, G and B beside that of their sum. coding: the crf
+    of libx264 and its preset, None for none. measured: rows and columns in which the noise is told, at the most.
+    smooth_chroma: whether chroma of coded video is interpolated where R, G and B are made of it.
+    """
+
+    source: Camera | float
+    coding: tuple[int, str] | None
+    measured: tuple[int, int] = _MEASURED[0]
+    smooth_chroma: bool = True
+    blur: float = 0.0
+    colour: float = 1.0
+
+
+class PartlyMeasured:
+    """Degraded scenery, of which shares of the mosaics are recorded.
+
+    camera, coded: by a camera (half of them through a codec), and with white noise through a codec, or (a third)
+    noise that is not coded but correlated, or of other strength in colours; together 0 to 1.
+    Less, where what is measured in one is but a small part of what is wrong with it: to mend what a codec has done to
+    clean video is another trade.
+    """
+
+    def __init__(self, degraded: Degraded, scenery: Scenery, camera: float, coded: float) -> None:
+        self.layout: Layout = degraded.layout
+        self._degraded = degraded
+        self._scenery = scenery
+        self._camera, self._coded = camera, coded
+
+    def draw(self, random: np.random.Generator) -> Channels:
+        """A mosaic."""
+        found, drawn = None, random.random()
+        if drawn < self._camera + self._coded:
+            recording = draw_recording(random, camera=bool(drawn < self._camera))
+            scenes = self._degraded.draw_scenes(random)
+            clean, seed = self._scenery.draw(random), int(random.integers(2**62))
+            found = recorded_mosaic(clean, self.layout, recording, seed, scenes)
+        return found if found is not None and _is_told(found) else self._degraded.draw(random)
+
+
+class Measured:
+    """Mosaics that are all recorded alike; as of `recorded_mosaic`."""
+
+    def __init__(self, scenery: Scenery, layout: Layout, recording: Recording, scenes: tuple[int, ...] = ()) -> None:
+        self.layout: Layout = layout
+        self._scenery, self._recording, self._scenes = scenery, recording, scenes
+
+    def draw(self, random: np.random.Generator) -> Channels:
+        """A mosaic; raises InputError where nothing can be told of its noise."""
+        clean, seed = self._scenery.draw(random), int(random.integers(2**62))
+        found = recorded_mosaic(clean, self.layout, self._recording, seed, self._scenes)
+        if found is None:
+            raise InputError(
+                "noise of cameras and codecs cannot be told on what is held back; give other footage, or --camera 0 "
+                "--coded 0"
+            )
+        return found
+
+
+def draw_recording(random: np.random.Generator, *, camera: bool) -> Recording:
+    """How one mosaic is recorded."""
+
+    def between(least: float, most: float) -> float:
+        return float(np.exp(random.uniform(np.log(least), np.log(most))))
+
+    source: Camera | float = draw_camera(random, between(*_GAIN)) if camera else between(*_SIGMA)
+    coding = (int(random.integers(*_CRF)), str(random.choice(_SPEEDS)))
+    coded = random.random() < (_CODED if camera else 1 - _PLAIN)
+    measured = _MEASURED[int(random.integers(len(_MEASURED)))]
+    blur = float(random.uniform(*_BLUR)) if not (camera or coded) and random.random() < _BLURRED else 0.0
+    colour = between(*_COLOUR) if random.random() < _COLOURED else 1.0
+    return Recording(source, coding if coded else None, measured, bool(random.random() < 0.5), blur, colour)
+
+
+def draw_camera(random: np.random.Generator, gain: float) -> Camera:
+    """A camera of this gain; a fifth do nothing but demosaic and tone.
+
+    Of the others most leave little of the noise of colours, and that coarse: a quarter to nine tenths of luma's, of
+    three to ten pixels, is what is found in photographs of which the mean of hundreds is known.
+    """
+    read = gain * float(random.uniform(0.2, 1.0))
+    edge_aware = bool(random.random() < 0.6)
+    if random.random() < 0.2:
+        return Camera(gain, read, edge_aware)
+    reduced, scaled, sharpened = random.random(3) < (0.85, 0.4, 0.3)
+    return Camera(
+        gain,
+        read,
+        edge_aware,
+        balance=(float(random.uniform(1, 2.2)), float(random.uniform(1, 2.2))),
+        saturation=float(random.uniform(0, 0.7)),
+        gamma=float(random.uniform(1.8, 2.6)),
+        scale=float(random.choice([random.uniform(0.6, 1), random.uniform(1, 2)])) if scaled else 1.0,
+        reduction=(float(random.uniform(0, 0.8)), 1 - 0.4 * float(random.random()) ** 2) if reduced else (0.0, 0.0),
+        grain=(float(random.uniform(0.5, 1.8)), float(random.uniform(1.5, 6))),
+        sharpening=float(random.uniform(0.2, 1.0)) if sharpened else 0.0,
+    )
+
+
+@torch.no_grad()
+def recorded_mosaic(
+    clean: Tensor, layout: Layout, recording: Recording, seed: int, scenes: tuple[int, ...] = ()
+) -> Channels | None:
+    """Clean R, G, B [T, 3, H, W], 0..1, even H and W, to what a denoiser is given of it, recorded.
+
+    scenes: as of `Channels`; noise is measured on the longest. None where no plane's noise can be told any more.
+    """
+    noisy, centre = _exposed(clean, recording, torch.Generator(clean.device).manual_seed(seed))
+    if recording.coding is None:
+        given, wanted = (planes_of(p, layout, yuv=layout != "444") for p in (noisy, centre))
+    else:
+        crf, speed = recording.coding
+        given = [p / _PEAK for p in through_h264(planes_of(noisy, "420", yuv=True), crf, speed)]
+        if layout == "444":
+            given = list(rgb_of(given, smooth=recording.smooth_chroma).unbind(1))
+        given, wanted = given[: 1 if layout == "gray" else 3], planes_of(centre, layout, yuv=layout != "444")
+    given, wanted = [(_PEAK * p).round().clamp(0, _PEAK) for p in given], [_PEAK * p for p in wanted]
+    halved, (height, width) = int(layout == "420"), clean.shape[-2:]
+
+    def format(height: int, width: int) -> PlaneFormat:
+        return PlaneFormat(_FAMILIES[layout], width, height, 8, halved, halved, matrix=_BT709)
+
+    rows, columns = (min(sides) for sides in zip((height, width), recording.measured, strict=True))
+    shapes = format(rows, columns).plane_shapes
+    shown = [plane[:, :down, :across] for plane, (down, across) in zip(given, shapes, strict=True)]
+    scenes = scenes or (len(clean),)
+    longest = int(np.argmax(scenes))
+    first = sum(scenes[:longest])
+    times = range(first, first + scenes[longest])
+    noise = measure_noise(times, lambda time: [plane[time] for plane in shown], format(rows, columns), _PEAK)
+    if any(untouched(noise, _PEAK)):
+        return None
+    denoiser = PlanarDenoiser(format(height, width), noise, PRESETS["fast"], peak=_PEAK, captured=False)
+
+    def channels(planes: list[Tensor]) -> list[Tensor]:
+        pairs = [denoiser.channels([plane[time] for plane in planes]) for time in range(len(clean))]
+        lists = zip(*pairs, strict=True)
+        stacked = [torch.stack([c for c in of_size if c is not None]) for of_size in lists if of_size[0] is not None]
+        # Without what the frame was enlarged by.
+        return [c[..., : height >> level, : width >> level] for level, c in enumerate(stacked)]
+
+    ranges = denoiser.ranges(noise)
+    scale, centres = ([getattr(r, name) for r in ranges] for name in ("range", "centre"))
+    return Channels(
+        layout,
+        channels(given),
+        channels(wanted),
+        torch.tensor(scale, device=clean.device),
+        torch.tensor(centres, device=clean.device),
+        _PEAK / denoiser.to_bytes,
+        scenes,
+    )
+
+
+def _is_told(channels: Channels) -> bool:
+    """Whether the noise that was measured is most of what is there."""
+    errors = [
+        (noisy - wanted).square().mean((0, 2, 3)).sqrt()
+        for noisy, wanted in zip(channels.noisy, channels.wanted, strict=True)
+    ]
+    return float(errors[0][0]) < _MOST_OF_LUMA and float(torch.cat(errors).max()) < _MOST
+
+
+def _exposed(clean: Tensor, recording: Recording, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What is recorded, [T, 3, H, W], 0..1 in steps of 1/255, and what its noise is centred on.
+
+    That is what is wanted: the denoiser undoes shifts of what was clipped behind the network.
+    """
+    source = recording.source
+    if isinstance(source, Camera):
+        noisy, wanted = map(torch.stack, zip(*(source.recorded(frame, generator) for frame in clean), strict=True))
+        noisy = (_PEAK * noisy).round() / _PEAK
+        return noisy, mean_of_noisy(wanted, noisy)
+    sigma = source / _PEAK
+    drawn = torch.empty_like(clean).normal_(generator=generator)
+    if recording.blur:
+        drawn = torch.stack([blurred(frame, recording.blur) for frame in drawn])
+    grey = drawn.mean(1, keepdim=True)
+    drawn = grey + recording.colour * (drawn - grey)
+    drawn = drawn / drawn.std()
+    noisy = (_PEAK * (clean + sigma * drawn)).round().clamp(0, _PEAK) / _PEAK
+    return noisy, sigma * mean_of_clipped(clean / sigma, torch.ones((), device=clean.device), 1 / sigma)
+
+
+def through_h264(planes: list[Tensor], crf: int, speed: str) -> list[Tensor]:
+    """What libx264 keeps of Y, U and V of 4:2:0, [T, h, w], 0..1: the same as codes, 0..255."""
+    height, width = planes[0].shape[-2:]
+    # As PyAV takes planes: one after the other, in rows of luma's width.
+    samples = torch.cat([(_PEAK * p).round().clamp(0, _PEAK).byte().flatten(1) for p in planes], 1)
+    codes, device, file = samples.view(len(samples), -1, width).cpu().numpy(), samples.device, BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream: Any = output.add_stream("libx264", Fraction(25), options={"crf": str(crf), "preset": speed})
+        stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+        for image in codes:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="yuv420p")))
+        output.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file, "r") as source:
+        source.streams.video[0].thread_type = "AUTO"
+        frames = [frame.to_ndarray() for frame in source.decode(video=0)]
+    kept, size = torch.from_numpy(np.stack(frames)).to(device).float().flatten(1), height * width
+    blue, red = kept[:, size : size * 5 // 4], kept[:, size * 5 // 4 :]
+    halved = (len(kept), height // 2, width // 2)
+    return [kept[:, :size].view(-1, height, width), blue.reshape(halved), red.reshape(halved)]
