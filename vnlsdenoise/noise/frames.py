@@ -38,6 +38,9 @@ _AT_ODDS = 1.25  # times what is new in flat blocks: quiet areas that hold more 
 # Times that the noise of chroma is stronger at low frequencies than at the highest: 1 as it was made, up to 1.8 where
 # it was halved in size from R, G and B, from 1.9 on where a codec was.
 _UNTOUCHED = 1.85
+# The same of luma: 1.3 at the most where white noise lies on texture, 2.3 where there is little; 3.6 and more where
+# noise is correlated.
+_PLAIN, _LITTLE_PLAIN = 1.4, 2.3
 _LEAST_ROUNDED = 0.26  # of a step of the samples: beside little noise codecs leave less at the highest frequencies
 # Little noise of luma, of the peak, which texture hides, is no more than so many times what chroma has of it: 2 where
 # R, G and B were averaged to half the size, 3.4 at the highest frequencies where they were reduced more smoothly.
@@ -244,10 +247,12 @@ def _bounded(
 
 
 def _is_untouched(verdict: Verdict, peak: float) -> bool:
-    """Whether chroma has noise as no codec leaves it, of YUV."""
+    """Whether luma has noise that looks white, and chroma has some as no codec leaves it, of YUV."""
     luma, *chroma = verdict.channels
-    least = min(channel.least for channel in chroma)
-    if luma.least < _LITTLE * peak and least >= _LEAST_ROUNDED:
+    least, little = min(channel.least for channel in chroma), luma.least < _LITTLE * peak
+    if luma.colour > (_LITTLE_PLAIN if little else _PLAIN):
+        return False
+    if little and least >= _LEAST_ROUNDED:
         return True
     return least > 0 and math.prod(channel.colour for channel in chroma) <= _UNTOUCHED**2
 

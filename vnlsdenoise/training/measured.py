@@ -24,7 +24,9 @@ from vnlsdenoise.noise.camera import Camera, blurred, mean_of_noisy
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.training.degradation import Channels, Degraded, mean_of_clipped, planes_of, rgb_of
 from vnlsdenoise.training.scenery import Scenery
+from vnlsdenoise.video.container import decode_next, decoder_of
 from vnlsdenoise.video.frame import PlaneFormat
+from vnlsdenoise.video.side_data import quantiser_step
 
 _FAMILIES: dict[Layout, Literal["gray", "yuv", "rgb"]] = {"444": "rgb", "420": "yuv", "gray": "gray"}
 _SIGMA = 3.0, 50.0  # of white noise in R, G and B before coding, of 255
@@ -154,11 +156,13 @@ def recorded_mosaic(
     scenes: as of `Channels`; noise is measured on the longest. None where no plane's noise can be told any more.
     """
     noisy, centre = _exposed(clean, recording, torch.Generator(clean.device).manual_seed(seed))
+    step = None
     if recording.coding is None:
         given, wanted = (planes_of(p, layout, yuv=layout != "444") for p in (noisy, centre))
     else:
         crf, speed = recording.coding
-        given = [p / _PEAK for p in through_h264(planes_of(noisy, "420", yuv=True), crf, speed)]
+        codes, step = through_h264(planes_of(noisy, "420", yuv=True), crf, speed)
+        given = [p / _PEAK for p in codes]
         if layout == "444":
             given = list(rgb_of(given, smooth=recording.smooth_chroma).unbind(1))
         given, wanted = given[: 1 if layout == "gray" else 3], planes_of(centre, layout, yuv=layout != "444")
@@ -175,7 +179,8 @@ def recorded_mosaic(
     longest = int(np.argmax(scenes))
     first = sum(scenes[:longest])
     times = range(first, first + scenes[longest])
-    noise = measure_noise(times, lambda time: [plane[time] for plane in shown], format(rows, columns), _PEAK)
+    own = format(rows, columns)
+    noise = measure_noise(times, lambda time: [plane[time] for plane in shown], own, _PEAK, step=step)
     if any(untouched(noise, _PEAK)):
         return None
     denoiser = PlanarDenoiser(format(height, width), noise, PRESETS["fast"], peak=_PEAK, captured=False)
@@ -230,8 +235,8 @@ def _exposed(clean: Tensor, recording: Recording, generator: torch.Generator) ->
     return noisy, sigma * mean_of_clipped(clean / sigma, torch.ones((), device=clean.device), 1 / sigma)
 
 
-def through_h264(planes: list[Tensor], crf: int, speed: str) -> list[Tensor]:
-    """What libx264 keeps of Y, U and V of 4:2:0, [T, h, w], 0..1: the same as codes, 0..255."""
+def through_h264(planes: list[Tensor], crf: int, speed: str) -> tuple[list[Tensor], float | None]:
+    """What libx264 keeps of Y, U and V of 4:2:0, [T, h, w], 0..1: the same as codes, 0..255; the quantiser's step."""
     height, width = planes[0].shape[-2:]
     # As PyAV takes planes: one after the other, in rows of luma's width.
     samples = torch.cat([(_PEAK * p).round().clamp(0, _PEAK).byte().flatten(1) for p in planes], 1)
@@ -244,9 +249,13 @@ def through_h264(planes: list[Tensor], crf: int, speed: str) -> list[Tensor]:
         output.mux(stream.encode(None))
     file.seek(0)
     with av.open(file, "r") as source:
-        source.streams.video[0].thread_type = "AUTO"
-        frames = [frame.to_ndarray() for frame in source.decode(video=0)]
+        decoder = decoder_of(source.streams.video[0])
+        decoder.thread_type = "AUTO"
+        decoded = [frame for packet in source.demux(video=0) for frame in decode_next(decoder, packet)]
+    frames = [frame.to_ndarray() for frame in decoded]
+    steps = [step for frame in decoded if (step := quantiser_step(frame, int(_PEAK))) is not None]
     kept, size = torch.from_numpy(np.stack(frames)).to(device).float().flatten(1), height * width
     blue, red = kept[:, size : size * 5 // 4], kept[:, size * 5 // 4 :]
     halved = (len(kept), height // 2, width // 2)
-    return [kept[:, :size].view(-1, height, width), blue.reshape(halved), red.reshape(halved)]
+    step = sum(steps) / len(steps) if steps else None
+    return [kept[:, :size].view(-1, height, width), blue.reshape(halved), red.reshape(halved)], step

@@ -1,0 +1,61 @@
+"""4:2:0 video in which all is texture: chroma tells how much of what is new in luma is noise."""
+
+import math
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vnlsdenoise.noise import synthesis
+from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.noise.model import NoiseModel
+from vnlsdenoise.video.frame import PlaneFormat
+from vnlsdenoise.video.pixels import unpack
+
+LAYOUT = PlaneFormat("yuv", 192, 144, 8, 1, 1)
+
+
+def texture(frames: int = 6) -> Tensor:
+    """Grey, fine texture everywhere that turns and grows a little, [T, 3, H, W]: hardly found again."""
+    canvas = torch.randn(1, 1, 288, 384, generator=torch.Generator().manual_seed(3))
+    canvas = torch.nn.functional.avg_pool2d(canvas, 3, 1, 1)
+    shown = []
+    for time in range(frames):
+        angle, scale = 0.02 * time, 0.5 + 0.008 * time
+        turn = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0], [math.sin(angle), math.cos(angle), 0.0]]) * scale
+        grid = torch.nn.functional.affine_grid(turn[None], [1, 1, 144, 192], align_corners=False)
+        shown.append(torch.nn.functional.grid_sample(canvas, grid, mode="bicubic", align_corners=False)[0])
+    return (128 + 60 * torch.stack(shown)).expand(-1, 3, -1, -1)
+
+
+def planes_of(video: Tensor) -> list[tuple[Any, ...]]:
+    """Y, U and V of R, G and B [T, 3, H, W]."""
+    images = video.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    return [unpack(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))[0] for image in images]
+
+
+def measured(frames: list[tuple[Any, ...]], device: str) -> NoiseModel:
+    def tensors(frame: tuple[Any, ...]) -> list[Tensor]:
+        return [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in frame]
+
+    return measure_noise(frames, tensors, LAYOUT, 255.0)
+
+
+@pytest.mark.parametrize("sigma", [1, 2, 5])
+def test_little_white_noise_is_told_from_texture(sigma: float, device: str) -> None:
+    clean = texture()
+    noisy = planes_of(clean + sigma * torch.randn_like(clean))
+    true = np.std([a[0].astype(float) - b[0] for a, b in zip(noisy, planes_of(clean), strict=True)])
+    assert measured(noisy, device).sigma[0] == pytest.approx(true, rel=0.3)
+
+
+@pytest.mark.parametrize("sigma", [8.0, 20.0])
+def test_correlated_noise_is_not_taken_for_texture(sigma: float, device: str) -> None:
+    clean = torch.full((6, 3, 144, 192), 120.0) + torch.linspace(-30, 30, 192)
+    noise = synthesis.correlated(tuple(clean.shape), sigma, torch.Generator().manual_seed(1))
+    noisy = planes_of(clean + noise)
+    true = np.std([a[0].astype(float) - b[0] for a, b in zip(noisy, planes_of(clean), strict=True)])
+    assert measured(noisy, device).sigma[0] > 0.7 * true
