@@ -115,7 +115,7 @@ def main() -> None:
                     flush=True,
                 )
     medians = {
-        what: statistics.median(pair["now"][what] / pair["before"][what] for pair in pairs) for what in ("wall", "cpu")
+        what: statistics.median(pair["now"][what] / pair["without"][what] for pair in pairs) for what in ("wall", "cpu")
     }
     print(f"median: {100 * (medians['wall'] - 1):+.1f} % of the time, {100 * (medians['cpu'] - 1):+.1f} % of the CPU's")
     if options.json:
