@@ -41,7 +41,7 @@ _UNTOUCHED = 1.85
 # The same of luma: 1.3 at the most where white noise lies on texture, 2.3 where there is little; 3.6 and more where
 # noise is correlated.
 _PLAIN, _LITTLE_PLAIN = 1.4, 2.3
-_LEAST_ROUNDED = 0.26  # of a step of the samples: beside little noise codecs leave less at the highest frequencies
+_LEAST_KEPT = 0.26 / 255  # of the peak, in chroma: beside little noise codecs leave less at the highest frequencies
 # Little noise of luma, of the peak, which texture hides, is no more than so many times what chroma has of it: 2 where
 # R, G and B were averaged to half the size, 3.4 at the highest frequencies where they were reduced more smoothly.
 _LITTLE, _MOST_OF_CHROMA = 2.5 / 255, 3.5
@@ -252,7 +252,7 @@ def _is_untouched(verdict: Verdict, peak: float) -> bool:
     least, little = min(channel.least for channel in chroma), luma.least < _LITTLE * peak
     if luma.colour > (_LITTLE_PLAIN if little else _PLAIN):
         return False
-    if little and least >= _LEAST_ROUNDED:
+    if little and least >= _LEAST_KEPT * peak:
         return True
     return least > 0 and math.prod(channel.colour for channel in chroma) <= _UNTOUCHED**2
 
