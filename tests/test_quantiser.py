@@ -18,13 +18,14 @@ from vnlsdenoise.video.read import VideoReader
 LAYOUT = PlaneFormat("yuv", 256, 192, 8, 1, 1)
 
 
-def film(path: Path, sigma: float, crf: int) -> tuple[list[Frame], list[np.ndarray]]:
+def film(path: Path, sigma: float, crf: int, encoder: str = "libx264") -> tuple[list[Frame], list[np.ndarray]]:
     """Decoded frames of a film with noise in luma, and its luma without noise and codec."""
     clean = drifting()
     noisy = (clean + sigma * torch.randn_like(clean)).round().clamp(0, 255).byte().numpy()
     grey = np.full((96, 128), 128, np.uint8)
     frames = [Frame((plane, grey, grey)) for plane in noisy]
-    write_clip(path, encoder="libx264", size=(256, 192), frames=frames, count=8, options={"crf": str(crf)})
+    options = {"crf": str(crf)} | ({"x265-params": "log-level=none"} if encoder == "libx265" else {})
+    write_clip(path, encoder=encoder, size=(256, 192), frames=frames, count=8, options=options)
     return list(VideoReader(path)), list(clean.numpy())
 
 
@@ -42,16 +43,41 @@ def test_the_reader_tells_the_step_of_h264(pix_fmt: str, scale: float, tmp_path:
         assert max(steps) == pytest.approx(6.3 * scale * 2**number, rel=0.01) and min(steps) > 0
 
 
-@pytest.mark.parametrize("encoder", ["ffv1", "libx265"])
+@pytest.mark.parametrize(("pix_fmt", "scale"), [("yuv420p", 1.0), ("yuv420p10le", 1023 / 255)])
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
+def test_the_slices_of_hevc_tell_it(pix_fmt: str, scale: float, name: str, tmp_path: Path) -> None:
+    for number, qp in enumerate((22, 28, 34)):
+        path = tmp_path / f"{qp}{name}"
+        options = {"x265-params": f"qp={qp}:ipratio=1:pbratio=1:log-level=none"}
+        write_clip(path, pix_fmt, "libx265", size=(64, 64), options=options)
+        reader = VideoReader(path)
+        steps = [frame.step for frame in reader]
+        assert steps == pytest.approx([8.0 * scale * 2**number] * 6, rel=0.01)
+        assert [frame.step for pair in reader.sample(2) for frame in pair] == pytest.approx(steps[:1] * 4, rel=0.01)
+
+
+def test_damaged_hevc_is_read_as_before(tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.ts", encoder="libx265", size=(64, 64), count=30, options={"x265-params": "log-level=none"})
+    data = bytearray((tmp_path / "a.ts").read_bytes())
+    for at in range(len(data) // 3, len(data), 611):
+        data[at] ^= 0x55
+    (tmp_path / "a.ts").write_bytes(data)
+    assert len(list(VideoReader(tmp_path / "a.ts"))) >= 8
+
+
+@pytest.mark.parametrize("encoder", ["ffv1", "libvpx-vp9"])
 def test_other_codecs_tell_none(encoder: str, tmp_path: Path) -> None:
     write_clip(tmp_path / "a.mkv", encoder=encoder, size=(64, 64))
     frames = list(VideoReader(tmp_path / "a.mkv"))
     assert step_of(frames) is None
 
 
-@pytest.mark.parametrize(("sigma", "crf", "gain"), [(0, 28, 0.05), (10, 26, 0.5), (10, 32, 0.2)])
-def test_what_a_codec_leaves_is_removed(sigma: float, crf: int, gain: float, tmp_path: Path) -> None:
-    frames, clean = film(tmp_path / "a.mkv", sigma, crf)
+@pytest.mark.parametrize(
+    ("encoder", "sigma", "crf", "gain"),
+    [("libx264", 0, 28, 0.05), ("libx264", 10, 26, 0.5), ("libx264", 10, 32, 0.2), ("libx265", 10, 30, 0.2)],
+)
+def test_what_a_codec_leaves_is_removed(encoder: str, sigma: float, crf: int, gain: float, tmp_path: Path) -> None:
+    frames, clean = film(tmp_path / "a.mkv", sigma, crf, encoder)
     settings = DenoiseSettings(None, preset="fast", device="cpu", scene_cuts=False)
     assert psnr(list(denoise_frames(iter(frames), LAYOUT, settings)), clean) > psnr(frames, clean) + gain
 

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -181,17 +182,24 @@ def decode_next(decoder: VideoCodecContext, packet: "Packet[Any] | None") -> lis
         return []
 
 
-def dumped(container: InputContainer) -> dict[int, list[str]]:
-    """What FFmpeg says of every stream, by its index: PyAV gives no access to some of it, such as the crop."""
-    with _logging, av.logging.Capture() as _:
+@contextmanager
+def listening() -> Iterator[list[tuple[int, str, str]]]:
+    """What FFmpeg says in this thread meanwhile, (level, who, text), by one at a time; nothing of it is printed."""
+    with _logging, av.logging.Capture() as said:
         before = av.logging.get_level()
         # FFmpeg composes the text only as far as someone listens.
         av.logging.set_level(av.logging.INFO)
-        av.logging.set_libav_level(av.logging.VERBOSE)
         try:
-            text = cast(Any, container).dumps_format()
+            yield said
         finally:
             av.logging.set_level(before)
+
+
+def dumped(container: InputContainer) -> dict[int, list[str]]:
+    """What FFmpeg says of every stream, by its index: PyAV gives no access to some of it, such as the crop."""
+    with listening():
+        av.logging.set_libav_level(av.logging.VERBOSE)
+        text = cast(Any, container).dumps_format()
     found: dict[int, list[str]] = {}
     for line in _lines(text):
         if line.startswith("Stream #0:"):

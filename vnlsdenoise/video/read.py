@@ -23,6 +23,7 @@ from vnlsdenoise.video.damage import Damage, Expected
 from vnlsdenoise.video.frame import Frame, Plane
 from vnlsdenoise.video.pixels import layout_of, unpack
 from vnlsdenoise.video.probe import VideoInfo, probe
+from vnlsdenoise.video.quantiser import SliceSteps
 from vnlsdenoise.video.side_data import CARRIED, kinds_of, quantiser_step
 from vnlsdenoise.video.timeline import Clock, DisplayOrder, TimeKeeper
 
@@ -62,6 +63,7 @@ class VideoReader:
 
     def __post_init__(self, known: VideoInfo | None) -> None:
         self.info: VideoInfo = known or probe(self.path, self.stream)
+        self._slices: SliceSteps | None = None
         if self.info.interlaced:
             self._refuse_interlaced()
         if self.info.survey.short_by:
@@ -142,6 +144,8 @@ class VideoReader:
         if kinds_of(decoded) & set(CARRIED):
             extra["carrier"] = decoded.reformat(16, 16, "gray", interpolation="POINT")
         step = quantiser_step(decoded, info.format.peak)
+        if step is None and self._slices is not None:
+            step = self._slices.at(decoded.pts)
         return Frame(planes, decoded.pts, decoded.duration or None, extra, step=step)
 
     def _cropped(self, planes: tuple[Plane, ...], extra: dict[str, Any]) -> tuple[tuple[Plane, ...], dict[str, Any]]:
@@ -175,6 +179,7 @@ class VideoReader:
         decoder = decoder_of(stream)
         if not decoder.is_open:
             decoder.thread_type = ThreadType.AUTO
+        self._slices = SliceSteps.of(stream, self.info.format.peak)
         expected = Expected(stream.codec_context.codec.canonical_name, self._step)
         order = DisplayOrder(container.format.name) if self.info.survey.decoding_order else None
         frames = refused = in_a_row = 0
@@ -182,6 +187,8 @@ class VideoReader:
         for packet in self._packets(container, stream):
             if packet is not None:
                 expected.saw(packet)
+                if self._slices is not None:
+                    self._slices.saw(packet)
                 if order is not None:
                     order.saw(packet)
             try:
@@ -288,13 +295,27 @@ class VideoReader:
             with suppress(av.FFmpegError):
                 container.seek(target, stream=stream)
                 decoder.flush_buffers()
-            for index, decoded in enumerate(_frames(container, stream, decoder)):
+            for index, decoded in enumerate(self._frames(container, stream, decoder)):
                 before = decoded.pts is not None and decoded.pts < target and index < _LONGEST_GROUP
                 if not (before or decoded.is_corrupt):
                     found.append(self.frame_of(decoded))
                 if len(found) == length:
                     break
         return found or self._clip_linear(0, length)
+
+    def _frames(
+        self, container: InputContainer, stream: VideoStream, decoder: VideoCodecContext
+    ) -> Iterator[VideoFrame]:
+        """What decodes of a video from here on, whatever is wrong with the rest."""
+        self._slices = SliceSteps.of(stream, self.info.format.peak)
+        try:
+            for packet in container.demux(stream):
+                if packet.size and self._slices is not None:
+                    self._slices.saw(packet)
+                with suppress(av.FFmpegError):
+                    yield from decode_next(decoder, packet if packet.size else None)
+        except (av.FFmpegError, OSError):
+            return
 
     def _clip_linear(self, first: int, length: int) -> list[Frame]:
         with closing(self._whole()) as frames:
@@ -306,7 +327,7 @@ class VideoReader:
         """The frame at `target` and the next, or the last two before it."""
         before: VideoFrame | None = None
         now: VideoFrame | None = None
-        for index, decoded in enumerate(_frames(container, stream, decoder)):
+        for index, decoded in enumerate(self._frames(container, stream, decoder)):
             if decoded.is_corrupt:
                 continue
             before, now = now, decoded
@@ -320,7 +341,7 @@ class VideoReader:
         before: VideoFrame | None = None
         with open_input(self.path) as container:
             stream = main_video(container, self.path, self.info.index)
-            for index, decoded in enumerate(_frames(container, stream, decoder_of(stream))):
+            for index, decoded in enumerate(self._frames(container, stream, decoder_of(stream))):
                 if not decoded.is_corrupt:
                     if before is not None and (index - 1 in chosen or not pairs):
                         pairs.append((before, decoded))
@@ -330,16 +351,6 @@ class VideoReader:
         if not pairs and before is not None:
             pairs.append((before, before))
         return [(self.frame_of(one), self.frame_of(other)) for one, other in pairs[-places:]]
-
-
-def _frames(container: InputContainer, stream: VideoStream, decoder: VideoCodecContext) -> Iterator[VideoFrame]:
-    """What decodes of a video from here on, whatever is wrong with the rest."""
-    try:
-        for packet in container.demux(stream):
-            with suppress(av.FFmpegError):
-                yield from decode_next(decoder, packet if packet.size else None)
-    except (av.FFmpegError, OSError):
-        return
 
 
 def _seconds(pts: int | None, stream: VideoStream) -> str:

@@ -56,7 +56,8 @@ def bytes_of(frame: VideoFrame, kind: SideDataType) -> bytes:
 def quantiser_step(frame: VideoFrame, peak: int) -> float | None:
     """The mean step of the quantiser of luma, in the scale of samples up to `peak`; None where the decoder tells none.
 
-    FFmpeg 8 tells those of H.264, VP9 and MPEG-1, 2 and 4, not of HEVC and AV1; here only H.264's are understood.
+    FFmpeg 8 tells those of H.264, VP9 and MPEG-1, 2 and 4, not of HEVC (`quantiser.SliceSteps`) and AV1; here only
+    H.264's are understood.
     """
     data = bytes_of(frame, SideDataType.VIDEO_ENC_PARAMS)
     if len(data) < _ENC_PARAMS.size:
