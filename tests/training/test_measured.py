@@ -68,7 +68,7 @@ def test_a_single_picture_is_measured_by_itself(scenery, monkeypatch):
     seen = []
     inner = measured.measure_noise
     monkeypatch.setattr(
-        measured, "measure_noise", lambda times, *others: seen.append(list(times)) or inner(times, *others)
+        measured, "measure_noise", lambda times, *rest, **how: seen.append(list(times)) or inner(times, *rest, **how)
     )
     clean = scenery.draw(np.random.default_rng(0))
     found = recorded_mosaic(clean, "gray", FILMED, 1, scenes=(1, 3, 2))
