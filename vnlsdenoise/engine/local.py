@@ -92,10 +92,6 @@ def measure_scene(frames: Sequence[Frame], format: PlaneFormat, settings: Denois
     return measure_noise(frames, planes, format, format.peak, white=white, sigma=sigma, step=step_of(frames))
 
 
-def _measured_here(settings: DenoiseSettings) -> Callable[[PlaneFormat, list[Frame]], NoiseModel]:
-    return lambda format, frames: measure_scene(frames, format, settings)
-
-
 def predict_memory(format: PlaneFormat, settings: DenoiseSettings) -> int:
     """The peak of device memory, in bytes, that `denoise_frames` will need; on the CPU, that of the process.
 
@@ -195,13 +191,15 @@ def _denoise_frames(
     device = resolve_device(settings.device)
     network = network_of(settings.method, settings.weights, torch.device(device))
     memory = _plan(format, settings)
+    if work.measure is None:
+        measure = partial(measure_scene, format=format, settings=settings)
+    else:
+        measure = partial(work.measure, format)
     denoiser = SceneDenoiser[Frame](
         format,
         lambda frame: planes_to_tensors(frame.planes, device),
         PRESETS[settings.preset],
         peak=format.peak,
-        sigma=settings.sigma,
-        white=settings.noise_model == "white",
         strength=settings.strength,
         **memory.options,
         network=network,
@@ -209,7 +207,7 @@ def _denoise_frames(
         wanted=work.ranges(field),
         number=0 if work.told is None else work.told.first,
         measured=work.measured[field],
-        measure=partial(work.measure or _measured_here(settings), format),
+        measure=measure,
     )
     waiting: deque[Frame] = deque()
     leaving: deque[tuple[Frame, Callable[[], tuple[Plane, ...]]]] = deque()

@@ -6,7 +6,7 @@ before noise and codec, a deviation of a sixth to a third of the step removes an
 not there was noise (`tests/benchmarks/coded_noise.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
@@ -23,8 +23,13 @@ _SAME_KIND = 0.5  # of the deviation that is meant: noise of more keeps its spec
 
 def step_of(frames: Sequence[Frame]) -> float | None:
     """The mean step of the quantiser of some frames, None where no decoder tells it."""
-    steps = [frame.step for frame in frames if frame.step is not None]
-    return sum(steps) / len(steps) if steps else None
+    return mean_step(frame.step for frame in frames)
+
+
+def mean_step(steps: Iterable[float | None]) -> float | None:
+    """The mean of those that are told."""
+    told = [step for step in steps if step is not None]
+    return sum(told) / len(told) if told else None
 
 
 def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, *, letters: bool) -> NoiseModel:

@@ -21,8 +21,7 @@ _SHARP, _SHARP_BLOCKS = 30 / 255, 0.03
 
 def has_letters(plane: Tensor, peak: float) -> bool:
     """Whether a plane [H, W] has much that is as sharp as letters are on a screen."""
-    there = cutting.noise_part(cutting.spectrum_of(cutting.cut_blocks(plane))).square().mean(1).sqrt()
-    return bool(there.quantile(1 - _SHARP_BLOCKS) > _SHARP * peak)
+    return bool(_deviation(cutting.cut_blocks(plane)).quantile(1 - _SHARP_BLOCKS) > _SHARP * peak)
 
 
 def is_everywhere(plane: Tensor, noise: PlaneNoise, peak: float) -> bool:
@@ -36,13 +35,17 @@ def is_everywhere(plane: Tensor, noise: PlaneNoise, peak: float) -> bool:
     if int(asked.sum()) < _ENOUGH:
         return True
     blocks, mean = blocks[asked], mean[asked]
-    there = cutting.noise_part(cutting.spectrum_of(blocks)).square().mean(1).sqrt()
     levels, index = torch.unique(mean.round(), return_inverse=True)
     told = torch.tensor([noise.deviation_at(level) for level in levels.tolist()], device=plane.device)[index]
     if noise.clipped:
         told[(mean < _ENDS * peak) | (mean > (1 - _ENDS) * peak)] *= _CLIPPED
-    share = (there / (told * _at_highest(noise))).quantile(_ALL_BUT)
+    share = (_deviation(blocks) / (told * _at_highest(noise))).quantile(_ALL_BUT)
     return bool(share >= _LEAST_THERE)
+
+
+def _deviation(blocks: Tensor) -> Tensor:
+    """[N]: what every block has at the highest frequencies."""
+    return cutting.noise_part(cutting.spectrum_of(blocks)).square().mean(1).sqrt()
 
 
 def _at_highest(noise: PlaneNoise) -> float:

@@ -21,6 +21,7 @@ from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.network import Layout
 from vnlsdenoise.noise.camera import Camera, blurred, mean_of_noisy
+from vnlsdenoise.noise.coded import mean_step
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.training.degradation import Channels, Degraded, mean_of_clipped, planes_of, rgb_of
 from vnlsdenoise.training.scenery import Scenery
@@ -253,9 +254,8 @@ def through_h264(planes: list[Tensor], crf: int, speed: str) -> tuple[list[Tenso
         decoder.thread_type = "AUTO"
         decoded = [frame for packet in source.demux(video=0) for frame in decode_next(decoder, packet)]
     frames = [frame.to_ndarray() for frame in decoded]
-    steps = [step for frame in decoded if (step := quantiser_step(frame, int(_PEAK))) is not None]
     kept, size = torch.from_numpy(np.stack(frames)).to(device).float().flatten(1), height * width
     blue, red = kept[:, size : size * 5 // 4], kept[:, size * 5 // 4 :]
     halved = (len(kept), height // 2, width // 2)
-    step = sum(steps) / len(steps) if steps else None
+    step = mean_step(quantiser_step(frame, int(_PEAK)) for frame in decoded)
     return [kept[:, :size].view(-1, height, width), blue.reshape(halved), red.reshape(halved)], step
