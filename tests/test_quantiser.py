@@ -87,15 +87,19 @@ def test_a_clean_film_through_a_fine_quantiser_has_next_to_none(tmp_path: Path) 
     assert max(measure_scene(frames, LAYOUT, DenoiseSettings(None, preset="fast", device="cpu")).sigma) < 1
 
 
+def unasked() -> bool:
+    pytest.fail("letters are asked where nothing follows from them")
+
+
 def test_noise_that_is_there_keeps_its_shape_and_what_was_given_is_not_asked() -> None:
     spectrum = tuple(float(value) for value in np.linspace(2, 0.5, 64) / np.linspace(2, 0.5, 64).mean())
     measured = NoiseModel((PlaneNoise(5.0, spectrum=spectrum), PlaneNoise(0.1), PlaneNoise(6.0)))
-    found = with_what_codecs_leave(measured, 30.0, 255, letters=False)
+    found = with_what_codecs_leave(measured, 30.0, 255, lambda: False)
     assert found.sigma == pytest.approx((8.1, 3.24, 6.0)) and found.planes[0].spectrum == spectrum
-    assert with_what_codecs_leave(measured, 8.0, 255, letters=False).planes[::2] == measured.planes[::2]
+    assert with_what_codecs_leave(measured, 8.0, 255, unasked).planes[::2] == measured.planes[::2]
     clean = NoiseModel.of_sigma((0.4, 0.1, 0.1))
-    assert with_what_codecs_leave(clean, 8.0, 255, letters=False) == clean
-    found = [with_what_codecs_leave(clean, 40.0, 255, letters=letters).sigma[0] for letters in (False, True)]
+    assert with_what_codecs_leave(clean, 8.0, 255, unasked) == clean
+    found = [with_what_codecs_leave(clean, 40.0, 255, answer).sigma[0] for answer in (lambda: False, lambda: True)]
     assert found == pytest.approx([8.26, 2.0])
     frames = [Frame((torch.full((192, 256), 99).byte().numpy(),), step=40.0)] * 3
     for settings in (DenoiseSettings((3.0,)), DenoiseSettings(None, noise_model="white")):

@@ -6,7 +6,7 @@ before noise and codec, a deviation of a sixth to a third of the step removes an
 not there was noise (`tests/benchmarks/coded_noise.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
@@ -32,13 +32,16 @@ def mean_step(steps: Iterable[float | None]) -> float | None:
     return sum(told) / len(told) if told else None
 
 
-def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, *, letters: bool) -> NoiseModel:
+def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters: Callable[[], bool]) -> NoiseModel:
     """Noise of YUV or grey, measured in frames that came through a quantiser of this step, in the scale of `peak`.
 
-    letters: whether the frames show any (`letters.has_letters`), which are left as they are but for little.
+    letters: says whether the frames show any (`letters.has_letters`), which are left as they are but for little; asked
+    only where more would be removed.
     """
     unit = peak / 255
-    least = min(max(_LEFT * (step - _FINE * unit), 0.0), (_MOST_BY_LETTERS if letters else _MOST_LEFT) * unit)
+    least = min(max(_LEFT * (step - _FINE * unit), 0.0), _MOST_LEFT * unit)
+    if least > _MOST_BY_LETTERS * unit and letters():
+        least = _MOST_BY_LETTERS * unit
     if max(noise.sigma) >= _NOISE * unit:
         least = max(least, _LEFT_OF_NOISE * step)
     planes = tuple(

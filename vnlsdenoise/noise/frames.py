@@ -82,7 +82,7 @@ def measure_noise(
     noise = _measured(frames, planes, layout, peak, pairs)
     if step is None or layout.family == "rgb":
         return noise
-    return with_what_codecs_leave(noise, step, peak, letters=has_letters(planes(frames[0])[0], peak))
+    return with_what_codecs_leave(noise, step, peak, lambda: has_letters(planes(frames[0])[0], peak))
 
 
 def _measured(
