@@ -10,71 +10,47 @@ from test_coded_noise import drifting
 
 from vnlsdenoise.engine.local import denoise_frames, measure_scene
 from vnlsdenoise.engine.settings import DenoiseSettings
-from vnlsdenoise.noise.coded import step_of, with_what_codecs_leave
+from vnlsdenoise.noise.coded import with_what_codecs_leave
 from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 from vnlsdenoise.video.read import VideoReader
 
+OPTIONS = {
+    "libx265": {"x265-params": "log-level=none"},
+    "libsvtav1": {"preset": "8", "svtav1-params": "lp=1"},
+    "libvpx-vp9": {"cpu-used": "4"},
+}
 LAYOUT = PlaneFormat("yuv", 256, 192, 8, 1, 1)
+
+
+def coded(path: Path, luma: torch.Tensor, crf: int, encoder: str) -> list[Frame]:
+    """What a codec keeps of a grey film [T, H, W], as a reader gives it. crf: of MPEG the scale of the quantiser."""
+    count, height, width = luma.shape
+    grey = np.full((height // 2, width // 2), 128, np.uint8)
+    frames = [Frame((plane, grey, grey)) for plane in luma.round().clamp(0, 255).byte().numpy()]
+    options = {"crf": str(crf)} | OPTIONS.get(encoder, {})
+    how = {"qmin": crf, "qmax": crf} if encoder.startswith("mpeg") else {"bit_rate": 0, "options": options}
+    write_clip(path, encoder=encoder, size=(width, height), frames=frames, count=count, **how)
+    return list(VideoReader(path))
 
 
 def film(path: Path, sigma: float, crf: int, encoder: str = "libx264") -> tuple[list[Frame], list[np.ndarray]]:
     """Decoded frames of a film with noise in luma, and its luma without noise and codec."""
     clean = drifting()
-    noisy = (clean + sigma * torch.randn_like(clean)).round().clamp(0, 255).byte().numpy()
-    grey = np.full((96, 128), 128, np.uint8)
-    frames = [Frame((plane, grey, grey)) for plane in noisy]
-    options = {"crf": str(crf)} | ({"x265-params": "log-level=none"} if encoder == "libx265" else {})
-    write_clip(path, encoder=encoder, size=(256, 192), frames=frames, count=8, options=options)
-    return list(VideoReader(path)), list(clean.numpy())
+    return coded(path, clean + sigma * torch.randn_like(clean), crf, encoder), list(clean.numpy())
 
 
 def psnr(frames: list[Frame], clean: list[np.ndarray]) -> float:
     errors = [((frame.planes[0] - wanted) ** 2).mean() for frame, wanted in zip(frames, clean, strict=True)]
-    return float(10 * np.log10(255**2 / np.mean(errors)))
-
-
-@pytest.mark.parametrize(("pix_fmt", "scale"), [("yuv420p", 1.0), ("yuv420p10le", 1023 / 255)])
-def test_the_reader_tells_the_step_of_h264(pix_fmt: str, scale: float, tmp_path: Path) -> None:
-    for number, qp in enumerate((20, 26, 32)):  # the step doubles every 6
-        path = tmp_path / f"{qp}.mkv"
-        write_clip(path, pix_fmt, "libx264", size=(64, 64), options={"qp": str(qp)})
-        steps = [frame.step or 0.0 for frame in VideoReader(path)]
-        assert max(steps) == pytest.approx(6.3 * scale * 2**number, rel=0.01) and min(steps) > 0
-
-
-@pytest.mark.parametrize(("pix_fmt", "scale"), [("yuv420p", 1.0), ("yuv420p10le", 1023 / 255)])
-@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
-def test_the_slices_of_hevc_tell_it(pix_fmt: str, scale: float, name: str, tmp_path: Path) -> None:
-    for number, qp in enumerate((22, 28, 34)):
-        path = tmp_path / f"{qp}{name}"
-        options = {"x265-params": f"qp={qp}:ipratio=1:pbratio=1:log-level=none"}
-        write_clip(path, pix_fmt, "libx265", size=(64, 64), options=options)
-        reader = VideoReader(path)
-        steps = [frame.step for frame in reader]
-        assert steps == pytest.approx([8.0 * scale * 2**number] * 6, rel=0.01)
-        assert [frame.step for pair in reader.sample(2) for frame in pair] == pytest.approx(steps[:1] * 4, rel=0.01)
-
-
-def test_damaged_hevc_is_read_as_before(tmp_path: Path) -> None:
-    write_clip(tmp_path / "a.ts", encoder="libx265", size=(64, 64), count=30, options={"x265-params": "log-level=none"})
-    data = bytearray((tmp_path / "a.ts").read_bytes())
-    for at in range(len(data) // 3, len(data), 611):
-        data[at] ^= 0x55
-    (tmp_path / "a.ts").write_bytes(data)
-    assert len(list(VideoReader(tmp_path / "a.ts"))) >= 8
-
-
-@pytest.mark.parametrize("encoder", ["ffv1", "libvpx-vp9"])
-def test_other_codecs_tell_none(encoder: str, tmp_path: Path) -> None:
-    write_clip(tmp_path / "a.mkv", encoder=encoder, size=(64, 64))
-    frames = list(VideoReader(tmp_path / "a.mkv"))
-    assert step_of(frames) is None
+    return float(10 * np.log10(255**2 / max(np.mean(errors), 0.01)))  # AV1 may keep letters whole
 
 
 @pytest.mark.parametrize(
     ("encoder", "sigma", "crf", "gain"),
-    [("libx264", 0, 28, 0.05), ("libx264", 10, 26, 0.5), ("libx264", 10, 32, 0.2), ("libx265", 10, 30, 0.2)],
+    [
+        *[("libx264", 0, 28, 0.05), ("libx264", 10, 26, 0.5), ("libx264", 10, 32, 0.2), ("libx265", 10, 30, 0.2)],
+        *[("libsvtav1", 10, 38, 0.7), ("libvpx-vp9", 0, 35, 0.1), ("mpeg2video", 10, 12, 2.0), ("mpeg4", 0, 10, 0.05)],
+    ],
 )
 def test_what_a_codec_leaves_is_removed(encoder: str, sigma: float, crf: int, gain: float, tmp_path: Path) -> None:
     frames, clean = film(tmp_path / "a.mkv", sigma, crf, encoder)
@@ -119,15 +95,14 @@ def page(paper: int, ink: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("paper", "ink"), [(250, 30), (16, 235)])
-@pytest.mark.parametrize("crf", [18, 28, 33])
-def test_a_page_that_stands_still_is_not_smeared(paper: int, ink: int, crf: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("encoder", "crf"),
+    [*(("libx264", crf) for crf in (18, 28, 33)), ("libsvtav1", 45), ("libvpx-vp9", 45), ("mpeg2video", 9)],
+)
+def test_a_page_that_stands_still_is_not_smeared(paper: int, ink: int, encoder: str, crf: int, tmp_path: Path) -> None:
     clean = page(paper, ink)
-    grey = np.full((80, 128), 128, np.uint8)
-    frames = [Frame((clean.byte().numpy(), grey, grey))] * 4
-    write_clip(
-        tmp_path / "a.mkv", encoder="libx264", size=(256, 160), frames=frames, count=4, options={"crf": str(crf)}
-    )
-    shown, layout = list(VideoReader(tmp_path / "a.mkv")), PlaneFormat("yuv", 256, 160, 8, 1, 1)
+    shown = coded(tmp_path / "a.mkv", clean.expand(4, -1, -1), crf, encoder)
+    layout = PlaneFormat("yuv", 256, 160, 8, 1, 1)
     settings = DenoiseSettings(None, preset="fast", device="cpu", scene_cuts=False)
     assert measure_scene(shown[:1], layout, settings).sigma[0] <= 2
     restored = list(denoise_frames(iter(shown), layout, settings))

@@ -27,7 +27,7 @@ from vnlsdenoise.training.degradation import Channels, Degraded, mean_of_clipped
 from vnlsdenoise.training.scenery import Scenery
 from vnlsdenoise.video.container import decode_next, decoder_of
 from vnlsdenoise.video.frame import PlaneFormat
-from vnlsdenoise.video.side_data import quantiser_step
+from vnlsdenoise.video.quantiser import quantiser_step
 
 _FAMILIES: dict[Layout, Literal["gray", "yuv", "rgb"]] = {"444": "rgb", "420": "yuv", "gray": "gray"}
 _SIGMA = 3.0, 50.0  # of white noise in R, G and B before coding, of 255

@@ -1,51 +1,96 @@
-"""The step of the quantiser of HEVC, which FFmpeg's decoder does not tell: from the headers of the slices."""
+"""The step of a codec's quantiser: as FFmpeg's decoder tells it block by block, else from the headers of the pictures.
+
+A step is that of luma's coefficients, under a transform that keeps the sum of squares, in the scale of luma's samples.
+What a quantiser leaves depends on the codec around it as well (docs/figures.md, coded noise), so that of another codec
+is told as the step of H.264 which leaves about as much.
+"""
 
 import re
-from typing import Any
+import struct
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
 
 import av
+import numpy as np
+import numpy.typing as npt
 from av.packet import Packet
+from av.sidedata.sidedata import Type as SideDataType
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vnlsdenoise.video.container import listening
+from vnlsdenoise.video.side_data import bytes_of
 
-_FIELD = re.compile(r"\b((?:pps|slice)_pic_parameter_set_id|init_qp_minus26|slice_qp_delta)\b.* = (-?\d+)")
+# AVVideoEncParams of libavutil: blocks, where they begin, the size of one, type, base; of a block x, y, w, h and delta.
+_ENC_PARAMS = struct.Struct("@IQQii")
+_VP9, _H264, _MPEG, _BLOCK_DELTA = 0, 1, 2, 4
+# VP9 and AV1: the AC quantiser of 8 bits by its index, in eighths, within 0.4 % if it rises evenly between these. Those
+# of 10 and 12 bits are 4 and 16 times as much, within 4 % from a step of 10 on; finer ones are less.
+_INDICES = (0, 1, 95, 120, 137, 151, 161, 170, 178, 185, 193, 202, 211, 219, 228, 236, 245, 253, 255)
+_EIGHTHS = (4, 8, 102, 152, 203, 260, 311, 366, 424, 483, 560, 663, 786, 915, 1087, 1267, 1508, 1759, 1828)
+# Times the own step, and at most so much, in 255ths of the peak, as measured. Likely why: the encoders of VP9 and AV1
+# drop more of what is less than a step; AV1 filters most of what a long step makes; MPEG filters nothing, and weighs by
+# more than 16 most of what it does not predict.
+_VP9_AS_H264, _AV1_AS_H264, _MPEG_AS_H264 = (1.25, 40.0), (1.25, 28.0), (1.75, 40.0)
+_FIELD = re.compile(r"^\d+ +(\w+) .*= (-?\d+)$")
 _MOST_KEPT = 256  # steps of packets whose frames have not come
 
 
-class SliceSteps:
-    """Steps of the quantiser of an HEVC stream by the times of its packets, in the scale of samples up to `peak`.
+def quantiser_step(frame: VideoFrame, peak: int) -> float | None:
+    """The mean step, as of H.264, in the scale of samples up to `peak`; None where the decoder tells none.
 
-    FFmpeg's filter trace_headers logs what the headers hold; the mean over a picture's slices is taken, and what is
-    told block by block within them is left out.
+    FFmpeg 8 tells those of H.264, VP9, MPEG-1, 2 and 4 and their kin, not of HEVC and AV1 (`HeaderSteps`).
+    """
+    data = bytes_of(frame, SideDataType.VIDEO_ENC_PARAMS)
+    if len(data) < _ENC_PARAMS.size:
+        return None
+    count, offset, size, codec, base = _ENC_PARAMS.unpack_from(data)
+    blocks = np.frombuffer(data, np.int32, count * size // 4, offset).reshape(count, size // 4)
+    quantisers = base + blocks[:, _BLOCK_DELTA]
+    if codec == _VP9:  # which has blocks only where they differ
+        steps = _as_h264(_ac_step(quantisers if count else [base]), *_VP9_AS_H264)
+    elif codec == _H264:
+        # ITU-T H.264, 8.5.9: the step doubles every 6; at 10 bits FFmpeg's numbers are those of 8.
+        steps = 0.625 * np.exp2(quantisers / 6)
+    elif codec == _MPEG:
+        # Steps of coefficients that are weighted by 16 (ISO/IEC 13818-2, 7.4.2.3); 0 where nothing was decoded.
+        steps = _as_h264(quantisers[quantisers > 0], *_MPEG_AS_H264)
+    else:
+        return None
+    return float(steps.mean()) * peak / 255 if len(steps) else None
+
+
+class HeaderSteps:
+    """Steps of the quantiser of HEVC and AV1, as of H.264, by the times of packets, in the scale of samples to `peak`.
+
+    FFmpeg's filter trace_headers logs what the headers hold; what is told block by block beyond them is left out.
     """
 
-    def __init__(self, stream: VideoStream, peak: int) -> None:
+    def __init__(self, stream: VideoStream, headers: "_Headers", peak: int) -> None:
         self._scale = peak / 255
-        self._base: dict[int, int] = {}  # quantisers of the parameter sets
+        self._headers = headers
         self._steps: dict[int, float] = {}
         with listening() as lines:
             self._filter: Any = av.BitStreamFilterContext("trace_headers", stream)
-        self._quantisers(lines)
+        headers.step(_fields(lines))
 
     @staticmethod
-    def of(stream: VideoStream, peak: int) -> "SliceSteps | None":
-        """Those of a stream, None where it is none of HEVC."""
-        return SliceSteps(stream, peak) if stream.codec_context.codec.canonical_name == "hevc" else None
+    def of(stream: VideoStream, peak: int) -> "HeaderSteps | None":
+        """Those of a stream, None where its codec is none of these."""
+        headers = _HEADERS.get(stream.codec_context.codec.canonical_name)
+        return HeaderSteps(stream, headers(), peak) if headers is not None else None
 
     def saw(self, packet: "Packet[Any]") -> None:
         """Note what a packet tells."""
-        if packet.pts is None:
-            return
         with listening() as lines:
             try:
                 self._filter.filter(av.Packet(bytes(packet)))  # which takes what it is given
             except av.FFmpegError:
-                return  # the decoder tells of damage
-        # ITU-T H.265, 8.6.1: the step doubles every 6, and is 1 at 4.
-        steps = [2 ** ((quantiser - 4) / 6) for quantiser in self._quantisers(lines)]
-        if steps:
-            self._steps[packet.pts] = self._scale * sum(steps) / len(steps)
+                self._headers.lost()  # the decoder tells of damage
+                return
+        step = self._headers.step(_fields(lines))
+        if step is not None and packet.pts is not None:
+            self._steps[packet.pts] = self._scale * step
         while len(self._steps) > _MOST_KEPT:
             del self._steps[next(iter(self._steps))]
 
@@ -53,18 +98,84 @@ class SliceSteps:
         """That of the frame of this time, once."""
         return None if pts is None else self._steps.pop(pts, None)
 
-    def _quantisers(self, lines: list[tuple[int, str, str]]) -> list[int]:
-        """Of the slices; notes those of parameter sets."""
-        found, given = [], 0
-        for _, _, line in lines:
-            match = _FIELD.search(line)
-            if match is None:
-                continue
-            name, value = match[1], int(match[2])
-            if name == "init_qp_minus26":
+
+class _Headers(Protocol):
+    """Reads the fields of headers, (name, value), packet by packet."""
+
+    def step(self, fields: Iterable[tuple[str, int]]) -> float | None:
+        """Of the picture that a packet shows, in 255ths of the peak; None where it shows none, or an unknown one."""
+
+    def lost(self) -> None:
+        """A packet could not be read."""
+
+
+class _Hevc:
+    def __init__(self) -> None:
+        self._base: dict[int, int] = {}  # quantisers of the parameter sets
+
+    def step(self, fields: Iterable[tuple[str, int]]) -> float | None:
+        """The mean over the slices."""
+        steps, given = [], 0
+        for name, value in fields:
+            if name in ("pps_pic_parameter_set_id", "slice_pic_parameter_set_id"):
+                given = value
+            elif name == "init_qp_minus26":
                 self._base[given] = 26 + value
             elif name == "slice_qp_delta":
-                found.append(self._base.get(given, 26) + value)
-            else:
-                given = value
-        return found
+                # ITU-T H.265, 8.6.1: the step doubles every 6, and is 1 at 4.
+                steps.append(2 ** ((self._base.get(given, 26) + value - 4) / 6))
+        return sum(steps) / len(steps) if steps else None
+
+    def lost(self) -> None:
+        pass
+
+
+class _Av1:
+    """Of a packet's pictures all but one are hidden: kept in slots, which a later packet may show."""
+
+    _SLOTS, _ALL, _KEY = 8, 0xFF, 0
+
+    def __init__(self) -> None:
+        self._slots: dict[int, tuple[int, float]] = {}  # kind of the picture, step
+
+    def step(self, fields: Iterable[tuple[str, int]]) -> float | None:
+        told: dict[str, int] = {}
+        shown = None
+        for name, value in fields:
+            if name == "show_existing_frame":
+                told.clear()
+            told[name] = value
+            if name == "frame_to_show_map_idx":
+                kind, shown = self._slots.get(value, (None, None))
+                if shown is not None and kind == self._KEY:
+                    self._keep(kind, shown, self._ALL)
+            elif name == "base_q_idx":
+                step = float(_as_h264(_ac_step(value), *_AV1_AS_H264))
+                # Key frames that are shown say nothing of the slots, which they fill all; a still picture says neither.
+                self._keep(told.get("frame_type", self._KEY), step, told.get("refresh_frame_flags", self._ALL))
+                shown = step if told.get("show_frame", 1) else shown
+        return shown
+
+    def lost(self) -> None:
+        self._slots.clear()
+
+    def _keep(self, kind: int, step: float, slots: int) -> None:
+        self._slots.update({slot: (kind, step) for slot in range(self._SLOTS) if slots >> slot & 1})
+
+
+_HEADERS: dict[str, type[_Hevc] | type[_Av1]] = {"hevc": _Hevc, "av1": _Av1}
+
+
+def _fields(lines: list[tuple[int, str, str]]) -> Iterator[tuple[str, int]]:
+    """Of what trace_headers says: place, name, bits, "=", value."""
+    for _, _, line in lines:
+        if match := _FIELD.match(line.strip()):
+            yield match[1], int(match[2])
+
+
+def _as_h264(steps: npt.NDArray[Any], times: float, most: float) -> npt.NDArray[np.float64]:
+    return np.minimum(times * steps, most)
+
+
+def _ac_step(indices: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return np.asarray(np.interp(np.asarray(indices), _INDICES, _EIGHTHS)) / 8

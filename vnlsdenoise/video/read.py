@@ -23,8 +23,8 @@ from vnlsdenoise.video.damage import Damage, Expected
 from vnlsdenoise.video.frame import Frame, Plane
 from vnlsdenoise.video.pixels import layout_of, unpack
 from vnlsdenoise.video.probe import VideoInfo, probe
-from vnlsdenoise.video.quantiser import SliceSteps
-from vnlsdenoise.video.side_data import CARRIED, kinds_of, quantiser_step
+from vnlsdenoise.video.quantiser import HeaderSteps, quantiser_step
+from vnlsdenoise.video.side_data import CARRIED, kinds_of
 from vnlsdenoise.video.timeline import Clock, DisplayOrder, TimeKeeper
 
 Interlaced = Literal["error", "fields", "ignore"]
@@ -63,7 +63,7 @@ class VideoReader:
 
     def __post_init__(self, known: VideoInfo | None) -> None:
         self.info: VideoInfo = known or probe(self.path, self.stream)
-        self._slices: SliceSteps | None = None
+        self._headers: HeaderSteps | None = None
         if self.info.interlaced:
             self._refuse_interlaced()
         if self.info.survey.short_by:
@@ -144,8 +144,8 @@ class VideoReader:
         if kinds_of(decoded) & set(CARRIED):
             extra["carrier"] = decoded.reformat(16, 16, "gray", interpolation="POINT")
         step = quantiser_step(decoded, info.format.peak)
-        if step is None and self._slices is not None:
-            step = self._slices.at(decoded.pts)
+        if step is None and self._headers is not None:
+            step = self._headers.at(decoded.pts)
         return Frame(planes, decoded.pts, decoded.duration or None, extra, step=step)
 
     def _cropped(self, planes: tuple[Plane, ...], extra: dict[str, Any]) -> tuple[tuple[Plane, ...], dict[str, Any]]:
@@ -179,7 +179,7 @@ class VideoReader:
         decoder = decoder_of(stream)
         if not decoder.is_open:
             decoder.thread_type = ThreadType.AUTO
-        self._slices = SliceSteps.of(stream, self.info.format.peak)
+        self._headers = HeaderSteps.of(stream, self.info.format.peak)
         expected = Expected(stream.codec_context.codec.canonical_name, self._step)
         order = DisplayOrder(container.format.name) if self.info.survey.decoding_order else None
         frames = refused = in_a_row = 0
@@ -187,8 +187,8 @@ class VideoReader:
         for packet in self._packets(container, stream):
             if packet is not None:
                 expected.saw(packet)
-                if self._slices is not None:
-                    self._slices.saw(packet)
+                if self._headers is not None:
+                    self._headers.saw(packet)
                 if order is not None:
                     order.saw(packet)
             try:
@@ -307,11 +307,11 @@ class VideoReader:
         self, container: InputContainer, stream: VideoStream, decoder: VideoCodecContext
     ) -> Iterator[VideoFrame]:
         """What decodes of a video from here on, whatever is wrong with the rest."""
-        self._slices = SliceSteps.of(stream, self.info.format.peak)
+        self._headers = HeaderSteps.of(stream, self.info.format.peak)
         try:
             for packet in container.demux(stream):
-                if packet.size and self._slices is not None:
-                    self._slices.saw(packet)
+                if packet.size and self._headers is not None:
+                    self._headers.saw(packet)
                 with suppress(av.FFmpegError):
                     yield from decode_next(decoder, packet if packet.size else None)
         except (av.FFmpegError, OSError):

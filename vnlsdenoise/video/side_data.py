@@ -6,7 +6,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import cast
 
-import numpy as np
 from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
@@ -36,9 +35,6 @@ _STEREO_MODES = {
     6: ("row_interleaved_lr", "row_interleaved_rl"),
     7: ("col_interleaved_lr", "col_interleaved_rl"),
 }
-# AVVideoEncParams of libavutil: blocks, where they begin, the size of one, type, base; of a block x, y, w, h and delta.
-_ENC_PARAMS = struct.Struct("@IQQii")
-_H264, _BLOCK_DELTA = 1, 4
 _TURN = 1e-3  # by which the sides of what is turned may be off
 _CHROMA_PLACES = {"left", "center", "topleft", "top", "bottomleft", "bottom"}
 
@@ -51,23 +47,6 @@ def kinds_of(frame: VideoFrame) -> set[SideDataType]:
 def bytes_of(frame: VideoFrame, kind: SideDataType) -> bytes:
     """The bytes of one kind of side data, empty where the frame has none."""
     return next((bytes(data) for data in cast("Iterator[SideData]", iter(frame.side_data)) if data.type == kind), b"")
-
-
-def quantiser_step(frame: VideoFrame, peak: int) -> float | None:
-    """The mean step of the quantiser of luma, in the scale of samples up to `peak`; None where the decoder tells none.
-
-    FFmpeg 8 tells those of H.264, VP9 and MPEG-1, 2 and 4, not of HEVC (`quantiser.SliceSteps`) and AV1; here only
-    H.264's are understood.
-    """
-    data = bytes_of(frame, SideDataType.VIDEO_ENC_PARAMS)
-    if len(data) < _ENC_PARAMS.size:
-        return None
-    count, offset, size, codec, base = _ENC_PARAMS.unpack_from(data)
-    if codec != _H264 or not count:
-        return None
-    blocks = np.frombuffer(data, np.int32, count * size // 4, offset).reshape(count, size // 4)
-    # ITU-T H.264, 8.5.9: the step doubles every 6; at 10 bits FFmpeg's numbers are those of 8.
-    return float(0.625 * np.exp2((base + blocks[:, _BLOCK_DELTA]) / 6).mean()) * peak / 255
 
 
 def display_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
