@@ -3,15 +3,19 @@
     python tests/benchmarks/coded_noise.py DIR --preset fast --crop 224x160 --frames 8 --json coded_noise.json
 
 Clips are decoded to 8-bit RGB; white noise of the sigma given is added to R, G and B, clipped and rounded, and all is
-encoded with libx264 as 4:2:0. PSNR of luma, and of the first chroma plane, against the clean clip converted alike:
-as the codec left them ("noisy"), with the noise taken for white ("white"), with the noise measured as the tool does
-("measured"), and with the deviation of each plane's error given ("true"). `--preset balanced,learned:small` has every
-denoiser take the same clips, one table each (NAME-PRESET.json); `--ways` picks some of the ways.
+encoded as 4:2:0, with libx264 or another encoder. PSNR of luma, and of the first chroma plane, against the clean clip
+converted alike: as the codec left them ("noisy"), with the noise taken for white ("white"), with the noise measured as
+the tool does ("measured"), the same without the step of the codec's quantiser ("stepless"), with the deviation of each
+plane's error given ("true"), and with the best of six white deviations for each clip and plane ("given").
+`--preset balanced,learned:small` has every denoiser take the same clips, one table each (NAME-PRESET.json); `--ways`
+picks some of the ways.
 """
 
 import io
 import zlib
 from dataclasses import replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import av
@@ -25,14 +29,33 @@ from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.video.container import decode_next, decoder_of
 from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
 from vnlsdenoise.video.pixels import unpack
-from vnlsdenoise.video.side_data import quantiser_step
+from vnlsdenoise.video.priority import kept_priority
+from vnlsdenoise.video.read import VideoReader
 
 Planes = tuple[Plane, ...]
+GIVEN = (1.5, 2.5, 4, 6, 9, 12)  # white deviations
 
 
 def planes_of(video: npt.NDArray[np.uint8]) -> list[Planes]:
     """Y, U and V of RGB frames [T, H, W, 3]."""
     return [unpack(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))[0] for image in video]
+
+
+def encode(video: npt.NDArray[np.uint8], encoder: str, quality: int, file: io.BytesIO) -> None:
+    """RGB frames [T, H, W, 3] as 4:2:0 in Matroska. quality: the scale of the quantiser of MPEG, else the crf."""
+    with kept_priority(), av.open(file, "w", format="matroska") as output:
+        stream: Any = output.add_stream(encoder, 25)
+        context = stream.codec_context
+        if encoder.startswith("mpeg"):
+            context.qmin = context.qmax = quality
+        else:
+            context.bit_rate, context.options = 0, {"crf": str(quality)}
+        stream.height, stream.width = video.shape[1:3]
+        context.thread_count, stream.pix_fmt = 1, "yuv420p"
+        for image in video:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        output.mux(stream.encode(None))
+    file.seek(0)
 
 
 def through_h264(video: npt.NDArray[np.uint8], crf: int) -> list[av.VideoFrame]:
@@ -41,22 +64,20 @@ def through_h264(video: npt.NDArray[np.uint8], crf: int) -> list[av.VideoFrame]:
     Not the same bit for bit each time: figures on it move by some hundredths of a dB.
     """
     file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as output:
-        stream: Any = output.add_stream("libx264", 25, options={"crf": str(crf)})
-        stream.height, stream.width = video.shape[1:3]
-        stream.codec_context.thread_count, stream.pix_fmt = 1, "yuv420p"
-        for image in video:
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        output.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file) as source:
+    encode(video, "libx264", crf, file)
+    with av.open(file, "r") as source:
         decoder = decoder_of(source.streams.video[0])
         return [frame for packet in source.demux(video=0) for frame in decode_next(decoder, packet)]
 
 
-def frames_of(decoded: list[av.VideoFrame]) -> list[Frame]:
-    """Frames as a reader gives them."""
-    return [Frame(unpack(f)[0], i, 1, step=quantiser_step(f, 255)) for i, f in enumerate(decoded)]
+def through(video: npt.NDArray[np.uint8], encoder: str, quality: int) -> list[Frame]:
+    """What an encoder keeps, as a reader gives it."""
+    file = io.BytesIO()
+    encode(video, encoder, quality, file)
+    with NamedTemporaryFile(suffix=".mkv") as written:
+        written.write(file.getbuffer())
+        written.flush()
+        return list(VideoReader(Path(written.name)))
 
 
 def psnr(one: list[Planes], other: list[Planes], plane: int) -> float:
@@ -64,18 +85,18 @@ def psnr(one: list[Planes], other: list[Planes], plane: int) -> float:
     return float(np.mean([10 * np.log10(255**2 / max(error, 1e-6)) for error in errors]))
 
 
-def coded_clip(clean: Video, name: str, sigma: int, crf: int) -> tuple[list[Frame], list[Planes]]:
+def coded_clip(clean: Video, name: str, sigma: int, crf: int, encoder: str) -> tuple[list[Frame], list[Planes]]:
     """What there is to restore, and what is wanted."""
     random = np.random.RandomState(zlib.crc32(f"{name}{sigma}".encode()))
     noisy = (clean + sigma * random.randn(*clean.shape)).clip(0, 255).round().astype(np.uint8)
     wanted = planes_of(clean.astype(np.uint8))
     if crf:
-        return frames_of(through_h264(noisy, crf)), wanted
+        return through(noisy, encoder, crf), wanted
     return [Frame(planes, index, 1) for index, planes in enumerate(planes_of(noisy))], wanted
 
 
 def figures(
-    frames: list[Frame], wanted: list[Planes], settings: DenoiseSettings, ways: set[str] | None
+    frames: list[Frame], wanted: list[Planes], settings: DenoiseSettings, ways: set[str]
 ) -> dict[str, list[float]]:
     """PSNR of luma and chroma of every way."""
     height, width = wanted[0][0].shape
@@ -84,14 +105,23 @@ def figures(
     errors = [[a[plane].astype(float) - b[plane] for a, b in zip(coded, wanted, strict=True)] for plane in range(3)]
     all_ways = {
         "white": replace(settings, noise_model="white"),
+        "stepless": settings,
         "measured": settings,
         "true": replace(settings, sigma=tuple(float(np.std(error)) for error in errors)),
     }
     found = {"noisy": coded}
     for way, how in all_ways.items():
-        if ways is None or way in ways:
-            found[way] = [frame.planes for frame in denoise_frames(frames, format, how)]
-    return {way: [psnr(planes, wanted, 0), psnr(planes, wanted, 1)] for way, planes in found.items()}
+        if way in ways:
+            given = [replace(frame, step=None) for frame in frames] if way == "stepless" else frames
+            found[way] = [frame.planes for frame in denoise_frames(given, format, how)]
+    scores = {way: [psnr(planes, wanted, 0), psnr(planes, wanted, 1)] for way, planes in found.items()}
+    if "given" in ways:
+        trials = [
+            [frame.planes for frame in denoise_frames(frames, format, replace(settings, sigma=(sigma,) * 3))]
+            for sigma in GIVEN
+        ]
+        scores["given"] = [max(psnr(planes, wanted, index) for planes in trials) for index in (0, 1)]
+    return scores
 
 
 def main() -> None:
@@ -99,10 +129,11 @@ def main() -> None:
     parser.add_argument("--preset", default="fast", help="presets, learned, or learned:WEIGHTS")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--sigma", default="10,20,30,50")
-    parser.add_argument("--crf", default="0,18,22,26", help="0: not encoded")
-    parser.add_argument("--ways", help="white, measured, true; default: all")
+    parser.add_argument("--crf", default="0,18,22,26", help="0: not encoded; of MPEG the scale of the quantiser")
+    parser.add_argument("--encoder", default="libx264")
+    parser.add_argument("--ways", help="white, stepless, measured, true, given; default: white, measured, true")
     options = parser.parse_args()
-    ways = set(options.ways.split(",")) if options.ways else None
+    ways = set(options.ways.split(",")) if options.ways else {"white", "measured", "true"}
     clips = dict(chosen_clips(options))
     presets = options.preset.split(",")
     how = {
@@ -112,7 +143,7 @@ def main() -> None:
     results: dict[str, dict[str, dict[str, dict[str, list[float]]]]] = {preset: {} for preset in presets}
     for sigma in map(int, options.sigma.split(",")):
         for crf in map(int, options.crf.split(",")):
-            given = {name: coded_clip(clean, name, sigma, crf) for name, clean in clips.items()}
+            given = {name: coded_clip(clean, name, sigma, crf, options.encoder) for name, clean in clips.items()}
             for preset, settings in how.items():
                 clip = {name: figures(*planes, settings, ways) for name, planes in given.items()}
                 results[preset][f"sigma {sigma}, crf {crf}"] = clip
