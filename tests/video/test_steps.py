@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import pytest
 from clips import write_clip
 
+from vnlsdenoise.video.quantiser import HeaderSteps
 from vnlsdenoise.video.read import VideoReader
 
 DEEP = 1023 / 255
@@ -117,6 +119,19 @@ def test_what_is_shown_again_after_lost_packets_has_no_step(tmp_path: Path) -> N
     found = steps_of(tmp_path / "a.ivf")
     assert found[:5] == whole[:5]
     assert all(step in (None, expected) for step, expected in zip(found[5:], whole[5:], strict=False))
+
+
+@pytest.mark.parametrize(("encoder", "box"), [("libx265", b"hvcC"), ("libsvtav1", b"av1C")])
+def test_headers_beside_the_stream_that_cannot_be_read_are_no_error(encoder: str, box: bytes, tmp_path: Path) -> None:
+    options = {"x265-params": "log-level=none"} if encoder == "libx265" else svt_options(30, "rc=0")
+    write_clip(tmp_path / "a.mp4", encoder=encoder, size=(64, 64), options=options)
+    data = bytearray((tmp_path / "a.mp4").read_bytes())
+    at = data.index(box)
+    size = int.from_bytes(data[at - 4 : at], "big")
+    data[at + 8 : at - 4 + size] = b"\xff" * (size - 12)  # but for its first bytes
+    (tmp_path / "a.mp4").write_bytes(data)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert HeaderSteps.of(container.streams.video[0], 255) is None
 
 
 @pytest.mark.parametrize("encoder", ["libx264", "libx265", "libsvtav1", "libvpx-vp9", "mpeg2video", "mpeg4"])

@@ -76,9 +76,14 @@ class HeaderSteps:
 
     @staticmethod
     def of(stream: VideoStream, peak: int) -> "HeaderSteps | None":
-        """Those of a stream, None where its codec is none of these."""
+        """Those of a stream, None where its codec is none of these, or what stands before its packets is damaged."""
         headers = _HEADERS.get(stream.codec_context.codec.canonical_name)
-        return HeaderSteps(stream, headers(), peak) if headers is not None else None
+        if headers is None:
+            return None
+        try:
+            return HeaderSteps(stream, headers(), peak)
+        except av.FFmpegError:
+            return None  # the decoder tells of damage
 
     def saw(self, packet: "Packet[Any]") -> None:
         """Note what a packet tells."""
