@@ -132,6 +132,22 @@ def coded_noise() -> str:
     return table(["sigma", "crf", *ways], rows)
 
 
+def other_codecs() -> str:
+    codecs = {"av1": "SVT-AV1", "vp9": "libvpx, VP9", "mpeg2": "MPEG-2", "mpeg4": "MPEG-4 part 2"}
+    rows = []
+    for name, codec in codecs.items():
+        results = stored(f"coded-noise-{name}-epyc")["results"]
+        for sigma in (0, 10, 20):
+            found = [clips for kind, clips in results.items() if kind.startswith(f"sigma {sigma},")]
+            row = [codec, str(sigma)]
+            for way in ("noisy", "stepless", "measured", "given"):
+                tried = all(way in clip for clips in found for clip in clips.values())
+                row.append(" / ".join(f"{means(clips, way)[0]:.2f}" for clips in found) if tried else "-")
+            gains = [min(clip["measured"][0] - clip["stepless"][0] for clip in clips.values()) for clips in found]
+            rows.append([*row, " / ".join(f"{gain:+.2f}" for gain in gains)])
+    return table(["codec", "sigma", "noisy", "stepless", "measured", "given", "least"], rows)
+
+
 def memory_of(mebibytes: float) -> str:
     return f"{mebibytes / 1024:.1f} GiB"
 
@@ -373,7 +389,7 @@ TABLES: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
         *(quality_crops, quality_whole, best_over_balanced, quality_learned, native_chroma),
-        *(real_noise, camera_noise, coded_noise),
+        *(real_noise, camera_noise, coded_noise, other_codecs),
         *(speed_cuda, speed_presets, speed_draft, speed_learned, kernels_cuda, streams_cuda),
         *(ceilings, ceilings_learned, ceilings_cpu, file_to_file),
         *(operators, aggregation, memory_of_search, speed_cpu),

@@ -28,10 +28,10 @@ _VP9, _H264, _MPEG, _BLOCK_DELTA = 0, 1, 2, 4
 # of 10 and 12 bits are 4 and 16 times as much, within 4 % from a step of 10 on; finer ones are less.
 _INDICES = (0, 1, 95, 120, 137, 151, 161, 170, 178, 185, 193, 202, 211, 219, 228, 236, 245, 253, 255)
 _EIGHTHS = (4, 8, 102, 152, 203, 260, 311, 366, 424, 483, 560, 663, 786, 915, 1087, 1267, 1508, 1759, 1828)
-# Times the own step, and at most so much, in 255ths of the peak: what no clip lost by. Likely why: MPEG filters nothing
-# and weighs by more than 16 most of what it does not predict; the filters of VP9, and more so of AV1, take most of what
-# a long step makes.
-_VP9_AS_H264, _AV1_AS_H264, _MPEG_AS_H264 = (1.0, 28.0), (1.25, 22.0), (1.75, 40.0)
+# Times the own step, and at most so much, in 255ths of the peak, by which clips lose nothing. Likely why: MPEG filters
+# nothing and weighs by more than 16 most of what it does not predict; the filters of VP9, and more so of AV1, take most
+# of what a long step makes.
+_VP9_AS_H264, _AV1_AS_H264, _MPEG_AS_H264 = (1.0, 28.0), (1.25, 22.0), (1.75, 28.0)
 _FIELD = re.compile(r"^\d+ +(\w+) .*= (-?\d+)$")
 _MOST_KEPT = 256  # steps of packets whose frames have not come
 
