@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from clips import write_clip
 
+from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.quantiser import HeaderSteps
 from vnlsdenoise.video.read import VideoReader
 
@@ -17,13 +19,26 @@ def steps_of(path: Path) -> list[float | None]:
     return [frame.step for frame in VideoReader(path)]
 
 
-@pytest.mark.parametrize(("pix_fmt", "scale"), [("yuv420p", 1.0), ("yuv420p10le", DEEP)])
-def test_h264(pix_fmt: str, scale: float, tmp_path: Path) -> None:
-    for number, qp in enumerate((20, 26, 32)):  # the step doubles every 6
-        path = tmp_path / f"{qp}.mkv"
-        write_clip(path, pix_fmt, "libx264", size=(64, 64), options={"qp": str(qp)})
-        steps = [step or 0.0 for step in steps_of(path)]
-        assert max(steps) == pytest.approx(6.3 * scale * 2**number, rel=0.01) and min(steps) > 0
+@pytest.mark.parametrize(("pix_fmt", "scale", "more"), [("yuv420p", 1.0, 0), ("yuv420p10le", DEEP, 12)])
+def test_h264(pix_fmt: str, scale: float, more: int, tmp_path: Path) -> None:
+    for name in ("a.mkv", "a.mp4", "a.ts"):
+        for number, qp in enumerate((20, 26, 32)):  # the step doubles every 6
+            # x264 counts from the finest, which at 10 bits is 12 further down.
+            options = {"x264-params": f"qp={qp + more}:ipratio=1:pbratio=1"}
+            write_clip(tmp_path / name, pix_fmt, "libx264", size=(64, 64), options=options)
+            assert steps_of(tmp_path / name) == pytest.approx([0.9 * 6.35 * scale * 2**number] * 6, rel=0.01)
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "mpeg4", "libvpx-vp9"])
+def test_threads_that_decode_change_no_step(encoder: str, tmp_path: Path) -> None:
+    """FFmpeg's tell a picture's quantiser before the picture is complete, or after, as it comes."""
+    noise = np.random.default_rng(1).integers(0, 256, (24, 720, 1280), np.uint8)
+    grey = np.full((360, 640), 128, np.uint8)
+    frames = [Frame((plane, grey, grey)) for plane in noise]
+    options = {"crf": "35", "preset": "ultrafast", "x264-params": "bframes=3:aq-mode=1"}
+    how = {"libx264": {"options": options}, "libvpx-vp9": {"options": {"cpu-used": "8"}}}.get(encoder, {})
+    write_clip(tmp_path / "a.mkv", encoder=encoder, size=(1280, 720), frames=frames, count=24, **how)
+    assert len({tuple(steps_of(tmp_path / "a.mkv")) for _ in range(6)}) == 1
 
 
 @pytest.mark.parametrize(("pix_fmt", "scale"), [("yuv420p", 1.0), ("yuv420p10le", DEEP)])

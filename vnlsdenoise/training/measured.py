@@ -25,9 +25,9 @@ from vnlsdenoise.noise.coded import mean_step
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.training.degradation import Channels, Degraded, mean_of_clipped, planes_of, rgb_of
 from vnlsdenoise.training.scenery import Scenery
-from vnlsdenoise.video.container import decode_next, decoder_of
+from vnlsdenoise.video.container import decode_next, decoder_of, use_threads
 from vnlsdenoise.video.frame import PlaneFormat
-from vnlsdenoise.video.quantiser import quantiser_step
+from vnlsdenoise.video.quantiser import HeaderSteps
 
 _FAMILIES: dict[Layout, Literal["gray", "yuv", "rgb"]] = {"444": "rgb", "420": "yuv", "gray": "gray"}
 _SIGMA = 3.0, 50.0  # of white noise in R, G and B before coding, of 255
@@ -250,12 +250,17 @@ def through_h264(planes: list[Tensor], crf: int, speed: str) -> tuple[list[Tenso
         output.mux(stream.encode(None))
     file.seek(0)
     with av.open(file, "r") as source:
-        decoder = decoder_of(source.streams.video[0])
-        decoder.thread_type = "AUTO"
-        decoded = [frame for packet in source.demux(video=0) for frame in decode_next(decoder, packet)]
+        decoder, headers = decoder_of(source.streams.video[0]), HeaderSteps.of(source.streams.video[0], int(_PEAK))
+        use_threads(decoder)
+        assert headers is not None
+        decoded = []
+        for packet in source.demux(video=0):
+            if packet.size:
+                headers.saw(packet)
+            decoded += decode_next(decoder, packet)
+        step = mean_step(headers.at(frame.pts) for frame in decoded)
     frames = [frame.to_ndarray() for frame in decoded]
     kept, size = torch.from_numpy(np.stack(frames)).to(device).float().flatten(1), height * width
     blue, red = kept[:, size : size * 5 // 4], kept[:, size * 5 // 4 :]
     halved = (len(kept), height // 2, width // 2)
-    step = mean_step(quantiser_step(frame, int(_PEAK)) for frame in decoded)
     return [kept[:, :size].view(-1, height, width), blue.reshape(halved), red.reshape(halved)], step

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import av
 import av.logging
+from av.codec.context import ThreadType
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.packet import Packet
@@ -162,7 +163,9 @@ def _rank(stream: VideoStream) -> tuple[bool, int, int]:
 def decoder_of(stream: VideoStream) -> VideoCodecContext:
     """A decoder of the packets of `stream`, one for each reader; it must be drained by `decode(None)` at the end."""
     context = stream.codec_context
-    options = {"max_pixels": str(MAX_PIXELS), "export_side_data": "venc_params"}
+    options = {"max_pixels": str(MAX_PIXELS)}
+    if context.codec.canonical_name != "h264":  # which is asked otherwise (`quantiser`)
+        options["export_side_data"] = "venc_params"
     alpha_decoder = _ALPHA_DECODERS.get(context.codec.canonical_name)
     tags = {key.lower(): value for key, value in stream.metadata.items()}
     if alpha_decoder is not None and tags.get("alpha_mode") == "1":
@@ -172,6 +175,15 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
         options["err_detect"] = asked
     context.options = options
     return context
+
+
+def use_threads(decoder: VideoCodecContext) -> None:
+    """Have it decode on all cores, unless what it tells of the quantiser would then depend on how fast they are.
+
+    Threads that work on several pictures of MPEG-4 tell that of a picture before all of its blocks are decoded.
+    """
+    if decoder.codec.canonical_name != "mpeg4":
+        decoder.thread_type = ThreadType.AUTO
 
 
 def decode_next(decoder: VideoCodecContext, packet: "Packet[Any] | None") -> list[VideoFrame]:

@@ -1,4 +1,4 @@
-"""The step of a codec's quantiser: as FFmpeg's decoder tells it block by block, else from the headers of the pictures.
+"""The step of a codec's quantiser: from the headers of the pictures, or as FFmpeg's decoder tells it block by block.
 
 A step is that of luma's coefficients, under a transform that keeps the sum of squares, in the scale of luma's samples.
 What a quantiser leaves depends on the codec around it as well (docs/figures.md, coded noise), so that of another codec
@@ -7,7 +7,8 @@ is told as the step of H.264 which leaves about as much.
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import av
@@ -23,7 +24,7 @@ from vnlsdenoise.video.side_data import bytes_of
 
 # AVVideoEncParams of libavutil: blocks, where they begin, the size of one, type, base; of a block x, y, w, h and delta.
 _ENC_PARAMS = struct.Struct("@IQQii")
-_VP9, _H264, _MPEG, _BLOCK_DELTA = 0, 1, 2, 4
+_VP9, _MPEG, _BLOCK_DELTA = 0, 2, 4
 # VP9 and AV1: the AC quantiser of 8 bits by its index, in eighths, within 0.4 % if it rises evenly between these. Those
 # of 10 and 12 bits are 4 and 16 times as much, within 4 % from a step of 10 on; finer ones are less.
 _INDICES = (0, 1, 95, 120, 137, 151, 161, 170, 178, 185, 193, 202, 211, 219, 228, 236, 245, 253, 255)
@@ -32,6 +33,8 @@ _EIGHTHS = (4, 8, 102, 152, 203, 260, 311, 366, 424, 483, 560, 663, 786, 915, 10
 # nothing and weighs by more than 16 most of what it does not predict; the filters of VP9, and more so of AV1, take most
 # of what a long step makes.
 _VP9_AS_H264, _AV1_AS_H264, _MPEG_AS_H264 = (1.0, 28.0), (1.25, 22.0), (1.75, 28.0)
+# Of H.264, the mean step over the blocks of x264's pictures to that of their slices: 0.6 to 1.6 by clip.
+_OF_SLICES = 0.9
 _FIELD = re.compile(r"^\d+ +(\w+) .*= (-?\d+)$")
 _MOST_KEPT = 256  # steps of packets whose frames have not come
 
@@ -39,7 +42,8 @@ _MOST_KEPT = 256  # steps of packets whose frames have not come
 def quantiser_step(frame: VideoFrame, peak: int) -> float | None:
     """The mean step, as of H.264, in the scale of samples up to `peak`; None where the decoder tells none.
 
-    FFmpeg 8 tells those of H.264, VP9, MPEG-1, 2 and 4 and their kin, not of HEVC and AV1 (`HeaderSteps`).
+    FFmpeg 8 tells those of VP9, MPEG-1, 2 and 4 and their kin, not of HEVC and AV1; those of H.264 before all blocks of
+    a picture are decoded, where its threads work on several pictures (`HeaderSteps`).
     """
     data = bytes_of(frame, SideDataType.VIDEO_ENC_PARAMS)
     if len(data) < _ENC_PARAMS.size:
@@ -49,9 +53,6 @@ def quantiser_step(frame: VideoFrame, peak: int) -> float | None:
     quantisers = base + blocks[:, _BLOCK_DELTA]
     if codec == _VP9:  # which has blocks only where they differ
         steps = _as_h264(_ac_step(quantisers if count else [base]), *_VP9_AS_H264)
-    elif codec == _H264:
-        # ITU-T H.264, 8.5.9: the step doubles every 6; at 10 bits FFmpeg's numbers are those of 8.
-        steps = 0.625 * np.exp2(quantisers / 6)
     elif codec == _MPEG:
         # Steps of coefficients that are weighted by 16 (ISO/IEC 13818-2, 7.4.2.3); 0 where nothing was decoded.
         steps = _as_h264(quantisers[quantisers > 0], *_MPEG_AS_H264)
@@ -61,7 +62,7 @@ def quantiser_step(frame: VideoFrame, peak: int) -> float | None:
 
 
 class HeaderSteps:
-    """Steps of the quantiser of HEVC and AV1, as of H.264, by the times of packets, in the scale of samples to `peak`.
+    """Steps of the quantiser of H.264, HEVC and AV1, as of H.264, by the times of packets; of samples up to `peak`.
 
     FFmpeg's filter trace_headers logs what the headers hold; what is told block by block beyond them is left out.
     """
@@ -114,21 +115,27 @@ class _Headers(Protocol):
         """A packet could not be read."""
 
 
-class _Hevc:
-    def __init__(self) -> None:
+class _Slices:
+    """Of H.264 and HEVC. times: the step of a picture is so many times that of its slices."""
+
+    _SET = ("pic_parameter_set_id", "pps_pic_parameter_set_id", "slice_pic_parameter_set_id")
+    _BASE = ("pic_init_qp_minus26", "init_qp_minus26")
+
+    def __init__(self, times: float) -> None:
+        self._times = times
         self._base: dict[int, int] = {}  # quantisers of the parameter sets
 
     def step(self, fields: Iterable[tuple[str, int]]) -> float | None:
         """The mean over the slices."""
         steps, given = [], 0
         for name, value in fields:
-            if name in ("pps_pic_parameter_set_id", "slice_pic_parameter_set_id"):
+            if name in self._SET:
                 given = value
-            elif name == "init_qp_minus26":
+            elif name in self._BASE:
                 self._base[given] = 26 + value
             elif name == "slice_qp_delta":
-                # ITU-T H.265, 8.6.1: the step doubles every 6, and is 1 at 4.
-                steps.append(2 ** ((self._base.get(given, 26) + value - 4) / 6))
+                # ITU-T H.264, 8.5.9, H.265, 8.6.1: the step doubles every 6, and is 1 at 4.
+                steps.append(self._times * 2 ** ((self._base.get(given, 26) + value - 4) / 6))
         return sum(steps) / len(steps) if steps else None
 
     def lost(self) -> None:
@@ -168,7 +175,11 @@ class _Av1:
         self._slots.update({slot: (kind, step) for slot in range(self._SLOTS) if slots >> slot & 1})
 
 
-_HEADERS: dict[str, type[_Hevc] | type[_Av1]] = {"hevc": _Hevc, "av1": _Av1}
+_HEADERS: dict[str, Callable[[], _Headers]] = {
+    "h264": partial(_Slices, _OF_SLICES),
+    "hevc": partial(_Slices, 1.0),
+    "av1": _Av1,
+}
 
 
 def _fields(lines: list[tuple[int, str, str]]) -> Iterator[tuple[str, int]]:

@@ -9,7 +9,6 @@ from typing import Any, Literal, cast
 
 import av
 import numpy as np
-from av.codec.context import ThreadType
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
@@ -18,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vnlsdenoise.errors import DeviceError, InputError
-from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input
+from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input, use_threads
 from vnlsdenoise.video.damage import Damage, Expected
 from vnlsdenoise.video.frame import Frame, Plane
 from vnlsdenoise.video.pixels import layout_of, unpack
@@ -178,7 +177,7 @@ class VideoReader:
         """Decoded frames with their pts; (None, pts) stands where a packet should have given a frame and did not."""
         decoder = decoder_of(stream)
         if not decoder.is_open:
-            decoder.thread_type = ThreadType.AUTO
+            use_threads(decoder)
         self._headers = HeaderSteps.of(stream, self.info.format.peak)
         expected = Expected(stream.codec_context.codec.canonical_name, self._step)
         order = DisplayOrder(container.format.name) if self.info.survey.decoding_order else None
@@ -290,7 +289,7 @@ class VideoReader:
         with open_input(self.path) as container:
             stream = main_video(container, self.path, self.info.index)
             decoder = decoder_of(stream)
-            decoder.thread_type = ThreadType.AUTO
+            use_threads(decoder)
             target = (stream.start_time or 0) + int(share * self.info.duration / self.info.time_base)
             with suppress(av.FFmpegError):
                 container.seek(target, stream=stream)
