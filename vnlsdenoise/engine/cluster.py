@@ -216,19 +216,20 @@ def _connect(ray: Any, where: str, devices: Devices) -> None:
         _reach(ray, where)
         return
     gpus = _gpus_here(devices)
-    options: dict[str, Any] = {} if gpus is None else {"num_gpus": gpus}
+    options: dict[str, Any] = {} if gpus is None else {"num_gpus": len(gpus)}
     if devices.cpus is not None:
         options["num_cpus"] = max(devices.cpus, len(os.sched_getaffinity(0)))
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # as on systems where it listens on loopback only
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the same, for what it starts
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        object_store_memory=_STORE,
-        log_to_driver=False,
-        configure_logging=False,
-        **options,
-    )
+    with _shown(gpus):
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=_STORE,
+            log_to_driver=False,
+            configure_logging=False,
+            **options,
+        )
 
 
 def _reach(ray: Any, where: str) -> None:
@@ -247,10 +248,10 @@ def _reach(ray: Any, where: str) -> None:
         raise DeviceError(f"no Ray cluster at {where}; {first_line(error)}; {why}") from error
 
 
-def _gpus_here(devices: Devices) -> int | None:
-    """How many GPUs of this machine are meant, which then are the only ones that Ray sees; None to let it look."""
+def _gpus_here(devices: Devices) -> list[str] | None:
+    """The GPUs of this machine that are meant, as CUDA calls them; None to let Ray look."""
     if devices.cpus is not None:
-        return 0
+        return []
     if devices.indices is None:
         return None
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -259,8 +260,25 @@ def _gpus_here(devices: Devices) -> int | None:
     known = shown.split(",") if shown else [str(index) for index in range(torch.cuda.device_count())]
     if max(devices.indices) >= len(known):
         raise DeviceError(f"no device {max(devices.indices)}: there are {len(known)} CUDA devices")
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(known[index] for index in devices.indices)
-    return len(devices.indices)
+    return [known[index] for index in devices.indices]
+
+
+@contextmanager
+def _shown(gpus: list[str] | None) -> Iterator[None]:
+    """What is begun inside sees no other GPUs; this process goes on to see what it saw."""
+    if not gpus:
+        yield
+        return
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    os.environ[name] = ",".join(gpus)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def first_line(error: BaseException) -> str:
