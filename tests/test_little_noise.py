@@ -59,3 +59,15 @@ def test_correlated_noise_is_not_taken_for_texture(sigma: float, device: str) ->
     noisy = planes_of(clean + noise)
     true = np.std([a[0].astype(float) - b[0] for a, b in zip(noisy, planes_of(clean), strict=True)])
     assert measured(noisy, device).sigma[0] > 0.7 * true
+
+
+@pytest.mark.parametrize("sigma", [2, 5])
+def test_texture_with_a_few_black_samples_is_not_taken_for_clipped_noise(sigma: float, device: str) -> None:
+    clean = texture()
+    clean = clean + torch.where(
+        torch.rand(clean[:1, :1].shape, generator=torch.Generator().manual_seed(5)) < 1e-3, -200, 0
+    )
+    noisy = (clean + sigma * torch.randn_like(clean)).round().clamp(0, 255)
+    layout = PlaneFormat("rgb", 192, 144, 8)
+    found = measure_noise(list(noisy.to(device)), list, layout, 255.0)
+    assert max(found.sigma) < 1.1 * sigma

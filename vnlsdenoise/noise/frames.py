@@ -32,6 +32,7 @@ _LEAST_CLIPPED = 1 / 255  # of the peak, in luma: less is what codecs leave of t
 _FLOOR, _MOST_RAISED = 1.2 / 255, 1.5  # white noise of so much of the peak bounds what is said, so many times
 _MOST_INDEPENDENT = 1.04  # times what differences of R, G and B tell of white noise
 _BEFORE_CLIPPING = 1.7  # times what is left of noise that was clipped at its mean
+_REACH_OF_NOISE = 2.5  # deviations: clipping further away than that leaves the deviation of noise as it is
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 _MOST_OF_LEAST = 1.3  # times what is new in the blocks with least of it: white noise of more is texture
 _AT_ODDS = 1.25  # times what is new in flat blocks: quiet areas that hold more may hold texture
@@ -200,7 +201,8 @@ def _bounded(
 ) -> NoiseModel:
     """No more noise than is new in every frame."""
     independent, own = verdict.independent, list(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True))
-    most_before = _MOST_INDEPENDENT * (_BEFORE_CLIPPING if noise.clipped else 1.0)
+    clipped = noise.clipped and any(_reaches_an_end(plane, news, peak) for plane, news in own)
+    most_before = _MOST_INDEPENDENT * (_BEFORE_CLIPPING if clipped else 1.0)
     if independent and _in_flat_blocks(own) > most_before * independent:
         return NoiseModel.of_sigma([independent] * len(noise.planes))
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
@@ -226,24 +228,24 @@ def _bounded(
             asked = asked or little or there > _AT_ODDS * news.top
             least = min(least, max(_most_by_chroma(verdict), 0.0 if little else least / _MOST_HIDDEN))
             most_of_least = _MOST_OF_LITTLE
-        if asked and not noise.clipped and plane.deviation_at(news.at) > most_of_least * least:
+        if asked and not clipped and plane.deviation_at(news.at) > most_of_least * least:
             plane = PlaneNoise(least)
         bounded.append(plane)
-    clipped = noise.clipped_rgb
-    if clipped is not None:
+    clipped_rgb = noise.clipped_rgb
+    if clipped_rgb is not None:
         # What luma has of the noise of R, G and B is a half and more.
         span = code_range(layout, peak)
-        said = clipped.noise.sigma * (span[1] - span[0]) / 2
+        said = clipped_rgb.noise.sigma * (span[1] - span[0]) / 2
         most = _MOST_TIMES * max(verdict.channels[0].most, verdict.channels[0].deviation)
         if said > most or bounded[0].sigma < _LEAST_CLIPPED * peak:
-            clipped = None
+            clipped_rgb = None
     opponent = noise.opponent
     if opponent:
         # Texture in all three passes for noise that they share.
         shared, unit = verdict.channels[0], sum(noise.sigma) / len(noise.sigma)
         if opponent[0] * unit > _MOST_TIMES * (shared.top if white else max(shared.deviation, shared.most)):
             opponent = ()
-    return replace(noise, planes=tuple(bounded), opponent=opponent, clipped_rgb=clipped)
+    return replace(noise, planes=tuple(bounded), opponent=opponent, clipped_rgb=clipped_rgb)
 
 
 def _is_untouched(verdict: Verdict, peak: float) -> bool:
@@ -263,6 +265,12 @@ def _most_by_chroma(verdict: Verdict) -> float:
     chroma = max(sum(channel.least**2 for channel in verdict.channels[1:]) / 2 - rounding, 0.0)
     # Noise of less than a step is hardly more than rounding leaves.
     return max(math.sqrt(_MOST_OF_CHROMA**2 * chroma + rounding), _LEAST_LITTLE)
+
+
+def _reaches_an_end(plane: PlaneNoise, news: Grain, peak: float) -> bool:
+    """Whether more than a few flat blocks of a plane are so dark or bright that clipping has changed their noise."""
+    reach, (_, dark, *_, bright, _) = _REACH_OF_NOISE * plane.sigma, news.means
+    return dark < reach or bright > peak - reach
 
 
 def _in_flat_blocks(planes: Iterable[tuple[PlaneNoise, Grain]]) -> float:

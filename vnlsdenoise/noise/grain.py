@@ -27,6 +27,7 @@ _MOST = 3.5**2  # times the energy that is new in flat blocks: more is texture t
 # All that flat blocks hold, of what is new in them, at middle frequencies: 1 where they hold noise and nothing else.
 _PURE = (1.6, 1.3)
 _MIDDLE = (6, 14)
+_TEXTURE_BESIDE = (6.0, 4.0)  # the same: beside so much texture independence does not tell noise from what moved on
 _TEXTURED = 7.0  # the same, from which on there is no flat block
 # The same, to the share (below) of what is new that is new in flat blocks: up to 8 where a codec has left less noise in
 # flat blocks than elsewhere, or these hold some texture as well; from 10 on in most clean texture, of which the rest
@@ -54,6 +55,8 @@ _LEAST_SHARE = 0.1  # of the first channel's deviation: noise of less does not s
 # Of what the frames on both sides do not share, to what is new: noise that a codec carried on from frame to frame. More
 # is motion.
 _MOST_CARRIED, _IN_MOTION = 2.5, (2.6, 2.2)
+# At the lowest frequencies (as at `_MOVING`): motion would show there first, and what a codec carries on does not.
+_STOOD_STILL = (0.9, 0.7)
 # White noise that R, G and B have each for itself shows in their two differences alike, and hardly any texture does: of
 # what these hold at middle frequencies, to that at the highest; of one to the other; of all to what is new; of what the
 # frames on both sides do not share, to what is new.
@@ -142,11 +145,12 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     slowest, noisier = sums == 1, _noisier(guide, odd, band)
     moving = _apart(guide, noisier, odd, slowest) / min(max(1.0, _apart(guide, flat, odd, slowest)), _CARRIED_LOW)
     held, share = _held(guide, flat, odd), _share(guide, flat, odd, band)
-    pure = max(ramp(held, *_PURE), ramp(carried, *_INDEPENDENT)) * ramp(share, *_EVERYWHERE)
+    pure = max(ramp(held, *_PURE), ramp(carried, *_INDEPENDENT) * ramp(held, *_TEXTURE_BESIDE))
+    pure *= ramp(share, *_EVERYWHERE)
     thinned = ramp(held / max(share, 1e-12), *_TOGETHER) * ramp(share, *_LEAST_SHARE_NEW) * ramp(moving, *_SUBPIXEL)
     found, same = _was_found(guide, flat, odd, band, moving)
     pure = max(pure, thinned * found) * same
-    pure *= ramp(_moved(guide, flat, odd, band), *_IN_MOTION)
+    pure *= max(ramp(_moved(guide, flat, odd, band), *_IN_MOTION), ramp(moving, *_STOOD_STILL))
     carried = min(max(carried, 1.0), _MOST_CARRIED)
     channels = tuple(_grain(news, flat, odd, band, carried, 1 - ramp(moving, *_MOVING)) for news in evidence)
     least = _LEAST_SHARE * channels[0].low
