@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,8 +72,9 @@ def _query_grid(height: int, width: int, step: Pass, phase: tuple[int, int], dev
         sorted({*range(first % step.stride, side - step.patch + 1, step.stride), 0, side - step.patch})
         for first, side in zip(phase, (height, width), strict=True)
     )
-    grid = torch.meshgrid(torch.tensor(rows), torch.tensor(columns), indexing="ij")
-    return torch.stack(grid, -1).reshape(-1, 2).int().to(device)
+    grid = np.empty((len(rows), len(columns), 2), np.int32)
+    grid[..., 0], grid[..., 1] = np.array(rows)[:, None], columns
+    return torch.from_numpy(grid.reshape(-1, 2)).to(device)
 
 
 def mix_work(results: int) -> int:
