@@ -149,7 +149,8 @@ def plan_memory(
         return MemoryPlan(batch, room, peak, captured=captured, beside=False)
     # Where not even those stay that are used with every frame, all of them come once a burst.
     burst = 1 if need.windows + max(need.work, batch * per_query) <= room else _BURST
-    return MemoryPlan(batch, room, peak, need.pages + (burst - 1) * need.more, burst, captured, beside=False)
+    # As many again have come while a burst is at work.
+    return MemoryPlan(batch, room, peak, need.pages + 2 * (burst - 1) * need.more, burst, captured, beside=False)
 
 
 def demand(network: NetworkSize | None) -> str:
