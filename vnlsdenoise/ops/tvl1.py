@@ -175,9 +175,6 @@ def _gaussian(images: Tensor, deviation: float) -> Tensor:
     taps = (_kept_taps if unwatched() else _taps)(deviation, images.dtype, images.device)
     radius = len(taps) // 2
     padded = functional.pad(images[:, None], (radius, radius, radius, radius), mode="replicate")
-    if images.is_cuda:  # cuDNN takes a tenth of a second to load, and there is so little to do
-        across = (padded.unfold(-1, len(taps), 1) * taps).sum(-1)
-        return (across.unfold(-2, len(taps), 1) * taps).sum(-1)[:, 0]
     across = functional.conv2d(padded, taps[None, None, None, :])
     return functional.conv2d(across, taps[None, None, :, None])[:, 0]
 
