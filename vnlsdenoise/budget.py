@@ -77,13 +77,15 @@ class MemoryPlan:
 class _Need:
     """Bytes on the device.
 
-    pages: of all frames in flight. more: what these grow by for every further frame of a burst. windows: of those that
-    some pass opens again with every frame. passed: of those that one pass of search and filter opens. work: most that
-    any step allocates but for the batch of a pass. step: the same, with the pages that it opens.
+    pages: of all frames in flight. more: what these grow by for every further frame of a burst. arriving: of a frame
+    that no pass has begun with. windows: of those that some pass opens again with every frame. passed: of those that
+    one pass of search and filter opens. work: most that any step allocates but for the batch of a pass. step: the same,
+    with the pages that it opens.
     """
 
     pages: int
     more: int
+    arriving: int
     windows: int
     passed: int
     work: int
@@ -149,7 +151,9 @@ def plan_memory(
         return MemoryPlan(batch, room, peak, captured=captured, beside=False)
     # Where not even those stay that are used with every frame, all of them come once a burst.
     burst = 1 if need.windows + max(need.work, batch * per_query) <= room else _BURST
-    return MemoryPlan(batch, room, peak, need.pages + (burst - 1) * need.more, burst, captured, beside=False)
+    # As many again have come while a burst is at work.
+    waiting = need.pages + (burst - 1) * (need.more + need.arriving)
+    return MemoryPlan(batch, room, peak, waiting, burst, captured, beside=False)
 
 
 def demand(network: NetworkSize | None) -> str:
@@ -222,7 +226,8 @@ def _need(layout: PlaneFormat, preset: Preset, network: NetworkSize | None) -> _
         pages += CHUNK * _FLOAT * math.prod(pyramids[0][0][0])
     work, step = max(work, *(need.work for need in networks), 0), max(step, *(need.step for need in networks), 0)
     more, windows = sum(need.more for need in needs), sum(need.windows for need in needs)
-    return _Need(pages, more, windows, max(need.passed for need in needs), work, step)
+    arriving = sum(need.arriving for need in needs)
+    return _Need(pages, more, arriving, windows, max(need.passed for need in needs), work, step)
 
 
 def _networks(layout: PlaneFormat, preset: Preset, network: NetworkSize | None) -> list[NetworkNeed]:
@@ -297,6 +302,7 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
     # The frame that comes is no page while its flow is measured.
     given = _FLOAT * math.prod(sizes[0]) * channels[0] + (2 * _FLOAT * math.prod(sizes[1]) if subsampled else 0)
     work = step = 2 * given + half_planes(FLOW_PLANES, preset.flow) * _FLOAT * _halved(sizes[0])
+    arriving = field + field // 4 + field // 16
     pages = more = windows = passed = below = 0
     for index, (size, level) in reversed(list(enumerate(zip(sizes, levels, strict=True)))):
         passes, window = len(level.wiener), _window(level)
@@ -305,6 +311,7 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
         pages += frame * (sum(stays[index:]) + 1)  # noisy, from its arrival to its leaving
         pages += (window + 1) * (_FLOAT * math.prod(size) + below + sums)  # step 1: guide, coarser result, sums
         pages += (window + 1) * sum(count * frame + sums for count in range(1, passes + 1))
+        arriving += frame
         more += 2 * frame + (1 + passes) * (frame + sums)  # noisy, its guide, the results and sums of every pass
         opened = window * (2 * frame + sums) + (window - 1) * (field if 2**index <= preset.flow.scale else field // 2)
         windows += (1 + passes) * opened
@@ -320,7 +327,7 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
         more += 2 * _FLOAT * math.prod(sizes[1])
     pages += (field + field // 4 + field // 16) * (sum(stays) + 1)
     more += field + field // 4 + field // 16
-    return _Need(pages, more, windows, passed, work, step)
+    return _Need(pages, more, arriving, windows, passed, work, step)
 
 
 def _grids(preset: Preset, sizes: list[tuple[int, int]]) -> int:

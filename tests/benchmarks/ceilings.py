@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--max-memory", default="none")
     parser.add_argument("--free", type=float)
     parser.add_argument(
-        "--frames", type=int, default=320, help="the first result of `balanced` comes after 167 under a ceiling"
+        "--frames", type=int, default=320, help="the first result of `balanced` comes after 147 under a ceiling"
     )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--json", type=Path)

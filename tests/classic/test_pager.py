@@ -1,5 +1,7 @@
 """Pages that take turns on the device: what moves, how often, and that every value survives it."""
 
+from collections import deque
+
 import pytest
 import torch
 
@@ -66,6 +68,7 @@ def test_what_rests_leaves_first_and_what_rests_longest_before(device):
     pager.open([held[1], held[4]])
     pager.rest(held[1], 3)
     for _ in range(3):
+        pager.next_cycle()
         pager.next_frame()
     pager.next_pass()
     pager.reserve(5 * SIZE)
@@ -80,6 +83,28 @@ def test_a_pass_keeps_what_it_uses(device):
     pager.open(held[:2])
     pager.reserve(4 * SIZE)
     assert [page.here is not None for page in held] == [True, True, False, False, False, False]
+
+
+def test_when_a_page_is_wanted_is_learnt_from_those_before_it(device):
+    """What a cycle makes and uses last is wanted first; by the last use alone it would leave, and come back."""
+    pager = Pager(5 * SIZE)
+    long, short, moved = deque(), deque(), []
+    for number in range(40):
+        pager.next_cycle()
+        pager.next_frame()
+        pager.reserve(SIZE)
+        long += pages(pager, 1, device)
+        if len(long) > 6:
+            pager.open([long.popleft()])
+        pager.reserve(SIZE)
+        short.append(pager.keep(torch.full((2, SIZE // 16), number, dtype=torch.int64, device=device)))
+        for _ in range(2):
+            pager.open([*short])
+        if len(short) > 2:
+            short.popleft()
+        moved.append(pager.moved)
+    # Ten pages, or four beside what is used: only those that rest leave, each once at the most, and come back once.
+    assert 0 < moved[-1] - moved[-11] <= 2 * 10 * SIZE
 
 
 def test_a_step_begins_again_where_the_device_is_full(device):
@@ -122,6 +147,7 @@ def test_what_comes_beside_the_work_is_there_for_it():
     pager = Pager(20 << 22)
     held = [pager.keep(torch.full((1 << 20,), float(number), device="cuda")) for number in range(40)]
     for turn in range(6):
+        pager.next_cycle()
         pager.next_frame()
         for first in range(0, 40, 4):
             pager.next_pass()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from vnlsdenoise import ops
-from vnlsdenoise.classic.level import LevelDenoiser, LevelFlow, LevelFrame
+from vnlsdenoise.classic.level import LevelDenoiser, LevelFlow, LevelFrame, Pause
 from vnlsdenoise.classic.motion import FlowPair, Motion
 from vnlsdenoise.classic.page import Page
 from vnlsdenoise.classic.pager import Pager, repeatable
@@ -94,6 +94,9 @@ class ClassicDenoiser:
         ]
         self._arrived: tuple[list[Page], FlowPair | None] | None = None  # a frame whose flow is being measured
         self._waiting: list[deque[LevelFrame]] = [deque() for _ in levels]
+        self._cycle: Iterator[tuple[Page, Page | None] | Pause] | None = None  # a burst that is at work
+        self._worked, self._parts = 0, 0  # what was done of it (`Pause.work`), in how many parts
+        self._part = 0  # what is to be done of it with every frame
         self._chroma: deque[Page] = deque()
         self._number = number
 
@@ -103,10 +106,11 @@ class ClassicDenoiser:
         given = sum(part.nbytes for part in (frame, chroma) if part is not None)
         self._settle(given)
         self._arrived = self._arrival(frame, chroma, given)
-        [kept, *_], pair = self._arrived
+        pyramid, pair = self._arrived
+        self._part = sum(page.size * level.passes for page, level in zip(pyramid, self._levels, strict=True))
         if pair is None or pair.ready is None:
             self._settle()
-        return kept
+        return pyramid[0]
 
     @repeatable
     def _arrival(self, frame: Tensor, chroma: Tensor | None, given: int) -> tuple[list[Page], FlowPair | None]:
@@ -133,18 +137,38 @@ class ClassicDenoiser:
         self._number += 1
 
     def advance(self) -> Iterator[tuple[Page, Page | None]]:
-        """Do what the frames that were added make possible; yields finished (frame, chroma) pairs."""
-        if len(self._waiting[-1]) >= self._burst:
-            yield from self._through(ended=False)
+        """Do what the frames that were added make possible; yields finished (frame, chroma) pairs.
+
+        What a burst makes possible is done in equal parts, with every frame of the next burst: so the flow of that one
+        is measured beside it.
+        """
+        if self._cycle is None and len(self._waiting[-1]) >= self._burst:
+            self._pager.next_cycle()
+            self._cycle, self._worked, self._parts = self._through(ended=False), 0, 0
+        self._parts += 1
+        yield from self._continued(math.inf if self._parts >= self._burst else self._parts * self._part)
 
     def flush(self) -> Iterator[tuple[Page, Page | None]]:
         """End the clip (a scene, or the video); yields what is left. The next frame begins a new clip."""
         self._settle()
-        yield from self._through(ended=True)
+        self._pager.ending()
+        yield from self._continued(math.inf)
+        yield from (result for result in self._through(ended=True) if not isinstance(result, Pause))
         self._motion.reset()
         self._number = 0  # a scene's result does not depend on where in the video it lies
 
-    def _through(self, ended: bool) -> Iterator[tuple[Page, Page | None]]:
+    def _continued(self, most: float) -> Iterator[tuple[Page, Page | None]]:
+        """Go on with the burst at work, until so much has been done for it."""
+        while self._cycle is not None and self._worked < most:
+            result = next(self._cycle, None)
+            if result is None:
+                self._cycle = None
+            elif isinstance(result, Pause):
+                self._worked += result.work
+            else:
+                yield result
+
+    def _through(self, ended: bool) -> Iterator[tuple[Page, Page | None] | Pause]:
         """Frames that wait, through one level after the other; a result takes the next finer level's frame along."""
         last = len(self._levels) - 1
         coarsest = (self._waiting[last].popleft() for _ in range(len(self._waiting[last])))
@@ -152,15 +176,22 @@ class ClassicDenoiser:
         for index in range(last - 1, -1, -1):
             results = self._levels[index].push(self._joined(index, results), ended=ended)
         for result in results:
-            yield result, self._chroma.popleft() if self._subsampled else None
+            if isinstance(result, Pause):
+                yield result
+            else:
+                yield result, self._chroma.popleft() if self._subsampled else None
 
-    def _joined(self, index: int, results: Iterator[Page]) -> Iterator[LevelFrame]:
+    def _joined(self, index: int, results: Iterator[Page | Pause]) -> Iterator[LevelFrame | Pause]:
         """The frames of a level that the coarser one has results for."""
         for result in results:
+            if isinstance(result, Pause):
+                yield result
+                continue
             if index == 0 and self._subsampled:
                 self._chroma.append(self._chroma_of(result))
             frame = self._waiting[index].popleft()
             frame.coarse = result
+            del result
             yield frame
 
     @repeatable

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +41,13 @@ class LevelFrame:
     coarse: Page | None = None
 
 
+@dataclass(frozen=True)
+class Pause:
+    """Where work may wait. work: what was done since the pause before, in bytes of noisy frames."""
+
+    work: int
+
+
 @dataclass
 class _PassFrame:
     """A frame inside one pass: what is searched and filtered, and where the estimates add up."""
@@ -71,8 +78,10 @@ def _query_grid(height: int, width: int, step: Pass, phase: tuple[int, int], dev
         sorted({*range(first % step.stride, side - step.patch + 1, step.stride), 0, side - step.patch})
         for first, side in zip(phase, (height, width), strict=True)
     )
-    grid = torch.meshgrid(torch.tensor(rows), torch.tensor(columns), indexing="ij")
-    return torch.stack(grid, -1).reshape(-1, 2).int().to(device)
+    # By numpy: so little work is over before torch has woken all threads of a large host.
+    grid = np.empty((len(rows), len(columns), 2), np.int32)
+    grid[..., 0], grid[..., 1] = np.array(rows)[:, None], columns
+    return torch.from_numpy(grid.reshape(-1, 2)).to(device)
 
 
 def mix_work(results: int) -> int:
@@ -115,12 +124,17 @@ class LevelDenoiser:
         self._shrink = self._sliding(self._shrink_frame, self._finish_shrink, beside)
         self._wiener = [self._sliding(self._wiener_worker(step), self._finish_wiener, beside) for step in level.wiener]
 
-    def push(self, frames: Iterator[LevelFrame], *, ended: bool = False) -> Iterator[Page]:
-        """Add the next frames; yields finished frames [C, H, W]. ended: the clip has, and nothing is to be left."""
-        items: Iterator[_PassFrame] = (self._guided(frame) for frame in frames)
+    def push(self, frames: Iterator[LevelFrame | Pause], *, ended: bool = False) -> Iterator[Page | Pause]:
+        """Add the next frames; yields finished frames [C, H, W], and `Pause` wherever the rest may wait.
+
+        ended: the clip has, and nothing is to be left.
+        """
+        items: Iterator[_PassFrame | Pause] = (
+            frame if isinstance(frame, Pause) else self._guided(frame) for frame in frames
+        )
         for window in (self._shrink, *self._wiener):
             items = self._passed(window, items, ended)
-        return (self._mixed(item.results) for item in items)
+        return (item if isinstance(item, Pause) else self._mixed(item.results) for item in items)
 
     def _sliding(
         self, work: Callable[[list[_PassFrame], int], None], finish: Callable[[_PassFrame], _PassFrame], beside: bool
@@ -141,17 +155,33 @@ class LevelDenoiser:
         return SlidingWindow(self._level.radius, begun, joined)
 
     def _passed(
-        self, window: SlidingWindow[_PassFrame, _PassFrame], items: Iterator[_PassFrame], ended: bool
-    ) -> Iterator[_PassFrame]:
-        while coming := deque(islice(items, self._burst)):
-            self._pager.next_pass()
-            done: deque[_PassFrame] = deque()
-            while coming:
-                done.extend(window.push(coming.popleft()))
-            while done:
-                yield done.popleft()
+        self, window: SlidingWindow[_PassFrame, _PassFrame], items: Iterator[_PassFrame | Pause], ended: bool
+    ) -> Iterator[_PassFrame | Pause]:
+        coming: deque[_PassFrame] = deque()
+        for item in items:
+            if isinstance(item, Pause):
+                yield item
+                continue
+            coming.append(item)
+            del item
+            if len(coming) == self._burst:
+                yield from self._worked(window, coming)
+        if coming:
+            yield from self._worked(window, coming)
         if ended:
             yield from window.flush()
+
+    def _worked(
+        self, window: SlidingWindow[_PassFrame, _PassFrame], coming: deque[_PassFrame]
+    ) -> Iterator[_PassFrame | Pause]:
+        self._pager.next_pass()
+        done: deque[_PassFrame] = deque()
+        while coming:
+            pause = Pause(coming[0].frame.noisy.size)
+            done.extend(window.push(coming.popleft()))
+            yield pause
+        while done:
+            yield done.popleft()
 
     @repeatable
     def _mixed(self, results: list[Page]) -> Page:
@@ -164,9 +194,14 @@ class LevelDenoiser:
         return self._pager.keep(torch.stack([w * t for w, t in zip(weights, tensors, strict=True)]).sum(0))
 
     @property
+    def passes(self) -> int:
+        """How many there are."""
+        return 1 + len(self._wiener)
+
+    @property
     def stay(self) -> int:
         """Frames that come before one leaves."""
-        return self._window * (1 + len(self._wiener))
+        return self._window * self.passes
 
     # --- step 1
 

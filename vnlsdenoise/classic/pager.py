@@ -2,8 +2,9 @@
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import wraps
+from itertools import islice
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
@@ -14,7 +15,9 @@ from vnlsdenoise.classic.page import Order, Page
 from vnlsdenoise.classic.pinned import PinnedPlace, PinnedRoom
 from vnlsdenoise.classic.spool import Place, Spool
 
-_AHEAD = 1 / 4  # of the ceiling: most that is brought, and most that is copied out, before it is asked for
+# Of the ceiling: most that is brought before it is asked for, and most of what leaves next that is copied out by then.
+_AHEAD, _CLEAN = 1 / 3, 1 / 32
+_AT_ONCE = 4  # pages that are copied out before others can come in their place
 _GIVEN_WAY = 1 / 8  # of what was taken: what leaves a device that is out of memory
 
 P = ParamSpec("P")
@@ -51,17 +54,16 @@ class Pager:
     What is wanted again last leaves first (`Order`). So a part of the pages is never moved, and of the others each is
     moved once a frame, or once in all the frames that it rests.
 
-    On CUDA, copies are made beside the work, in a stream for either way: at the start of a pass, what will leave next
-    is copied out, and what is wanted next takes the place of what has been.
+    On CUDA, copies are made beside the work, in a stream for either way: with every step, what will leave next is
+    copied out, and what is wanted next takes the place of what has been.
     """
 
     def __init__(self, ceiling: int | None = None) -> None:
         self._ceiling = ceiling
         self._order = Order()
-        self._away: weakref.WeakSet[Page] = weakref.WeakSet()
         self._opened: set[int] = set()  # ids of pages, which are to end when their owners let them go
-        self._work = 0
-        self._looked = 0  # the pass that the pager has looked ahead in
+        self._work = self._most_work = 0
+        self._looked = 0  # the pass in which `_coming` was looked through
         self._streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None = None  # outward and inward
         # What comes, and from where, while nothing waits for it yet: neither may go back before it is here.
         self._coming: dict[int, tuple[Tensor, PinnedPlace, torch.cuda.Event]] = {}
@@ -83,7 +85,7 @@ class Pager:
         The tensor must be all of its storage: a page that shares it would not make room by leaving.
         """
         page = Page(tensor, self._order, tensor.device, tensor.numel() * tensor.element_size())
-        self._order.add(page)
+        self._order.new(page, tensor)
         if self._ceiling is not None:
             self._order.touch(page)
         return page
@@ -96,12 +98,14 @@ class Pager:
         work: bytes that the caller is about to allocate, those of pages to be kept among them.
         """
         self._opened, self._work = {id(page) for pages in (read, write) for page in pages}, work
+        self._most_work = max(self._most_work, work)
+        self._order.next_step()
         if self._ceiling is not None:
             self._bring({*read, *write}, work, self._ceiling)
-            if self._looked != self._order.passes:
-                self._looked = self._order.passes
-                self._look_ahead(self._ceiling)
-        return [self._here(page) for page in read], [self._here(page, changes=True) for page in write]
+        tensors = [self._here(page) for page in read], [self._here(page, changes=True) for page in write]
+        if self._ceiling is not None and write:  # a pass, which is long enough for others to be moved meanwhile
+            self._look_ahead(self._ceiling)
+        return tensors
 
     def reserve(self, work: int) -> None:
         """Make room for `work` bytes beside the pages."""
@@ -134,8 +138,17 @@ class Pager:
         return bool(leaving)
 
     def next_frame(self) -> None:
-        """Tell that a frame has come, and every step comes once more."""
-        self._order.frame += 1
+        """Tell that a frame has come."""
+        if self._ceiling is not None:
+            self._order.next_frame()
+
+    def next_cycle(self) -> None:
+        """Tell that with the next frame every step comes once more."""
+        self._order.ended_cycle = self._order.regular = True
+
+    def ending(self) -> None:
+        """Tell that a clip ends: its last steps are not those that will come again."""
+        self._order.regular = False
 
     def next_pass(self) -> None:
         """Tell that other pages than before will be used, some times over."""
@@ -172,11 +185,16 @@ class Pager:
         room = ceiling - work - self.resident
         coming = [page for page in wanted if page.here is None]
         leaving = self._sent(sum(page.size for page in coming) - room)
+        ready: list[Page] = []
         for page in coming:
+            if leaving and room < page.size:
+                self._return(ready)
+                ready = []
             while leaving and room < page.size:
                 room += self._left(leaving.popleft())
-            self._returned(page)
+            ready.append(page)
             room -= page.size
+        self._return(ready)
         while leaving:
             self._left(leaving.popleft())
 
@@ -188,64 +206,75 @@ class Pager:
             for beside in self._beside:  # or it might change a page that is copied
                 beside.joined()
             for page in self._order.leaving(self._opened):
-                self._copied_out(page)
                 sent.append(page)
                 needed -= page.size
                 if needed <= 0:
                     break
+            for first in range(0, len(sent), _AT_ONCE):
+                self._copy_out(islice(sent, first, first + _AT_ONCE))
         return sent
 
     def _look_ahead(self, ceiling: int) -> None:
-        """While the pass that begins is at work: bring what is wanted next, and copy out what will make room then."""
-        self._let_go_of_what_came()
+        """While the step that begins is at work: bring what is wanted next, and copy out what will make room then."""
         if self._pinned is None:
             return  # nothing had to leave yet; and what is in a file is not copied beside the work
-        most = int(_AHEAD * ceiling)
+        if self._looked != self._order.passes:
+            self._looked = self._order.passes
+            self._let_go_of_what_came()
+        room, ahead, most = ceiling - self._most_work - self.resident, self._order.ahead, int(_AHEAD * ceiling)
         leaving = self._order.leaving(self._opened)
         last = next(leaving, None)
-        room, brought = ceiling - self._work - self.resident, 0
-        for page in sorted(self._away, key=self._order.of):
-            if brought + page.size > most:
+        coming = []
+        for page in self._order.coming():
+            if ahead + page.size > most:
                 break
             # Only what was copied out before, and is wanted later, makes room: nothing waits for a copy.
-            while room < page.size and last is not None and last.current and self._later(last, page):
+            while room < page.size and last is not None and last.current and last.due > page.due:
                 room += self._left(last)
                 last = next(leaving, None)
             if room < page.size:
                 break
-            self._returned(page)
-            room, brought = room - page.size, brought + page.size
+            room, ahead = room - page.size, ahead + page.size
+            coming.append(page)
+        self._return(coming, ahead=True)
+        most, next_out = int(_CLEAN * ceiling), []
         while last is not None and most > 0:
-            self._copied_out(last)
+            next_out.append(last)
             most -= last.size
             last = next(leaving, None)
+        self._copy_out(next_out)
 
-    def _later(self, page: Page, other: Page) -> bool:
-        return self._order.of(page) > self._order.of(other)
-
-    def _copied_out(self, page: Page) -> None:
-        """Begin to copy a page out, if it has changed since it was."""
-        if page.current:
+    def _copy_out(self, pages: Iterable[Page]) -> None:
+        """Begin to copy pages out, those that have changed since they were."""
+        changed = [page for page in pages if not page.current]
+        if not changed:
             return
-        assert page.here is not None
-        if page.device.type != "cuda":
-            assert not isinstance(page.away, PinnedPlace)
-            self._spool = self._spool or Spool()
-            page.away = self._spool.write(page.here, page.away)
+        if changed[0].device.type == "cuda":
+            self._copy_to_pinned(changed)
         else:
-            if page.away is None:
-                self._pinned = self._pinned or PinnedRoom()
-                page.away = self._pinned.place(page.here)
-            assert isinstance(page.away, PinnedPlace)
-            outward, _ = self._both_streams(page.device)
-            # Not before the work that made the page is done.
-            outward.wait_stream(torch.cuda.current_stream(page.device))
-            page.left = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            with torch.cuda.stream(outward):
+            self._spool = self._spool or Spool()
+            for page in changed:
+                assert page.here is not None
+                assert not isinstance(page.away, PinnedPlace)
+                page.away = self._spool.write(page.here, page.away)
+        for page in changed:
+            page.current = True
+            self._moved += page.size
+
+    def _copy_to_pinned(self, pages: Sequence[Page]) -> None:
+        self._pinned = self._pinned or PinnedRoom()
+        outward, _ = self._both_streams(pages[0].device)
+        left = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        # Not before the work that made the pages is done.
+        outward.wait_stream(torch.cuda.current_stream(pages[0].device))
+        with torch.cuda.stream(outward):
+            for page in pages:
+                assert page.here is not None
+                page.away = page.away or self._pinned.place(page.here)
+                assert isinstance(page.away, PinnedPlace)
                 page.away.values.copy_(page.here, non_blocking=True)
-                page.left.record()
-        page.current = True
-        self._moved += page.size
+                page.left = left
+            left.record()
 
     def _left(self, page: Page) -> int:
         """Let a page's memory go; returns its size.
@@ -257,32 +286,41 @@ class Pager:
         if page.left is not None:
             torch.cuda.current_stream(page.device).wait_event(page.left)
             page.left = None
-        self._order.remove(page)
-        page.here = None
-        self._away.add(page)
+        self._order.went(page)
         return page.size
 
-    def _returned(self, page: Page) -> None:
-        """Bring a page back, beside the work: `_here` has that wait for it."""
-        if isinstance(page.away, Place):
+    def _return(self, pages: Sequence[Page], ahead: bool = False) -> None:
+        """Bring pages back, beside the work: `_here` has that wait for them."""
+        if not pages:
+            return
+        device = pages[0].device
+        # All of them before anything is changed: the device may be out of memory. Its memory is of the stream of the
+        # work: what that has launched until now may still use it.
+        here = [self._room(page.away, device) for page in pages]
+        for page, tensor in zip(pages, here, strict=True):
+            self._order.came(page, tensor, ahead)
+            self._moved += page.size
+        if device.type != "cuda":
+            return
+        _, inward = self._both_streams(device)
+        coming = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        # It has waited for the copies out, and the work for what is copied from the same places.
+        inward.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(inward):
+            for page, tensor in zip(pages, here, strict=True):
+                assert isinstance(page.away, PinnedPlace)
+                tensor.copy_(page.away.values, non_blocking=True)
+                page.coming = coming
+                self._coming[id(tensor)] = tensor, page.away, coming
+            coming.record()
+
+    def _room(self, place: PinnedPlace | Place | None, device: torch.device) -> Tensor:
+        """A tensor for what is in a place; of a file, with it."""
+        if isinstance(place, Place):
             assert self._spool is not None
-            page.here = self._spool.read(page.away)
-        else:
-            assert page.away is not None
-            # The memory is of the stream of the work: what that has launched until now may still use it.
-            here = torch.empty(page.away.values.shape, dtype=page.away.values.dtype, device=page.device)
-            _, inward = self._both_streams(page.device)
-            # It has waited for the copy out, and the work for what is copied from the same place.
-            inward.wait_stream(torch.cuda.current_stream(page.device))
-            page.coming = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            with torch.cuda.stream(inward):
-                here.copy_(page.away.values, non_blocking=True)
-                page.coming.record()
-            page.here = here
-            self._coming[id(here)] = here, page.away, page.coming
-        self._away.discard(page)
-        self._order.add(page)
-        self._moved += page.size
+            return self._spool.read(place)
+        assert place is not None
+        return torch.empty(place.values.shape, dtype=place.values.dtype, device=device)
 
     def _awaited(self, page: Page) -> None:
         """What is launched from here on finds a page that is on its way."""

@@ -22,18 +22,17 @@ class PinnedRoom:
     """Pinned places, used again and again; it only grows, and goes back to torch with this object."""
 
     def __init__(self) -> None:
-        self._free: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = defaultdict(list)
+        self._free: dict[int, list[Tensor]] = defaultdict(list)  # by size in bytes
 
     def place(self, like: Tensor) -> PinnedPlace:
         """Room for the values of a tensor."""
-        free = self._free[like.shape, like.dtype]
+        each = like.numel() * like.element_size()
+        free = self._free[each]
         if not free:
-            each = like.numel() * like.element_size()
             size = 1 << (_AT_ONCE * each - 1).bit_length()
             room = torch.empty(size, dtype=torch.uint8, pin_memory=True)
-            parts = room[: size // each * each].view(like.dtype).view(-1, *like.shape)
-            free.extend(parts.unbind())
-        values = free.pop()
-        place = PinnedPlace(values)
-        weakref.finalize(place, free.append, values)
+            free.extend(room[: size // each * each].view(-1, each).unbind())
+        room = free.pop()
+        place = PinnedPlace(room.view(like.dtype).view(like.shape))
+        weakref.finalize(place, free.append, room)
         return place
