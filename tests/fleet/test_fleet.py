@@ -20,6 +20,7 @@ import pytest
 from calling import COMMAND, assert_error, call, called_here
 from clips import write_clip
 
+from vnlsdenoise.engine.cluster import shown
 from vnlsdenoise.errors import (
     BatchError,
     ContinuableError,
@@ -299,6 +300,15 @@ def test_a_plan_tells_what_sharing_costs(
     assert told[2]["workers"] == 2 and 0 < told[2]["twice"] < 170
     called_here(*words, *more)
     assert f"2 workers; about {told[2]['twice']} frames (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("before", ["3,4", None])
+def test_the_gpus_that_are_meant_are_shown_to_ray_alone(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "CUDA_VISIBLE_DEVICES"
+    monkeypatch.setenv(name, before) if before else monkeypatch.delenv(name, raising=False)
+    with shown(["4"]):
+        assert os.environ[name] == "4"
+    assert os.environ.get(name) == before
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def _connect(ray: Any, where: str, devices: Devices) -> None:
         options["num_cpus"] = max(devices.cpus, len(os.sched_getaffinity(0)))
     ray._private.ray_constants.ENABLE_RAY_CLUSTER = False  # as on systems where it listens on loopback only
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # the same, for what it starts
-    with _shown(gpus):
+    with shown(gpus):
         ray.init(
             address="local",
             include_dashboard=False,
@@ -264,7 +264,7 @@ def _gpus_here(devices: Devices) -> list[str] | None:
 
 
 @contextmanager
-def _shown(gpus: list[str] | None) -> Iterator[None]:
+def shown(gpus: list[str] | None) -> Iterator[None]:
     """What is begun inside sees no other GPUs; this process goes on to see what it saw."""
     if not gpus:
         yield
