@@ -43,6 +43,7 @@ _EVERYWHERE = (0.1, 0.2)
 # cameras, 20 in grain of six pixels, 40 in grain of ten; from 20 on where blocks of another brightness were taken for
 # the same.
 _STEEP, _TOO_STEEP = (22.0, 18.0), (50.0, 35.0)
+_STEEP_IN_MOTION, _INDEPENDENT_GRAIN = (15.0, 12.0), (1.6, 1.3)
 # All that blocks hold at low frequencies, to what is new there: 2 to 13 where most motion was not found, or where the
 # picture is flat. In noise the noisier blocks then do not move (as at `_MOVING`).
 _LOW, _FOUND, _UNMOVED = (1, 2), (12.0, 20.0), (1.8, 1.5)
@@ -148,7 +149,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     pure = max(ramp(held, *_PURE), ramp(carried, *_INDEPENDENT) * ramp(held, *_TEXTURE_BESIDE))
     pure *= ramp(share, *_EVERYWHERE)
     thinned = ramp(held / max(share, 1e-12), *_TOGETHER) * ramp(share, *_LEAST_SHARE_NEW) * ramp(moving, *_SUBPIXEL)
-    found, same = _was_found(guide, flat, odd, band, moving)
+    found, same = _was_found(guide, flat, odd, band, moving, carried)
     pure = max(pure, thinned * found) * same
     pure *= max(ramp(_moved(guide, flat, odd, band), *_IN_MOTION), ramp(moving, *_STOOD_STILL))
     carried = min(max(carried, 1.0), _MOST_CARRIED)
@@ -248,13 +249,18 @@ def _share(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> 
     return float(of_halves(guide.new, flat, odd)[band].mean() / guide.new[:, band].mean().clamp_min(1e-12))
 
 
-def _was_found(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, moving: float) -> tuple[float, float]:
+def _was_found(
+    guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, moving: float, carried: float
+) -> tuple[float, float]:
     """How sure it is, 0 to 1, that blocks were found again; and that, if not, at least none was taken for another."""
     quiet, sums = of_halves(guide.new, flat, odd), frequency_sums(odd.device)
     low = (sums >= _LOW[0]) & (sums <= _LOW[1])
     found = ramp(float(guide.own[:, low].mean() / guide.new[:, low].mean()), *_FOUND)
     steep = float(quiet[sums == 1].mean() / quiet[band].mean())
-    return found, max(found, ramp(steep, *_STEEP) * ramp(moving, *_UNMOVED)) * ramp(steep, *_TOO_STEEP)
+    # Coarse grain is steep and independent; motion that was not found is steep, and the frames on both sides differ.
+    as_grain = max(ramp(steep, *_STEEP_IN_MOTION), ramp(carried, *_INDEPENDENT_GRAIN))
+    unmoved = ramp(steep, *_STEEP) * ramp(moving, *_UNMOVED) * as_grain
+    return found, max(found, unmoved) * ramp(steep, *_TOO_STEEP)
 
 
 def _flat(news: News, odd: Tensor, band: Tensor) -> dict[bool, Tensor]:
