@@ -61,8 +61,8 @@ def steps_of(format: PlaneFormat, settings: DenoiseSettings | None) -> Steps:
 
 
 def _cost(part: Pass) -> float:
-    # Of queries, one a stride, and the patches of each; a search costs less by patches than a filter: together about the
-    # side of one, by recorded runs of `fast` and `balanced`.
+    # Of queries, one a stride, and the patches of each: search and filter together go by the side of a patch, about, as
+    # recorded runs of `fast` and `balanced` have it.
     return part.neighbors * part.patch / part.stride**2
 
 
