@@ -1,5 +1,7 @@
 """Pages that take turns on the device: what moves, how often, and that every value survives it."""
 
+import gc
+import tracemalloc
 from collections import deque
 
 import pytest
@@ -213,3 +215,22 @@ def resident_and_moved(ceiling: int) -> tuple[int, float]:
         list(denoiser.push([255 * torch.rand(shape) for shape in layout.plane_shapes]))
         moved.append(denoiser._pager.moved)
     return denoiser._pager.resident, (moved[-1] - moved[-21]) / 20
+
+
+@pytest.mark.parametrize("ceiling", [None, 700_000])
+def test_a_long_film_takes_no_more_of_the_host_than_a_short_one(ceiling):
+    layout, random = PlaneFormat("yuv", 64, 48, 8, 1, 1), torch.Generator().manual_seed(0)
+    noise = NoiseModel.of_sigma((12, 8, 8))
+    denoiser = PlanarDenoiser(layout, noise, PRESETS["draft"], peak=255.0, pages=ceiling)
+    taken = []
+    tracemalloc.start()
+    try:
+        for frame in range(601):
+            planes = [128 + 12 * torch.randn(shape, generator=random) for shape in layout.plane_shapes]
+            deque(denoiser.push(planes), 0)
+            if frame in (200, 600):
+                gc.collect()
+                taken.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert taken[1] < taken[0] + 50_000

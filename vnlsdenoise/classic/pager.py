@@ -144,7 +144,8 @@ class Pager:
 
     def next_cycle(self) -> None:
         """Tell that with the next frame every step comes once more."""
-        self._order.ended_cycle = self._order.regular = True
+        if self._ceiling is not None:  # else nothing asks when pages are wanted, and cycles do not end
+            self._order.ended_cycle = self._order.regular = True
 
     def ending(self) -> None:
         """Tell that a clip ends: its last steps are not those that will come again."""
