@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
-from vnlsdenoise.noise.coded import step_of
-from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.engine.local import measure_scene
+from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.noise.model import NoiseModel
-from vnlsdenoise.planes import planes_to_tensors
 from vnlsdenoise.scenes import mark_cuts
 from vnlsdenoise.video.fields import field_format, split_fields
 from vnlsdenoise.video.frame import Frame
@@ -32,13 +31,11 @@ def find_scenes(reader: Reader, device: str) -> Iterator[FoundScene]:
     """Every scene of a film, as a run would tell them apart and measure them; of interlaced ones the upper fields."""
     info = reader.info
     layout = field_format(info.format) if info.interlaced else info.format
+    settings = DenoiseSettings(None, device=device)
 
     def noise(frames: list[Frame]) -> NoiseModel:
         shown = [split_fields(frame)[0] for frame in frames] if info.interlaced else frames
-        step = step_of(shown)
-        return measure_noise(
-            shown, lambda frame: planes_to_tensors(frame.planes, device), layout, layout.peak, step=step
-        )
+        return measure_scene(shown, layout, settings)
 
     first, count, seconds = 0, 0, 0.0
     begin: list[Frame] = []

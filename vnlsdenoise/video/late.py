@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import av
 import numpy as np
 
-from vnlsdenoise.video.container import decode_next, decoder_of, main_video
+from vnlsdenoise.video.container import decode_next, decoder_of, main_video, use_threads
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.part import PartReader
 from vnlsdenoise.video.read import VideoReader
@@ -77,7 +77,7 @@ def _from(reader: VideoReader, pts: int, total: int) -> Iterator[Frame]:
         with reader.opened() as container:
             stream = main_video(container, reader.path, reader.info.index)
             decoder = decoder_of(stream)
-            decoder.thread_type = av.codec.context.ThreadType.AUTO
+            use_threads(decoder)
             try:
                 container.seek(pts - int(back / reader.info.time_base), stream=stream)
             except av.FFmpegError:
