@@ -29,8 +29,9 @@ def test_a_cycle_of_changes_moves_only_what_does_not_fit(device):
             _, [tensor] = pager.open([], [page])
             tensor += 1
             assert pager.resident <= 6 * SIZE
-    # Six fit; the one at work has to leave before the next can come.
-    assert pager.moved - before <= 2 * (10 - 5) * SIZE
+    # Six fit; the one at work has to leave before the next can come. Beside the work of a GPU one page a step is copied
+    # out that stays: here it changes before it leaves.
+    assert pager.moved - before <= (2 * (10 - 5) + (10 if device == "cuda" else 0)) * SIZE
     values = [int(pager.open([page])[0][0].unique()) for page in cycle]
     assert values == [number + 3 for number in range(10)]
 
