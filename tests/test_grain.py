@@ -285,3 +285,28 @@ def test_noise_that_flat_blocks_have_less_of_is_told_from_texture(
     apart = torch.where(slow, moves * new, 1.3 * new)
     verdict = judge([News(new, apart, own)])
     assert verdict is not None and (verdict.trust > 0.5) == is_noise, verdict.trust
+
+
+@pytest.mark.parametrize(("level", "share", "carried", "held", "counts"), [
+    (2.5, 0.4, 0.8, 1.0, True),  # a camera has reduced the noise of flat areas
+    (7.0, 0.08, 0.8, 1.0, False),  # texture that was not found again in a small part of the picture
+    (2.5, 0.4, 1.3, 1.0, False),  # motion that was missed: the frames on both sides differ more
+    (2.5, 0.4, 0.8, 4.0, False),  # flat blocks hold texture, and more so do those with more that is new
+])  # fmt: skip
+def test_parts_with_more_that_is_new_tell_noise_or_texture(
+    level: float, share: float, carried: float, held: float, counts: bool
+) -> None:
+    random = torch.Generator().manual_seed(4)
+    sums = frequency_sums(torch.device("cpu"))
+    shape = (torch.exp(-sums / 4.0) ** 2 * 400).expand(600, 16, 16)
+    deviation = torch.ones(600, 1, 1)
+    deviation[-round(600 * share) :] = level
+    new = shape * deviation**2 * torch.rand(600, 16, 16, generator=random).add(0.5)
+    own = 40 * shape * deviation**2
+    own[:60] = held * new[:60]
+    apart = torch.where(sums == 1, new, carried * new)
+    apart[:60] = new[:60]
+    verdict = judge([News(new, apart, own)])
+    assert verdict is not None
+    flat = float(new[:60].mean()) ** 0.5
+    assert (verdict.channels[0].deviation > 1.5 * flat) == counts, verdict.channels[0].deviation / flat

@@ -16,6 +16,14 @@ _FINEST = 16  # from this sum on: high frequencies, which tell where there is le
 _TOP = 23  # from this sum on: the highest frequencies, where white noise is measured
 _FLAT = 0.1  # share of the blocks: those of least structure
 _NOISIER = (0.85, 1.0)  # ranks of the blocks that tell how strong noise is
+# Times the deviation that a quarter of them exceed: more is no noise. That of cameras has one block in thirty with 1.1
+# to 1.8 times as much, with 2.4 where a small part of the picture is noisier; where texture was not found again it is
+# 3 to 5, and then less is no noise either.
+_MOST_UNSTEADY, _IN_TAIL, _RANK_OF_TAIL = 2.8, 1.6, 0.97
+_BARE = (2.6, 2.1)  # as `_PURE`: where flat blocks hold texture, the noisier ones do
+# Of what the frames on both sides do not share, to what is new, in the tenth of the blocks with most of it: less than 1
+# in noise, of which this frame happens to have more than they have; 1 to 1.8 where motion was missed.
+_NEWEST, _OF_NEWEST = 0.1, (1.15, 0.95)
 _LEAST_NEW = 0.1  # share of the blocks: those with least that is new
 # A block that was found again: what the frames on both sides do not share, of what is new; and the share of such blocks
 # from which the others are left out.
@@ -153,7 +161,9 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     pure = max(pure, thinned * found) * same
     pure *= max(ramp(_moved(guide, flat, odd, band), *_IN_MOTION), ramp(moving, *_STOOD_STILL))
     carried = min(max(carried, 1.0), _MOST_CARRIED)
-    channels = tuple(_grain(news, flat, odd, band, carried, 1 - ramp(moving, *_MOVING)) for news in evidence)
+    unsteady = (1 - ramp(moving, *_MOVING)) * ramp(held, *_BARE) * ramp(_newest_apart(guide, band), *_OF_NEWEST)
+    first, most_times = _grain(guide, flat, odd, band, carried, unsteady)
+    channels = (first, *(_grain(news, flat, odd, band, carried, unsteady, most_times)[0] for news in evidence[1:]))
     least = _LEAST_SHARE * channels[0].low
     telling = [grain for grain in channels[:3] if grain.low >= least and grain.top > 0]
     ratios = [grain.colour for grain in telling]
@@ -295,6 +305,13 @@ def _apart(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) ->
     return apart / new if new > 0 and apart > 0 else 1.0
 
 
+def _newest_apart(news: News, band: Tensor) -> float:
+    """As `_apart`, of the blocks with most that is new."""
+    newest = lowest(-news.new[:, band].mean(1), _NEWEST)
+    new, apart = (float(part[newest][:, band].mean()) for part in (news.new, news.apart))
+    return apart / new if new > 0 else 1.0
+
+
 def _moved(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
     """As `_apart`, where the blocks may have been chosen for having less noise than the frames beside them have.
 
@@ -305,8 +322,11 @@ def _moved(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) ->
     return apart / expected if expected > 0 and apart > 0 else 1.0
 
 
-def _noisier(news: News, odd: Tensor, band: Tensor) -> dict[bool, Tensor]:
-    """Numbers of the blocks with most that is new, by either half of the frequencies, among those found again."""
+def _noisier(news: News, odd: Tensor, band: Tensor, without_tail: bool = False) -> dict[bool, Tensor]:
+    """Numbers of the blocks with most that is new, by either half of the frequencies, among those found again.
+
+    without_tail: those that only texture can have (`_MOST_UNSTEADY`) are left out.
+    """
     scale = news.new.mean(0).clamp_min(1e-12)
     chosen = {}
     for half in (True, False):
@@ -315,14 +335,31 @@ def _noisier(news: News, odd: Tensor, band: Tensor) -> dict[bool, Tensor]:
         found = (apart <= _FOUND_AGAIN * new).nonzero()[:, 0]
         if len(found) < _LEAST_FOUND * len(new):
             found = torch.arange(len(new), device=new.device)
-        order = found[(news.new[found] / scale)[:, telling].mean(1).argsort(stable=True)]
+        energy = (news.new[found] / scale)[:, telling].mean(1)
+        if without_tail:
+            usual, tail = energy.quantile(0.75), energy.quantile(_RANK_OF_TAIL)
+            kept = energy <= (_IN_TAIL if tail > _MOST_UNSTEADY**2 * usual else _MOST_UNSTEADY) ** 2 * usual
+            found, energy = found[kept], energy[kept]
+        order = found[energy.argsort(stable=True)]
         first, last = (round(share * len(order)) for share in _NOISIER)
         chosen[half] = order[first : max(last, first + 1)]
     return chosen
 
 
-def _grain(news: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, carried: float, unsteady: float) -> Grain:
-    """unsteady: 0 to 1, how much the parts of the picture tell where there is more noise than in flat ones."""
+def _grain(
+    news: News,
+    flat: dict[bool, Tensor],
+    odd: Tensor,
+    band: Tensor,
+    carried: float,
+    unsteady: float,
+    most_times: float = math.inf,
+) -> tuple[Grain, float]:
+    """The noise of a channel, and how many times the variance in flat areas it has.
+
+    unsteady: 0 to 1, how much the parts of the picture tell where there is more noise than in flat ones. most_times: of
+    the variance.
+    """
     quiet = of_halves(news.new, flat, odd)
     sums = frequency_sums(odd.device)
     top, low = float(quiet[sums >= _TOP].mean()) ** 0.5, float(quiet[band].mean()) ** 0.5
@@ -334,9 +371,12 @@ def _grain(news: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, carr
     calm = of_halves(news.new, still, odd)
     least, least_low = float(calm[sums >= _TOP].mean()) ** 0.5, float(calm[band].mean()) ** 0.5
     at = float(news.own[still[True] | still[False], 0, 0].sqrt().median()) / SIDE
-    variance = torch.lerp(quiet, of_halves(news.new, _noisier(news, odd, band), odd), unsteady)
+    variance = torch.lerp(quiet, of_halves(news.new, _noisier(news, odd, band, without_tail=True), odd), unsteady)
     variance = torch.minimum(variance, _MOST * quiet.clamp_min(1e-12))
-    return _of_variance(Grain(0.0, (), top, low, most, means, least, least_low, at), carried * _smoothed(variance))
+    times = float(variance.mean() / quiet.mean().clamp_min(1e-12))
+    variance = variance * min(1.0, most_times / max(times, 1e-12))
+    grain = Grain(0.0, (), top, low, most, means, least, least_low, at)
+    return _of_variance(grain, carried * _smoothed(variance)), times
 
 
 def _of_variance(grain: Grain, variance: Tensor) -> Grain:
