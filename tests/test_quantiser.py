@@ -1,5 +1,6 @@
 """What a codec leaves of noise, and of its own, is told by the step of its quantiser."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from test_coded_noise import drifting
 from vnlsdenoise.engine.local import denoise_frames, measure_scene
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.noise.coded import with_what_codecs_leave
-from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
+from vnlsdenoise.noise.model import Evidence, NoiseModel, PlaneNoise
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 from vnlsdenoise.video.read import VideoReader
 
@@ -74,7 +75,12 @@ def test_noise_that_is_there_keeps_its_shape_and_what_was_given_is_not_asked() -
     assert found.sigma == pytest.approx((8.1, 3.24, 6.0)) and found.planes[0].spectrum == spectrum
     assert with_what_codecs_leave(measured, 8.0, 255, unasked).planes[::2] == measured.planes[::2]
     clean = NoiseModel.of_sigma((0.4, 0.1, 0.1))
-    assert with_what_codecs_leave(clean, 8.0, 255, unasked) == clean
+    assert with_what_codecs_leave(clean, 8.0, 255, unasked).sigma == pytest.approx((0.95, 0.38, 0.38))
+    assert with_what_codecs_leave(clean, 1.0, 255, unasked).sigma == pytest.approx((0.4, 0.1, 0.1))
+    calm = [((1.2, 0.6, 0.6), 2.0), ((1.2, 0.4, 0.6), 0.95), ((0.8, 0.6, 0.6), 0.95)]  # a trace in all planes, or not
+    for values, told in calm:
+        traced = replace(clean, evidence=Evidence("quiet areas", calm=values))
+        assert with_what_codecs_leave(traced, 5.0, 255, unasked).sigma[0] == pytest.approx(told)
     found = [with_what_codecs_leave(clean, 40.0, 255, answer).sigma[0] for answer in (lambda: False, lambda: True)]
     assert found == pytest.approx([8.26, 2.0])
     frames = [Frame((torch.full((192, 256), 99).byte().numpy(),), step=40.0)] * 3

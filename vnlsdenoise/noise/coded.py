@@ -15,8 +15,14 @@ from vnlsdenoise.video.frame import Frame
 # The deviation to remove, of luma, where nothing tells of noise: so much of what the step has beyond the first, in
 # 255ths of the peak, and at most so much.
 _FINE, _LEFT, _MOST_LEFT = 10.5, 0.28, 9.0
+# The same of the steps of fine quantisers, and at most so much: clean films are not to be told more.
+_LEFT_OF_FINE, _MOST_OF_FINE = 0.25, 0.95
 _MOST_BY_LETTERS = 2.0
-_NOISE, _LEFT_OF_NOISE = 1.5, 0.27  # from which measured deviation on there was noise, and of the step then
+# From which measured deviation on there was noise, and of the step then; of fine quantisers more, and so much at most.
+_NOISE, _LEFT_OF_NOISE, _LEFT_OF_FINE_NOISE, _MOST_OF_FINE_NOISE = 1.5, 0.27, 0.4, 2.5
+# Of luma and chroma, from which on what is new in all blocks (`Evidence.calm`) is a trace of noise: clean films through
+# crf 18 have up to 1.7 and 0.4, or more than 0.6 in one of both alone.
+_TRACE, _TRACE_IN_CHROMA = 1.0, 0.5
 _CHROMA = 0.4  # of luma's
 _SAME_KIND = 0.5  # of the deviation that is meant: noise of more keeps its spectrum and curve
 
@@ -39,11 +45,15 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
     only where more would be removed.
     """
     unit = peak / 255
-    least = min(max(_LEFT * (step - _FINE * unit), 0.0), _MOST_LEFT * unit)
+    least = max(_LEFT * (step - _FINE * unit), min(_LEFT_OF_FINE * step, _MOST_OF_FINE * unit))
+    of_noise = max(_LEFT_OF_NOISE * step, min(_LEFT_OF_FINE_NOISE * step, _MOST_OF_FINE_NOISE * unit))
+    if _has_trace(noise, unit):
+        least = max(least, of_noise)
+    least = min(least, _MOST_LEFT * unit)
     if least > _MOST_BY_LETTERS * unit and letters():
         least = _MOST_BY_LETTERS * unit
     if max(noise.sigma) >= _NOISE * unit:
-        least = max(least, _LEFT_OF_NOISE * step)
+        least = max(least, of_noise)
     planes = tuple(
         _at_least(plane, least if index == 0 else _CHROMA * least) for index, plane in enumerate(noise.planes)
     )
@@ -53,6 +63,12 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
         return replace(noise, planes=planes)
     evidence = noise.evidence and replace(noise.evidence, taken="the codec's quantiser")
     return NoiseModel(planes, evidence=evidence)
+
+
+def _has_trace(noise: NoiseModel, unit: float) -> bool:
+    """Whether something is new everywhere, in luma and in chroma, as noise is."""
+    luma, *chroma = noise.evidence.calm if noise.evidence and noise.evidence.calm else (0.0,)
+    return luma >= _TRACE * unit and len(chroma) == 2 and min(chroma) >= _TRACE_IN_CHROMA * unit
 
 
 def _at_least(plane: PlaneNoise, deviation: float) -> PlaneNoise:

@@ -91,8 +91,8 @@ def _plane_from_json(found: dict[str, Any]) -> PlaneNoise:
 def _evidence_from_json(found: dict[str, Any] | None) -> "Evidence | None":
     if found is None:
         return None
-    quiet, new_top, new = (tuple(map(float, found[name])) for name in ("quiet", "new_top", "new"))
-    return Evidence(found["taken"], quiet, new_top, new, found["trust"])
+    quiet, new_top, new, calm = (tuple(map(float, found[name])) for name in ("quiet", "new_top", "new", "calm"))
+    return Evidence(found["taken"], quiet, new_top, new, found["trust"], calm)
 
 
 def _check_spectrum(spectrum: Spectrum) -> None:
@@ -122,7 +122,8 @@ class Evidence:
 
     taken: the one whose word the noise is. quiet: deviation of every plane by what quiet areas hold at the highest
     frequencies. new_top, new: by what is new in every frame, at the highest frequencies and at all; empty where that
-    was not asked. trust: 0 to 1, how sure it is that what is new is noise, and is not white.
+    was not asked. trust: 0 to 1, how sure it is that what is new is noise, and is not white. calm: what is new at low
+    frequencies in the blocks with least of it, of every plane.
     """
 
     taken: Witness
@@ -130,6 +131,7 @@ class Evidence:
     new_top: tuple[float, ...] = ()
     new: tuple[float, ...] = ()
     trust: float | None = None
+    calm: tuple[float, ...] = ()
 
     def agreement(self, peak: float) -> float | None:
         """How far the witnesses agree, 0 to 1: `trust` where what is new was taken; None where there is only one.
@@ -150,8 +152,9 @@ class Evidence:
 
     def scaled(self, scale: float) -> "Evidence":
         """The same of samples that are `scale` times as large."""
-        quiet, new_top, new = (tuple(v * scale for v in part) for part in (self.quiet, self.new_top, self.new))
-        return replace(self, quiet=quiet, new_top=new_top, new=new)
+        parts = (self.quiet, self.new_top, self.new, self.calm)
+        quiet, new_top, new, calm = (tuple(v * scale for v in part) for part in parts)
+        return replace(self, quiet=quiet, new_top=new_top, new=new, calm=calm)
 
 
 @dataclass(frozen=True)
