@@ -156,10 +156,15 @@ def look_through(film: SharedFilm, found: Callable[[Span], bool], over: Callable
     threading.Thread(target=look, name="look", daemon=True).start()
 
 
-def measure_by(ask: Callable[..., Any], measured_here: Any, settings: Any) -> Callable[..., Any]:
-    """What measures the noise of a scene where the work is done: another kind of device has other last bits."""
+def measure_by(ask: Callable[..., Any], measured_here: Any, settings: Any, most: int) -> Callable[..., Any]:
+    """What measures the noise of a scene where the work is done: another kind of device has other last bits.
+
+    most: scenes that are measured at a time; others wait here, and not in the object store.
+    """
+    room = threading.Semaphore(most)
 
     def measure(format: Any, frames: Any) -> Any:
-        return ask(measured_here, format, settings, [replace(frame, extra={}) for frame in frames])
+        with room:
+            return ask(measured_here, format, settings, [replace(frame, extra={}) for frame in frames])
 
     return measure

@@ -41,6 +41,11 @@ class PlaneFormat:
         return (luma, chroma, chroma)
 
     @property
+    def frame_bytes(self) -> int:
+        """Of the samples of one frame."""
+        return (1 if self.depth == 8 else 2) * sum(height * width for height, width in self.plane_shapes)
+
+    @property
     def plane_names(self) -> tuple[str, ...]:
         """What a reader calls the planes."""
         return _PLANES[self.family]
