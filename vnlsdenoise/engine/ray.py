@@ -51,8 +51,9 @@ class Fleet:
         self._cluster = Cluster(where, devices, device, memory)
         self._ray, self.device, self._seats = self._cluster.ray, self._cluster.device, self._cluster.seats
         try:
-            self._cluster.check_nodes()
+            # Workers come up while nodes are asked: both load the same libraries first.
             self._actors = [self._started(index) for index in range(len(self._seats))]
+            self._cluster.check_nodes()
             self.names = self._hello()
         except BaseException:
             self._end()
