@@ -197,6 +197,8 @@ def test_short_tasks_at_one_time_go_to_different_workers(fleet: Any) -> None:
         time.sleep(1)
         return os.getpid()
 
+    while not (fleet.is_up(0) and fleet.is_up(1)):  # after the test before this one
+        assert not list(fleet.news(0.1))
     with ThreadPoolExecutor(2) as pool:
         assert len({asked.result() for asked in [pool.submit(fleet.ask, who) for _ in range(2)]}) == 2
 

@@ -23,6 +23,7 @@ from vnlsdenoise.job.sharing import SharedFilm, can_be_shared, look_through, mea
 from vnlsdenoise.job.workdir import Piece, WorkFolder
 from vnlsdenoise.video.late import AnotherFrameError
 
+_FED = 0.5  # of a short part is done when the denoiser has all of its frames, of which none is out yet
 _WAIT = 0.05  # seconds for news, in which a piece that was found meanwhile waits
 
 
@@ -259,6 +260,8 @@ class FilmFleet:
             if part.span is not None and 2 * facts[1] >= part.span.frames:
                 work = part.work * facts[1] / part.span.frames
                 self._speeds.guess(worker, work, time.monotonic() - given.at)
+        elif kind == "fed" and self._speeds.of(worker) is None:
+            self._speeds.guess(worker, _FED * part.work, time.monotonic() - given.at)
         elif kind == "reading":
             film.reading = facts[0]
         film.tell()
