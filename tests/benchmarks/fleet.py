@@ -6,11 +6,11 @@
 A film of scenes of footage as in speed.py, H.264 in; --crf of the film: noise that is coded well is dear to decode,
 and each frame is decoded twice, where the film is looked through and where it is denoised. With --film it is made
 there once, and taken from there the next time. Each step is told with its seconds as it ends. Each set of workers is
-started once, and warmed up by a short film that every worker has some of; then the whole film is timed: "make" is
-decode, denoise and encode, all of it that is shared; "all" is the whole run, with what one process does alone (trial,
-assembly, verification, report). Efficiency is that of "make": seconds of the first set times its workers, over seconds
-times workers of the set; "of all" the same of the whole run. All outputs must have one hash. With --json what is known
-is written after each set.
+started once (without GPUs with one core a worker), and warmed up by a short film that every worker has some of; then
+the whole film is timed: "make" is decode, denoise and encode, all of it that is shared; "all" is the whole run, with
+what one process does alone (trial, assembly, verification, report). Efficiency is that of "make": seconds of the first
+set times its workers, over seconds times workers of the set; "of all" the same of the whole run. All outputs must have
+one hash. With --json what is known is written after each set.
 
 Where the seconds of "make" go, a worker: its device is held for a part, of which denoising waits for frames ("starved")
 or for the encoder ("blocked"), and "denoise" is the rest; no part has it before its first ("start"), after its last
@@ -24,6 +24,7 @@ import argparse
 import hashlib
 import itertools
 import json
+import os
 import platform
 import shutil
 import sys
@@ -98,6 +99,17 @@ def step(name: str, steps: dict[str, float]) -> Iterator[None]:
     yield
     steps[name] = round(time.perf_counter() - start, 2)
     print(f"{steps[name]:.1f} s", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def cores(count: int | None) -> Iterator[None]:
+    """What begins inside, and this process, have so many cores; None for all."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def spent_by(spent: Spent) -> list[dict[str, float]]:
@@ -217,9 +229,9 @@ def measured(
     """What a set of workers took for the film."""
     devices = Devices.parse(workers.replace("+", ","))
     device = "cpu" if devices.cpus is not None else "cuda"
-    with step(f"{workers}: starting Ray and the workers", steps):
+    with cores(devices.cpus), step(f"{workers}: starting Ray and the workers", steps):
         fleet = Fleet("local", devices, device, print)
-    with fleet:
+    with cores(devices.cpus), fleet:
         films = FilmFleet(fleet, print)
 
         def planned(path: Path, piece: int) -> Plan:

@@ -209,7 +209,11 @@ class SharedFilm:
         self.first[worker] = min(self.first[worker], begins)
         self.busy[worker] += takes
         given.ends = begins + takes
+        self.at(begins + takes / 2, partial(self.fed, worker, given.part.work / 2, takes / 2))
         self.at(given.ends, partial(self.end, worker, task, takes))
+
+    def fed(self, worker: int, work: float, seconds: float, now: float) -> None:
+        self.speeds.guess(worker, work, seconds)
 
     def end(self, worker: int, task: int, takes: float, now: float) -> None:
         given = self.given[worker][task]
