@@ -252,11 +252,13 @@ def measured(
         with step(f"{workers}: the film by {fleet.size} worker(s)", steps):
             report = run(plan, make=films.make_pieces)
     spent = films.spent
+    with (folder / f"out-{film.name}").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "workers": workers, "count": fleet.size, "names": fleet.names,
         "start": steps[f"{workers}: starting Ray and the workers"], "make": report.seconds["denoise"],
         "seconds": report.seconds, "noise": round(min(noise), 3),
-        "sha256": hashlib.sha256((folder / f"out-{film.name}").read_bytes()).hexdigest(),
+        "sha256": digest,
         "scenes": len(report.scenes), "parts": spent.parts, "twice": spent.twice, "look": round(spent.look, 3),
         "spent": spent_by(spent),
     }  # fmt: skip

@@ -260,7 +260,7 @@ def _denoise_frames(
                 # A repeat is fed from where its frame is; frames without noise from nowhere: their scene will do.
                 begins = frame.number if frame.begins else begins
                 fed = max(begins, fed if result is None else result.fed)
-                yield replace(frame, fed=(fed,))
+                yield replace(frame, fed=(fed,), extra={})
                 continue
             if result is None or not result.planes:
                 continue
