@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ class Look:
         self.frames, self.over = 0, False
         self.late = plan.settings is not None and not plan.settings.fields
 
-    def pieces(self) -> Iterator[Pieces]:
+    def pieces(self) -> Generator[Pieces, None, None]:
         """The pieces that are not kept, each as soon as all is known that it needs."""
         waiting: deque[Pieces] = deque()
         first = count = 0

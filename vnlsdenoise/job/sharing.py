@@ -3,7 +3,7 @@
 import secrets
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,8 +148,9 @@ def look_through(film: SharedFilm, found: Callable[[Span], bool], over: Callable
 
     def look() -> None:
         try:
-            if all(map(found, pieces)):
-                over(None)
+            with closing(pieces):
+                if all(map(found, pieces)):
+                    over(None)
         except BaseException as error:
             over(error)
 
