@@ -285,13 +285,14 @@ def fleet_shared() -> str:
 
     rows = [
         [
-            *(str(row[name]) for name in ("workers", "scenes", "parts")),
+            *(str(row[name]) for name in ("workers", "frames", "scenes", "parts", "twice")),
             f"{row['efficiency']:.2f} ({row['least']:.2f})",
             *(seconds(row[name]) for name in ("start_s", "between_s", "end_s")),
         ]
         for row in stored("fleet-shared-simulation")
     ]
-    return table(["workers", "scenes", "parts", "efficiency (least)", "idle at the start, s", "between", "end"], rows)
+    head = ["workers", "frames", "scenes", "parts", "denoised twice", "efficiency (least)"]
+    return table([*head, "idle at the start, s", "between", "end"], rows)
 
 
 def operators() -> str:

@@ -10,10 +10,10 @@ over all speeds. Told are the makespan against it where speeds are measured as t
 are taken for alike; the most objects that the schedule held; the seconds that it took of the driver, a part: constant
 in the number of parts that are finished, if nothing is linear in them.
 
-With --shared: one film of scenes by a few workers, and where their time goes at its start and at its end. The film is
-looked through as it is worked on, the noise of each scene is measured by a worker, which does nothing else then, and
-workers have two parts at a time. Efficiency is against one worker that does all of it. How long frames and noise take
-is given: --frame, --noise, --look, --own, --jitter.
+With --shared: one film of many scenes or of one by a few workers, and where their time goes at its start and at its
+end. The film is looked through as it is worked on, the noise of each scene is measured by a worker, which does nothing
+else then, and workers have two parts at a time. Efficiency is against one worker that does all of it. How long frames
+and noise take is given: --frame, --noise, --look, --own, --jitter.
 """
 
 import argparse
@@ -38,7 +38,8 @@ from vnlsdenoise.engine.speeds import Speeds
 
 SPEED = 41.0  # frames a second of one worker
 TASK = 0.6  # seconds that a task costs of its own
-PIECE, SUPPORT = 250, 145  # of `balanced`, four levels
+PIECE, SUPPORT = 250, 121  # of `balanced`, four levels
+MORE = 32  # as in `vnlsdenoise/job/looking.py`
 EACH = 120  # frames of a scene of a film that is shared
 LONG = 0.5  # as in `vnlsdenoise/job/fleet.py`
 
@@ -128,38 +129,46 @@ class _Given:
 
 
 class SharedFilm:
-    """One film of `scenes` of `each` frames by workers; see above for the seconds."""
+    """One film of `pieces` of `each` frames by workers, each a scene, or all one (cuts). See above for the seconds."""
 
-    def __init__(self, workers: int, scenes: int, each: int, seconds: argparse.Namespace, seed: int) -> None:
-        self.workers, self.scenes, self.each, self.seconds = workers, scenes, each, seconds
+    def __init__(
+        self, workers: int, pieces: int, each: int, cuts: bool, seconds: argparse.Namespace, seed: int
+    ) -> None:
+        self.workers, self.pieces, self.each, self.cuts, self.seconds = workers, pieces, each, cuts, seconds
+        self.frames = pieces * each
         self.draw = random.Random(seed)
         self.schedule, self.speeds = Schedule(workers), Speeds(workers)
         self.queues = Queues(workers, SLOTS, self.speeds)
-        self.schedule.share("film", scenes * each, float(scenes * each), 2 * SUPPORT)
+        self.schedule.share("film", self.frames, float(self.frames), 2 * SUPPORT)
         self.events: list[tuple[float, int, Callable[[float], None]]] = []
         self.order = itertools.count()
         self.given: list[dict[int, _Given]] = [{} for _ in range(workers)]
         self.asked = [0] * workers  # scenes whose noise a worker is to measure
         self.until = [0.0] * workers  # when it has measured them
         self.first, self.busy, self.last = [math.inf] * workers, [0.0] * workers, [0.0] * workers
-        self.known, self.found, self.parts = set[tuple[str, int]](), 0, 0
+        self.known, self.found, self.parts, self.twice = set[tuple[str, int]](), 0, 0, 0
 
     def at(self, now: float, happens: Callable[[float], None]) -> None:
         heapq.heappush(self.events, (now, next(self.order), happens))
 
     def run(self) -> dict[str, Any]:
-        for scene in range(self.scenes):
-            begins, ends = (self.seconds.look * self.each * number for number in (scene, scene + 1))
-            self.at(begins + self.seconds.look * MEASURED_FRAMES, partial(self.ask, scene))
-            self.at(ends, partial(self.learn, ("cut", scene)))
+        for piece in range(self.pieces):
+            begins, ends = (self.each * number for number in (piece, piece + 1))
+            if self.cuts or not piece:
+                self.at(self.seconds.look * (begins + MEASURED_FRAMES), partial(self.ask, piece))
+            else:
+                self.known.add(("noise", piece))
+            known = ends if self.cuts else min(self.frames, ends + SUPPORT + MORE)
+            self.at(self.seconds.look * known, partial(self.learn, ("end", piece)))
         while self.events:
             now, _, happens = heapq.heappop(self.events)
             happens(now)
             self.give_all(now)
-        make, frames = max(self.last), self.scenes * self.each
-        one = self.seconds.own + self.scenes * self.seconds.noise + frames * self.seconds.frame
+        make, scenes = max(self.last), self.pieces if self.cuts else 1
+        one = self.seconds.own + scenes * self.seconds.noise + self.frames * self.seconds.frame
         return {
-            "workers": self.workers, "scenes": self.scenes, "parts": self.parts, "make_s": round(make, 2),
+            "workers": self.workers, "frames": self.frames, "scenes": scenes, "parts": self.parts,
+            "twice": self.twice, "make_s": round(make, 2),
             "efficiency": round(one / (self.workers * make), 3),
             "start_s": [round(first, 2) for first in self.first],
             "between_s": [round(make - first - busy - (make - last), 2)
@@ -183,10 +192,11 @@ class SharedFilm:
 
     def learn(self, what: tuple[str, int], now: float) -> None:
         self.known.add(what)
-        while {("cut", self.found), ("noise", self.found)} <= self.known:
-            self.schedule.found("film", Span(self.found * self.each, (self.found + 1) * self.each, True))
+        while {("end", self.found), ("noise", self.found)} <= self.known:
+            cut = self.cuts or self.found + 1 == self.pieces
+            self.schedule.found("film", Span(self.found * self.each, (self.found + 1) * self.each, cut))
             self.found += 1
-            if self.found == self.scenes:
+            if self.found == self.pieces:
                 self.schedule.close("film")
 
     def give_all(self, now: float) -> None:
@@ -205,7 +215,11 @@ class SharedFilm:
         if given is None or given.ends < math.inf:
             return
         begins = max(now, given.ready, self.until[worker])
-        takes = given.part.work * self.seconds.frame * (1 + self.seconds.jitter * self.draw.uniform(-1, 1))
+        span = given.part.span
+        assert span is not None
+        twice = 0 if self.cuts else min(SUPPORT, span.first) + min(SUPPORT, self.frames - span.end)
+        self.twice += twice
+        takes = (span.frames + twice) * self.seconds.frame * (1 + self.seconds.jitter * self.draw.uniform(-1, 1))
         self.first[worker] = min(self.first[worker], begins)
         self.busy[worker] += takes
         given.ends = begins + takes
@@ -228,10 +242,13 @@ class SharedFilm:
 
 
 def shared(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Films of 1200 frames and more by 2 and 4 workers, each ten times."""
+    """Films by a few workers, each ten times."""
     rows = []
-    for workers, scenes in ((2, 10), (2, 15), (2, 20), (4, 20), (4, 40)):
-        runs = [SharedFilm(workers, scenes, EACH, options, seed).run() for seed in range(10)]
+    for workers, pieces, each, cuts in (
+        *((2, pieces, EACH, True) for pieces in (10, 15, 20)), *((4, pieces, EACH, True) for pieces in (20, 40)),
+        *((2, pieces, PIECE, False) for pieces in (10, 25, 80)), (4, 80, PIECE, False),
+    ):  # fmt: skip
+        runs = [SharedFilm(workers, pieces, each, cuts, options, seed).run() for seed in range(10)]
         rows.append(sorted(runs, key=lambda run: run["efficiency"])[len(runs) // 2])
         rows[-1]["least"] = min(run["efficiency"] for run in runs)
     return rows
@@ -252,7 +269,19 @@ def main() -> None:
     options = parser.parse_args()
     if options.shared:
         rows = shared(options)
-        names = ("workers", "scenes", "parts", "make_s", "efficiency", "least", "start_s", "between_s", "end_s")
+        names = (
+            "workers",
+            "frames",
+            "scenes",
+            "parts",
+            "twice",
+            "make_s",
+            "efficiency",
+            "least",
+            "start_s",
+            "between_s",
+            "end_s",
+        )
         print("|", " | ".join(names), "|")
         print("|---" * len(names) + "|")
         for row in rows:
