@@ -260,12 +260,15 @@ def fleet() -> str:
         return " / ".join(parts) if parts else f"{took['idle']:.1f}"
 
     rows = []
-    for name in ("ffv1-h200", "h264-h200"):
+    for name in ("ffv1-h200", "h264-h200", "ffv1-cpu"):
+        if not (RESULTS / f"fleet-{name}.json").exists():
+            continue
         facts = stored(f"fleet-{name}")
         one, many = facts["rows"]
         share = many["count"] / one["count"]
         rows.append(
             [
+                f"{facts['size']}, {facts['preset']}, {name.rpartition('-')[2].upper()}",
                 {"ffv1": "FFV1", "h264": "H.264"}[facts["codec"]],
                 str(facts["scenes"] * facts["each"]),
                 *(f"{row['make']:.1f} ({row['fps']:.0f})" for row in (one, many)),
@@ -275,7 +278,7 @@ def fleet() -> str:
                 ", ".join(idle(took) for took in many["spent"]),
             ]
         )
-    head = ["output", "frames", "one, s (frames/s)", "two", "efficiency (of the whole run)", "bytes"]
+    head = ["film", "output", "frames", "one, s (frames/s)", "two", "efficiency (of the whole run)", "bytes"]
     return table([*head, "each of two denoises, s", "waits to encode", "idle: start / between / end"], rows)
 
 
