@@ -13,11 +13,12 @@ set times its workers, over seconds times workers of the set; "of all" the same 
 one hash. With --json what is known is written after each set.
 
 Where the seconds of "make" go, a worker: its device is held for a part, of which denoising waits for frames ("starved")
-or for the encoder ("blocked"), and "denoise" is the rest; no part has it before its first ("start"), after its last
-("end") and from one to the next ("between"). "asked" is what it does for short tasks, the noise of scenes, in any of
-these. Beside them "decode" and "encode" are the work of the threads that do it. "look" is how long the driver took to
-look through the film, which ranges wait for; "twice" are frames that were fed beside those that were wanted. The noise
-of a scene, by a worker, is timed by itself; with --alone also decoding and encoding, in one process with all cores.
+or for the encoder ("blocked"), and "denoise" is the rest; "asked" is for the noise of scenes while no part has it (what
+comes while one has is within "denoise", as it is where one worker does all). It has nothing to do before the first of
+these ("start"), after the last ("end") and from one to the next ("between"). Beside them "decode" and "encode" are the
+work of the threads that do it. "look" is how long the driver took to look through the film, which ranges wait for;
+"twice" are frames that were fed beside those that were wanted. The noise of a scene, by a worker, is timed by itself;
+with --alone also decoding and encoding, in one process with all cores.
 """
 
 import argparse
@@ -120,7 +121,7 @@ def spent_by(spent: Spent) -> list[dict[str, float]]:
         row["denoise"] = row["held"] - row["starved"] - row["blocked"]
         row["asked"] = took["answered"]
         row["start"], row["end"] = min(took.first, spent.ended) - spent.began, spent.ended - max(took.last, spent.began)
-        row["between"] = spent.ended - spent.began - row["held"] - row["start"] - row["end"]
+        row["between"] = spent.ended - spent.began - row["held"] - row["asked"] - row["start"] - row["end"]
         rows.append({name: round(seconds, 3) for name, seconds in row.items()})
     return rows
 
@@ -153,7 +154,7 @@ def told(options: argparse.Namespace, facts: dict[str, Any]) -> None:
             f"{row['seconds']['all']:.2f} | {row['of_all']:.3f} | {row['parts']} | {row['twice']} | {row['look']:.2f} "
             f"| {row['noise']:.2f} |"
         )
-    names = ("denoise", "starved", "blocked", "start", "between", "end", "asked", "decode", "encode")
+    names = ("denoise", "asked", "starved", "blocked", "start", "between", "end", "decode", "encode")
     print("| workers | of |", " | ".join(names), "|")
     print("|---" * (2 + len(names)) + "|")
     for row in rows:
@@ -238,9 +239,14 @@ def measured(
             wish = Request(path, folder / f"out-{path.name}", device=device, preset=options.preset, piece=piece)
             return make_plan(replace(wish, encoding=Encoding(options.codec), resume="off"), elsewhere=films.device)
 
-        with step(f"{workers}: warming up", steps):
+        def warm_up() -> None:
+            films.spent = Spent([Seconds() for _ in range(fleet.size)])
             while not all(took["held"] for took in films.spent.workers):
                 run(planned(warm, 10), make=films.make_pieces)
+            films.spent = Spent([Seconds() for _ in range(fleet.size)])
+
+        with step(f"{workers}: warming up", steps):
+            warm_up()
             plan = planned(film, options.each)
             begin = [replace(frame, extra={}) for frame in itertools.islice(open_reader(film), MEASURED_FRAMES)]
             noise = []
@@ -248,7 +254,7 @@ def measured(
                 start = time.perf_counter()
                 fleet.ask(measured_here, plan.work_format, plan.settings, begin)
                 noise.append(time.perf_counter() - start)
-        films.spent = Spent([Seconds() for _ in range(fleet.size)])
+            warm_up()  # after which nothing is left to be told of what was asked
         with step(f"{workers}: the film by {fleet.size} worker(s)", steps):
             report = run(plan, make=films.make_pieces)
     spent = films.spent

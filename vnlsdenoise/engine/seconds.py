@@ -16,9 +16,9 @@ class Seconds(dict[str, float]):
     decode, encode    at work in the threads that do it
     starved, blocked  that denoising waited for frames to come, and for room to put them
     turn, held        that a worker of a fleet waited for its device, and had it
-    answered          of short tasks that a worker was asked for since, whether a long one had the device or none
+    answered          at short tasks that a worker was asked for while it had nothing else
 
-    first, last: when (`time.time`) a worker had its device first, and last.
+    first, last: when (`time.time`) a worker first began with any of these, and last ended.
     """
 
     first, last = math.inf, 0.0

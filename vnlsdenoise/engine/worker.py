@@ -36,7 +36,7 @@ class Turn:
         self._long, self._short = threading.Lock(), threading.Lock()
         self._waiting = 0
         self._counting = threading.Lock()
-        self._answered = 0.0  # seconds of short tasks that no long one has told yet
+        self._alone = Seconds()  # of short tasks while no long one had the device, which none has told yet
 
     def taken(self, frames: Iterable[Frame], took: Seconds) -> Iterator[Frame]:
         """Frames that are made within the turn, which begins with the first one and ends after the last. took: `turn`
@@ -59,7 +59,8 @@ class Turn:
             took["held"] += time.perf_counter() - began
             took.last = time.time()
             with self._counting:
-                took["answered"], self._answered = took["answered"] + self._answered, 0.0
+                took.add(self._alone)
+                self._alone = Seconds()
             self._long.release()
 
     def between(self, work: Callable[[], Any]) -> Any:
@@ -68,12 +69,15 @@ class Turn:
             self._waiting += 1
         try:
             with self._short:
-                began = time.perf_counter()
+                alone, began = Seconds(), time.time()
                 try:
-                    return work()
+                    with timed(alone, "answered"):
+                        return work()
                 finally:
-                    with self._counting:
-                        self._answered += time.perf_counter() - began
+                    if not self._long.locked():
+                        alone.first, alone.last = began, time.time()
+                        with self._counting:
+                            self._alone.add(alone)
         finally:
             with self._counting:
                 self._waiting -= 1
