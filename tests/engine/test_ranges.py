@@ -174,6 +174,23 @@ def test_a_look_goes_on_while_the_noise_of_a_scene_is_measured() -> None:
     assert [scene.frames for scene in looked.scenes] == [70, 5, 75]
 
 
+def test_the_end_of_a_scene_is_told_before_the_noise_of_the_next_is_known() -> None:
+    layout, settings, scenes = FILMS["scenes"]
+    second_ended = threading.Event()
+
+    def measure(_: PlaneFormat, begin: list[Frame]) -> NoiseModel:
+        assert begin[0].number < 75 or second_ended.wait(20)
+        return NoiseModel.of_sigma([8.0, 8.0, 8.0])
+
+    ends = []
+    for frame in denoise_frames(film(layout, scenes), layout, settings, Work((), looks=True, measure=measure)):
+        if frame.ends:
+            ends.append(frame.number)
+        if frame.number == 74:
+            second_ended.set()
+    assert ends == [69, 74, 149]
+
+
 def test_the_frame_before_is_too_late_to_be_fed_from() -> None:
     """The place that a result names is the last one that serves, as far as rounding to samples lets one see."""
     layout = PlaneFormat("gray", 32, 32, 16)

@@ -164,10 +164,16 @@ def _looked(frames: Iterable[Frame], format: PlaneFormat, settings: DenoiseSetti
         begin = next(marks)
         opened: deque[Scene] = deque()
         scene = replace(work, opened=opened.append, scenes=[])
+        last: Frame | None = None
         for frame in _denoise_frames(chain([begin], marks), format, settings, scene, first=begin[0].number):
             while opened:
                 yield opened.popleft()
-            yield frame
+            if last is not None:
+                yield last
+            last = frame
+        if last is not None:
+            # Said at once: the next scene's first frame comes when its noise is measured.
+            yield replace(last, ends=True)
         yield scene.scenes
 
     room = min(_MOST_WAITING, int(_SHARE_WAITING * (available_memory() or _MOST_WAITING)))
