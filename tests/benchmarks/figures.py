@@ -1,4 +1,4 @@
-"""The tables of README.md, docs/figures.md and docs/experiments.md, from the JSON that the benchmarks have written.
+"""The tables of README.md and of pages in docs, from the JSON that the benchmarks have written.
 
     python tests/benchmarks/figures.py            # writes the pages anew
     python tests/benchmarks/figures.py --check    # fails where page and JSON differ
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "figures.md", ROOT / "docs" / "experiments.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("figures", "experiments", "fleet")))
 RESULTS = ROOT / "tests" / "benchmarks" / "results"
 PRESETS = ("fast", "balanced")  # `best` has tables of its own
 SIZES = ("540p", "1080p", "4k", "8k")
@@ -254,6 +254,50 @@ def file_to_file() -> str:
     return table(head, rows)
 
 
+def fleet() -> str:
+    def idle(took: dict[str, float]) -> str:
+        parts = [f"{took[part]:.1f}" for part in ("start", "between", "end") if part in took]
+        return " / ".join(parts) if parts else f"{took['idle']:.1f}"
+
+    rows = []
+    for name in ("ffv1-h200", "h264-h200", "ffv1-cpu"):
+        if not (RESULTS / f"fleet-{name}.json").exists():
+            continue
+        facts = stored(f"fleet-{name}")
+        one, many = facts["rows"]
+        share = many["count"] / one["count"]
+        rows.append(
+            [
+                f"{facts['size']}, {facts['preset']}, {name.rpartition('-')[2].upper()}",
+                {"ffv1": "FFV1", "h264": "H.264"}[facts["codec"]],
+                str(facts["scenes"] * facts["each"]),
+                *(f"{row['make']:.1f} ({row['fps']:.0f})" for row in (one, many)),
+                f"{many['efficiency']:.2f} ({one['seconds']['all'] / (many['seconds']['all'] * share):.2f})",
+                "equal" if facts["same"] else "differ",
+                *(", ".join(f"{took[what]:.1f}" for took in many["spent"]) for what in ("denoise", "blocked")),
+                ", ".join(idle(took) for took in many["spent"]),
+            ]
+        )
+    head = ["film", "output", "frames", "one, s (frames/s)", "two", "efficiency (of the whole run)", "bytes"]
+    return table([*head, "each of two denoises, s", "waits to encode", "idle: start / between / end"], rows)
+
+
+def fleet_shared() -> str:
+    def seconds(found: list[float]) -> str:
+        return ", ".join(f"{value:.1f}" for value in found)
+
+    rows = [
+        [
+            *(str(row[name]) for name in ("workers", "frames", "scenes", "parts", "twice")),
+            f"{row['efficiency']:.2f} ({row['least']:.2f})",
+            *(seconds(row[name]) for name in ("start_s", "between_s", "end_s")),
+        ]
+        for row in stored("fleet-shared-simulation")
+    ]
+    head = ["workers", "frames", "scenes", "parts", "denoised twice", "efficiency (least)"]
+    return table([*head, "idle at the start, s", "between", "end"], rows)
+
+
 def operators() -> str:
     cases = stored("operators-h200")["cases"]
     rows = [[name, f"{c['forward_ms']:.1f}", f"{c['forward_backward_ms']:.1f}"] for name, c in cases.items()]
@@ -391,7 +435,7 @@ TABLES: dict[str, Callable[[], str]] = {
         *(quality_crops, quality_whole, best_over_balanced, quality_learned, native_chroma),
         *(real_noise, camera_noise, coded_noise, other_codecs),
         *(speed_cuda, speed_presets, speed_draft, speed_learned, kernels_cuda, streams_cuda),
-        *(ceilings, ceilings_learned, ceilings_cpu, file_to_file),
+        *(ceilings, ceilings_learned, ceilings_cpu, file_to_file, fleet, fleet_shared),
         *(operators, aggregation, memory_of_search, speed_cpu),
         *(choosing, peers, peers_in_short, alignment, search_sweep, search_sweep_cuda, gradients),
     )

@@ -1,6 +1,7 @@
 """A run that is asked for some frames gives the bytes that these have in the whole, and does no more than it must."""
 
 import json
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -151,6 +152,43 @@ def test_a_look_tells_all_that_a_part_needs(name: str) -> None:
             found = list(denoise_frames(given, layout, settings, part))
             assert len(found) == end - at and part.measured[0] == measured
             assert all(the_same(one, other) for one, other in zip(found, whole[at:end], strict=True))
+
+
+def test_a_look_goes_on_while_the_noise_of_a_scene_is_measured() -> None:
+    layout, settings, scenes = FILMS["scenes"]
+    frames = film(layout, scenes)
+    last_asked = threading.Event()
+    opened: list[int] = []
+
+    def measure(_: PlaneFormat, begin: list[Frame]) -> NoiseModel:
+        if begin[0].number == 0:
+            assert last_asked.wait(20)
+        elif begin[0].number == 75:
+            last_asked.set()
+        return NoiseModel.of_sigma([8.0, 8.0, 8.0])
+
+    looked = Work((), looks=True, measure=measure, opened=lambda scene: opened.append(scene.first))
+    looks = list(denoise_frames(frames, layout, settings, looked))
+    assert [frame.number for frame in looks] == list(range(150))
+    assert opened == [scene.first for scene in looked.scenes] == [0, 70, 75]
+    assert [scene.frames for scene in looked.scenes] == [70, 5, 75]
+
+
+def test_the_end_of_a_scene_is_told_before_the_noise_of_the_next_is_known() -> None:
+    layout, settings, scenes = FILMS["scenes"]
+    second_ended = threading.Event()
+
+    def measure(_: PlaneFormat, begin: list[Frame]) -> NoiseModel:
+        assert begin[0].number < 75 or second_ended.wait(20)
+        return NoiseModel.of_sigma([8.0, 8.0, 8.0])
+
+    ends = []
+    for frame in denoise_frames(film(layout, scenes), layout, settings, Work((), looks=True, measure=measure)):
+        if frame.ends:
+            ends.append(frame.number)
+        if frame.number == 74:
+            second_ended.set()
+    assert ends == [69, 74, 149]
 
 
 def test_the_frame_before_is_too_late_to_be_fed_from() -> None:

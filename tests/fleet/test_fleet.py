@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from importlib.util import find_spec
@@ -186,6 +187,20 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(
     run(make_plan(begun(whole, tmp_path)), progress, make=films.make_pieces)
     assert killed and "was lost" in fleet.said[0]
     assert digest(tmp_path / "out.mkv") == digest(whole / "out.mkv")
+
+
+def test_short_tasks_at_one_time_go_to_different_workers(fleet: Any) -> None:
+    def who(_: Any) -> int:
+        import os
+        import time
+
+        time.sleep(1)
+        return os.getpid()
+
+    while not (fleet.is_up(0) and fleet.is_up(1)):  # after the test before this one
+        assert not list(fleet.news(0.1))
+    with ThreadPoolExecutor(2) as pool:
+        assert len({asked.result() for asked in [pool.submit(fleet.ask, who) for _ in range(2)]}) == 2
 
 
 def test_a_full_disk_ends_with_4_and_what_is_finished_is_kept(whole: Path, tmp_path: Path, films: Any) -> None:

@@ -92,3 +92,23 @@ def test_manifest_has_the_shape_of_a_rayjob() -> None:
     manifest = yaml.safe_load((RECIPES / "fleet" / "rayjob.yaml").read_text())
     jsonschema.validate(manifest, {"type": "object", "required": [*fixed, "metadata"], "properties": fixed})
     assert manifest["spec"]["rayClusterSpec"]["rayVersion"] in (RECIPES.parent / "requirements-dev.txt").read_text()
+
+
+def test_pods_of_the_manifest_are_pods() -> None:
+    """As Kubernetes' own schema has them; `pip install kubernetes-validate`, which is too large to be asked of all."""
+    yaml, kubernetes = pytest.importorskip("yaml"), pytest.importorskip("kubernetes_validate")
+    manifest = yaml.safe_load((RECIPES / "fleet" / "rayjob.yaml").read_text())
+    cluster = manifest["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "any"}, **group["template"]}
+        kubernetes.validate(pod, kubernetes.latest_version(), strict=True)
+        pod["spec"]["containers"][0]["volumeMount"] = []
+        with pytest.raises(kubernetes.ValidationError, match="volumeMount"):
+            kubernetes.validate(pod, kubernetes.latest_version(), strict=True)
+
+
+def test_container_has_the_versions_that_are_tested() -> None:
+    text = (RECIPES / "fleet" / "Containerfile").read_text()
+    asked = re.findall(r"[a-z]+==[\d.]+", text.replace("ray[default]", "ray"))
+    tested = (RECIPES.parent / "requirements-dev.txt").read_text().split()
+    assert len(asked) == 2 and set(asked) <= set(tested)

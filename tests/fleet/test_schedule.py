@@ -131,13 +131,16 @@ def test_a_slow_worker_takes_what_it_ends_with_the_others() -> None:
     assert [schedule.next(speed).film for speed in (0.6, None)] == ["d", "b"]  # type: ignore[union-attr]
 
 
-def seconds_of(speeds: list[float], measured: bool, overhead: float = 0.6) -> float:
-    """Seconds until workers of such speeds (frames a second) end a film of 20000 frames in scenes of 250.
+def seconds_of(
+    speeds: list[float], measured: bool, overhead: float = 0.6, frames: int = 20000, scenes: bool = True
+) -> float:
+    """Seconds until workers of such speeds (frames a second) end a film in scenes of 250 frames, or in one.
 
     measured: they are given what their measured speeds are worth. overhead: seconds of a part.
     """
     schedule, known = Schedule(len(speeds)), Speeds(len(speeds))
-    shared(schedule, [Span(at, at + 250, True) for at in range(0, 20000, 250)], least=290)
+    support = 121
+    shared(schedule, [Span(at, at + 250, scenes) for at in range(0, frames, 250)], least=2 * support)
     events: list[tuple[float, int, Part | None]] = [(0.0, worker, None) for worker in range(len(speeds))]
     ended = 0.0
     while events:
@@ -149,7 +152,10 @@ def seconds_of(speeds: list[float], measured: bool, overhead: float = 0.6) -> fl
         if part is None and not schedule.empty:
             heapq.heappush(events, (events[0][0] + 1e-3, worker, None))  # for a faster one
         elif part is not None:
-            heapq.heappush(events, (now + overhead + part.work / speeds[worker], worker, part))
+            assert part.span is not None
+            fed = part.work if scenes else part.work + min(support, part.span.first)
+            fed += 0 if scenes else min(support, frames - part.span.end)
+            heapq.heappush(events, (now + overhead + fed / speeds[worker], worker, part))
     return ended
 
 
@@ -165,6 +171,12 @@ def seconds_of(speeds: list[float], measured: bool, overhead: float = 0.6) -> fl
 )
 def test_fast_and_slow_workers_end_together(speeds: list[float], most: float) -> None:
     assert seconds_of(speeds, True) < most * 20000 / sum(speeds)
+
+
+@pytest.mark.parametrize(("frames", "most"), [(2500, 1.65), (6000, 1.35), (20000, 1.17), (150000, 1.05)])
+def test_a_scene_that_is_shared_costs_little_support(frames: int, most: float) -> None:
+    assert seconds_of([41.0, 41.0], True, frames=frames, scenes=False) < most * frames / 82
+    assert seconds_of([41.0, 4.1], True, frames=frames, scenes=False) < 1.6 * most * frames / 45.1
 
 
 def test_who_is_much_slower_than_was_known_is_not_waited_for() -> None:

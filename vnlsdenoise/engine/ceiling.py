@@ -61,7 +61,7 @@ def network_of_settings(settings: DenoiseSettings) -> NetworkSize | None:
 
 def host_memory(format: PlaneFormat) -> int:
     """What a process takes beside what it has taken already and the tensors of the denoiser, in bytes."""
-    return _HOST_REST + _HOST_FRAMES * (1 if format.depth == 8 else 2) * sum(h * w for h, w in format.plane_shapes)
+    return _HOST_REST + _HOST_FRAMES * format.frame_bytes
 
 
 def process_memory(format: PlaneFormat) -> int:

@@ -14,9 +14,11 @@ from vnlsdenoise import _library
 from vnlsdenoise.budget import MemoryPlan, plan_memory, way_out
 from vnlsdenoise.classic.pinned import PINNED_SLACK
 from vnlsdenoise.classic.presets import PRESETS
-from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
+from vnlsdenoise.classic.scenewise import MEASURED_FRAMES, Result, Scene, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
 from vnlsdenoise.engine.ceiling import network_of_settings, process_memory, return_large_memory, with_ceiling
+from vnlsdenoise.engine.host import available_memory
+from vnlsdenoise.engine.lanes import Mark, by_scenes
 from vnlsdenoise.engine.lost import lose
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.engine.work import Told, Work
@@ -31,6 +33,7 @@ from vnlsdenoise.video.fields import field_format, split_fields, weave_fields
 from vnlsdenoise.video.frame import Frame, Plane, PlaneFormat
 
 _AHEAD = 4  # frames that cuts and repeats are looked for in ahead of the denoiser
+_MOST_WAITING, _SHARE_WAITING = 1 << 30, 0.1  # bytes of frames that wait in a look, at most, and of what memory is free
 _LEAVING = 2  # finished frames that the device need not wait for
 # In the errors that torch does not call its OutOfMemoryError.
 _NO_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
@@ -146,12 +149,49 @@ def denoise_frames(
     if settings.fields:
         yield from _by_fields(frames, format, settings, work)
         return
+    if work.looks:
+        yield from _looked(frames, format, settings, work)
+        return
     marks = _marked(frames, format, settings) if work.told is None else _as_told(frames, work.told)
     with closing(ahead(marks, _AHEAD)) as marked:
-        yield from _denoise_frames(marked, format, settings, work)
+        yield from _denoise_frames(marked, format, settings, work, first=0 if work.told is None else work.told.first)
 
 
-def _as_told(frames: Iterable[Frame], told: Told) -> Iterator[tuple[Frame, bool, bool]]:
+def _looked(frames: Iterable[Frame], format: PlaneFormat, settings: DenoiseSettings, work: Work) -> Iterator[Frame]:
+    """Every frame of a look. No scene depends on another: while one waits for its noise the next ones are looked at."""
+
+    def look(marks: Iterator[Mark]) -> Iterator[Frame | Scene | list[Scene]]:
+        begin = next(marks)
+        opened: deque[Scene] = deque()
+        scene = replace(work, opened=opened.append, scenes=[])
+        last: Frame | None = None
+        for frame in _denoise_frames(chain([begin], marks), format, settings, scene, first=begin[0].number):
+            while opened:
+                yield opened.popleft()
+            if last is not None:
+                yield last
+            last = frame
+        if last is not None:
+            # Said at once: the next scene's first frame comes when its noise is measured.
+            yield replace(last, ends=True)
+        yield scene.scenes
+
+    room = min(_MOST_WAITING, int(_SHARE_WAITING * (available_memory() or _MOST_WAITING)))
+    most = max(MEASURED_FRAMES, room // format.frame_bytes)
+    with (
+        closing(ahead(frames, _AHEAD)) as read,
+        closing(by_scenes(_marked(read, format, settings), look, most)) as looked,
+    ):
+        for item in looked:
+            if isinstance(item, Frame):
+                yield item
+            elif isinstance(item, list):
+                work.scenes.extend(item)
+            elif work.opened is not None:
+                work.opened(item)
+
+
+def _as_told(frames: Iterable[Frame], told: Told) -> Iterator[Mark]:
     """What `_marked` gives, of a part of a video; before the frames that come, frames without planes."""
     left_out = (Frame((), number=number) for number in range(told.first, told.start))
     for frame, cut, repeats in zip(chain(left_out, frames), told.cuts, told.repeats, strict=True):
@@ -160,9 +200,7 @@ def _as_told(frames: Iterable[Frame], told: Told) -> Iterator[tuple[Frame, bool,
         raise LookupError(f"what is told of frames {told.first} to {told.first + len(told.cuts)} does not suffice")
 
 
-def _marked(
-    frames: Iterable[Frame], format: PlaneFormat, settings: DenoiseSettings
-) -> Iterator[tuple[Frame, bool, bool]]:
+def _marked(frames: Iterable[Frame], format: PlaneFormat, settings: DenoiseSettings) -> Iterator[Mark]:
     """Every frame, whether it begins a scene, and whether it repeats the one before."""
     marked: Iterable[tuple[Frame, bool]] = ((frame, False) for frame in frames)
     if settings.scene_cuts:
@@ -182,12 +220,14 @@ def _marked(
 
 
 def _denoise_frames(
-    frames: Iterator[tuple[Frame, bool, bool]],
+    frames: Iterator[Mark],
     format: PlaneFormat,
     settings: DenoiseSettings,
     work: Work,
     field: int = 0,
+    first: int = 0,
 ) -> Iterator[Frame]:
+    """first: number of the first frame."""
     device = resolve_device(settings.device)
     network = network_of(settings.method, settings.weights, torch.device(device))
     memory = _plan(format, settings)
@@ -205,7 +245,7 @@ def _denoise_frames(
         network=network,
         opened=work.opened if field == 0 else None,
         wanted=work.ranges(field),
-        number=0 if work.told is None else work.told.first,
+        number=first,
         measured=work.measured[field],
         measure=measure,
     )
@@ -226,7 +266,7 @@ def _denoise_frames(
                 # A repeat is fed from where its frame is; frames without noise from nowhere: their scene will do.
                 begins = frame.number if frame.begins else begins
                 fed = max(begins, fed if result is None else result.fed)
-                yield replace(frame, fed=(fed,))
+                yield replace(frame, fed=(fed,), extra={})
                 continue
             if result is None or not result.planes:
                 continue

@@ -1,5 +1,6 @@
 """Workers of a Ray cluster: one warm process a device, which does what it is told and tells how far it has come."""
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -44,13 +45,15 @@ class Fleet:
         self._count = 0
         self._actors: list[Any] = []
         self._starting: dict[Any, int] = {}  # what names those that are not up yet
+        self._asking, self._asked = threading.Lock(), Counter[int]()  # short tasks that a worker has
         self._barren = 0  # that died before they were up, one after the other
         self._down_since = 0.0
         self._cluster = Cluster(where, devices, device, memory)
         self._ray, self.device, self._seats = self._cluster.ray, self._cluster.device, self._cluster.seats
         try:
-            self._cluster.check_nodes()
+            # Workers come up while nodes are asked: both load the same libraries first.
             self._actors = [self._started(index) for index in range(len(self._seats))]
+            self._cluster.check_nodes()
             self.names = self._hello()
         except BaseException:
             self._end()
@@ -100,17 +103,22 @@ class Fleet:
         return self._tasks[task].worker
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a worker, the one with the fewest tasks that is up, gives for a short task; from any thread."""
+        """What a worker, the one with the least to do that is up, gives for a short task; from any thread."""
         for _ in range(3):
-            given = Counter(task.worker for task in list(self._tasks.values()))
-            actor = self._actors[min(range(self.size), key=lambda worker: (not self.is_up(worker), given[worker]))]
+            with self._asking:
+                given = self._asked + Counter(task.worker for task in list(self._tasks.values()))
+                worker = min(range(self.size), key=lambda worker: (not self.is_up(worker), given[worker]))
+                self._asked[worker] += 1
             try:
-                return self._ray.get(actor.answer.remote(function, *arguments))
+                return self._ray.get(self._actors[worker].answer.remote(function, *arguments))
             except self._ray.exceptions.RayTaskError as error:
                 raise _own(error) from error
             except self._ray.exceptions.RayActorError as error:
                 lost = error
                 time.sleep(1)  # another one is being started
+            finally:
+                with self._asking:
+                    self._asked[worker] -= 1
         raise DeviceError(f"workers die ({first_line(lost)}); see the logs of Ray") from lost
 
     def is_up(self, worker: int) -> bool:

@@ -4,12 +4,16 @@ towards the end. Plain bookkeeping, without workers, clocks or files; what is fi
 
 import bisect
 import itertools
+import math
 from collections import deque
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
 _SHARES = 2  # A range takes this part of what every worker still has before it, so that all end together.
 _FIRST = 4  # times smaller is the range of a worker whose speed nobody knows: it may be far slower than the others
+# A range within a scene of r frames costs its support, and in the end all wait for half of it: the sum is least where
+# r^2 is some times the support and what is left for each worker (times by simulation: ranges get smaller).
+_EVEN = 4
 _UNEVEN = 1.5  # times the size that is aimed at, up to which a range goes on to the next cut; and down to 1 / it
 
 
@@ -44,8 +48,8 @@ class Part:
 class _Shared:
     """A film that is shared among workers.
 
-    each: work of a frame. least: frames of a range. pieces: those that nobody was given yet; ready: frames of
-    them; cuts: how many end a scene.
+    each: work of a frame. least: frames of a range within a scene, of which its support is as many. pieces: those that
+    nobody was given yet; ready: frames of them; cuts: how many end a scene.
     """
 
     left: float
@@ -55,10 +59,6 @@ class _Shared:
     ready: int = 0
     cuts: int = 0
     closed: bool = False
-
-    def frames_of(self, size: float) -> float:
-        """How many frames a range within a scene, of so much work, has."""
-        return max(self.least, size / self.each)
 
 
 class Schedule:
@@ -110,9 +110,10 @@ class Schedule:
         """
         if self._again and not beside:
             return self._again.popleft()
-        size = self.left * (1 / _FIRST if speed is None else speed) / (_SHARES * self.workers)
+        share = 1 / _FIRST if speed is None else speed
         speed = 1.0 if speed is None else speed
-        ready = [(shared.left, film) for film, shared in self._shared.items() if self._is_ready(shared, size, beside)]
+        size = self.left * share / (_SHARES * self.workers)
+        ready = [(one.left, film) for film, one in self._shared.items() if self._is_ready(one, size, share, beside)]
         longest, film = max(ready, key=lambda one: one[0], default=(0.0, None))
         if self._whole and self._whole[-1][0] >= longest:
             index = self._fitting(speed)
@@ -126,7 +127,7 @@ class Schedule:
         shared = self._shared[film]
         if self._is_too_late(max(size, shared.pieces[0].frames * shared.each), speed):
             return None
-        span = _gathered(shared, size)
+        span = _gathered(shared, size, self._frames_within(shared, size, share))
         work = span.frames * shared.each
         shared.ready -= span.frames
         shared.left, self.left = shared.left - work, self.left - work
@@ -152,12 +153,17 @@ class Schedule:
         longest = self._whole[-1][0]
         return max(0, bisect.bisect_right(self._whole, longest * min(1.0, speed), key=lambda one: one[0]) - 1)
 
-    def _is_ready(self, shared: _Shared, size: float, beside: bool) -> bool:
+    def _frames_within(self, shared: _Shared, size: float, share: float) -> float:
+        """How many frames a range within a scene has. share: of what a mean worker is given."""
+        even = math.sqrt(_EVEN * shared.least * shared.left / shared.each / self.workers)
+        return max(shared.least, size / shared.each, min(1.0, share) * even)
+
+    def _is_ready(self, shared: _Shared, size: float, share: float, beside: bool) -> bool:
         if shared.closed or not shared.pieces:
             return bool(shared.pieces)
         if not beside:  # Whoever has nothing to do takes what costs little.
             return bool(shared.cuts) or shared.ready >= shared.least
-        wanted = size / shared.each if shared.cuts else shared.frames_of(size)
+        wanted = size / shared.each if shared.cuts else self._frames_within(shared, size, share)
         return shared.ready >= _UNEVEN * wanted
 
     def _tidy(self, film: Hashable) -> None:
@@ -165,12 +171,12 @@ class Schedule:
             self.left -= self._shared.pop(film).left
 
 
-def _gathered(shared: _Shared, size: float) -> Span:
-    """The first pieces of a film, together about `size` of work, up to a cut if there is one near.
+def _gathered(shared: _Shared, size: float, least: float) -> Span:
+    """The first pieces of a film, together about `size` of work, up to a cut if there is one near, else `least` frames.
 
     Where fewer are known yet it ends at the last cut among them.
     """
-    wanted, least = size / shared.each, shared.frames_of(size)
+    wanted = size / shared.each
     chosen, frames, last_cut = 1, 0, 0
     for count, piece in enumerate(_unbroken(shared.pieces), 1):
         frames += piece.frames

@@ -1,5 +1,6 @@
 """Where the time of a pass goes, by what was done or waited for."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,12 @@ class Seconds(dict[str, float]):
     decode, encode    at work in the threads that do it
     starved, blocked  that denoising waited for frames to come, and for room to put them
     turn, held        that a worker of a fleet waited for its device, and had it
+    answered          at short tasks that a worker was asked for while it had nothing else
+
+    first, last: when (`time.time`) a worker first began with any of these, and last ended.
     """
+
+    first, last = math.inf, 0.0
 
     def __missing__(self, name: str) -> float:
         return 0.0
@@ -24,6 +30,7 @@ class Seconds(dict[str, float]):
         """Add those of another pass."""
         for name, seconds in others.items():
             self[name] += seconds
+        self.first, self.last = min(self.first, others.first), max(self.last, others.last)
 
 
 @contextmanager

@@ -32,6 +32,10 @@ class Speeds:
         own = self._speeds.get(worker)
         return None if own is None else own * len(self._speeds) / self._sum
 
+    def seconds(self, worker: int, work: float) -> float:
+        """How long a worker whose speed is known takes."""
+        return work / self._speeds[worker]
+
     def _set(self, worker: int, work: float, seconds: float) -> None:
         if work > 0 and seconds > 0:
             self._sum += work / seconds - self._speeds.get(worker, 0.0)

@@ -49,7 +49,7 @@ class Work:
     opened: told of every scene once its noise is known, before its length is. scenes: filled with all at the end.
     keep_sources: keep frames until their result is sound, to stand in for it; `unsound` is told of those that did.
     told: what is known of the frames, which then are those of a part alone. looks: without spans, give every frame
-    without planes, as soon as it is known where it must be fed from. measure: measures noise elsewhere.
+    with nothing but its numbers, as soon as it is known where it must be fed from. measure: measures noise elsewhere.
     """
 
     spans: Sequence[Span] = (Span(0),)

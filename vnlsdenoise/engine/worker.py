@@ -36,6 +36,7 @@ class Turn:
         self._long, self._short = threading.Lock(), threading.Lock()
         self._waiting = 0
         self._counting = threading.Lock()
+        self._alone = Seconds()  # of short tasks while no long one had the device, which none has told yet
 
     def taken(self, frames: Iterable[Frame], took: Seconds) -> Iterator[Frame]:
         """Frames that are made within the turn, which begins with the first one and ends after the last. took: `turn`
@@ -43,6 +44,7 @@ class Turn:
         with timed(took, "turn"):
             self._long.acquire()
         began = time.perf_counter()
+        took.first = min(took.first, time.time())
         try:
             made = iter(frames)
             while True:
@@ -55,6 +57,10 @@ class Turn:
                     time.sleep(0.001)
         finally:
             took["held"] += time.perf_counter() - began
+            took.last = time.time()
+            with self._counting:
+                took.add(self._alone)
+                self._alone = Seconds()
             self._long.release()
 
     def between(self, work: Callable[[], Any]) -> Any:
@@ -63,7 +69,15 @@ class Turn:
             self._waiting += 1
         try:
             with self._short:
-                return work()
+                alone, began = Seconds(), time.time()
+                try:
+                    with timed(alone, "answered"):
+                        return work()
+                finally:
+                    if not self._long.locked():
+                        alone.first, alone.last = began, time.time()
+                        with self._counting:
+                            self._alone.add(alone)
         finally:
             with self._counting:
                 self._waiting -= 1

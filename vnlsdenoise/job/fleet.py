@@ -1,11 +1,13 @@
 """Films by a fleet of workers: gives them what there is to do, hears how they get on, and does again what is lost."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from vnlsdenoise.engine.queues import Queues
 from vnlsdenoise.engine.ray import SLOTS, Fleet, News
 from vnlsdenoise.engine.schedule import Part, Schedule, Span
 from vnlsdenoise.engine.seconds import Seconds
@@ -21,6 +23,7 @@ from vnlsdenoise.job.sharing import SharedFilm, can_be_shared, look_through, mea
 from vnlsdenoise.job.workdir import Piece, WorkFolder
 from vnlsdenoise.video.late import AnotherFrameError
 
+_FED = 0.5  # of a short part is done when the denoiser has all of its frames, of which none is out yet
 _WAIT = 0.05  # seconds for news, in which a piece that was found meanwhile waits
 
 
@@ -35,10 +38,13 @@ class Ended:
 
 @dataclass
 class Spent:
-    """Where the time of a fleet went. workers: of each, added up. look: seconds until a shared film was looked through.
-    parts: how many were given. twice: frames beside those that were wanted."""
+    """Where the time of a fleet went. workers: of each, added up. began, ended: when (`time.time`) the pieces of a film
+    were first begun, and last done. look: seconds until a shared film was looked through. parts: how many were given.
+    twice: frames beside those that were wanted."""
 
     workers: list[Seconds]
+    began: float = math.inf
+    ended: float = 0.0
     look: float = 0.0
     parts: int = 0
     twice: int = 0
@@ -67,7 +73,7 @@ class FilmFleet:
         self._films: dict[Any, SharedFilm] = {}
         self._requests: dict[int, Request] = {}
         self._given: dict[int, _Given] = {}
-        self._of_worker: list[set[int]] = [set() for _ in range(fleet.size)]
+        self._queues = Queues(fleet.size, SLOTS, self._speeds)
         self._processes = [0] * fleet.size
         self._ended: list[Ended] = []
         self._stopped = False
@@ -89,6 +95,7 @@ class FilmFleet:
         self, plan: Plan, folder: WorkFolder, kept: list[Piece], progress: Progress | None, opened: Opened | None
     ) -> None:
         """As `passing.make_pieces`, by the workers; from the main thread, or any while that drives."""
+        self.spent.began = min(self.spent.began, time.time())
         film = self._begun(plan, folder, kept, progress)
         key = id(film)
         with self._lock:
@@ -105,6 +112,7 @@ class FilmFleet:
         with self._lock:
             del self._films[key]
         self.spent.twice += film.twice
+        self.spent.ended = time.time()
         film.tidy()
         folder.finish_reading(film.result())
 
@@ -112,7 +120,8 @@ class FilmFleet:
 
     def _share(self, key: Any, film: SharedFilm, opened: Opened | None) -> None:
         plan, began = film.plan, time.monotonic()
-        film.look = Look(plan, film.kept, measure_by(self._fleet.ask, measured_here, plan.settings), opened)
+        measure = measure_by(self._fleet.ask, measured_here, plan.settings, self.size)
+        film.look = Look(plan, film.kept, measure, opened)
         self._schedule.share(key, plan.info.frames or 1, work_of(plan), 2 * support_of_plan(plan))
 
         def found(piece: Span) -> bool:
@@ -183,21 +192,18 @@ class FilmFleet:
 
     def _give_all(self) -> None:
         with self._lock:
-            for slot in range(SLOTS):
-                for worker in range(self.size):
-                    if len(self._of_worker[worker]) == slot and self._is_free(worker):
-                        part = self._schedule.next(self._speeds.of(worker), beside=slot > 0)
+            for beside, workers in ((False, self._queues.idle()), (True, self._queues.next_free())):
+                for worker in workers:
+                    if self._is_free(worker):
+                        part = self._schedule.next(self._speeds.of(worker), beside)
                         if part is not None:
                             self._give(worker, part)
 
     def _is_free(self, worker: int) -> bool:
         """Whether a worker may be given something, beside what it has."""
-        if not self._fleet.is_up(worker):
-            return False
-        given = [self._given[task].part for task in self._of_worker[worker]]
-        # Whoever may kill its process is alone there. And how much a worker can be given beside its first part is known
-        # when it is half done.
-        return not given or (self._speeds.of(worker) is not None and not any(part.tries for part in given))
+        # Whoever may kill its process is alone there.
+        alone = any(self._given[task].part.tries for task in self._queues.of(worker))
+        return self._fleet.is_up(worker) and not alone
 
     def _give(self, worker: int, part: Part) -> None:
         film = self._films.get(part.film)
@@ -210,7 +216,7 @@ class FilmFleet:
             film.given += 1
             task = self._fleet.give(worker, make_part, film.plan, film.place, film.task(part))
         self.spent.parts += 1
-        self._of_worker[worker].add(task)
+        self._queues.add(worker, task, part.work, time.monotonic())
         self._given[task] = _Given(part, self._processes[worker], part.span.first if part.span else 0)
 
     def _heard(self, news: News, told: Callable[[int, Any], None] | None) -> None:
@@ -224,7 +230,7 @@ class FilmFleet:
             return
         self._fleet.over(news.task)
         del self._given[news.task]
-        self._of_worker[worker].discard(news.task)
+        self._queues.over(worker, news.task, time.monotonic())
         if film is not None:
             film.given -= 1
             film.reached.pop(news.task, None)
@@ -254,6 +260,8 @@ class FilmFleet:
             if part.span is not None and 2 * facts[1] >= part.span.frames:
                 work = part.work * facts[1] / part.span.frames
                 self._speeds.guess(worker, work, time.monotonic() - given.at)
+        elif kind == "fed" and self._speeds.of(worker) is None:
+            self._speeds.guess(worker, _FED * part.work, time.monotonic() - given.at)
         elif kind == "reading":
             film.reading = facts[0]
         film.tell()

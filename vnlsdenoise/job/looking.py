@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ class Look:
         self._work = Work((), measured, opened, looks=True, measure=measure)
         self._reader = reader_of(plan)
         self._looks = Looks()
-        self._begins = array("q", [0])  # frames that scenes begin with
+        self._begins = array("q", [0])  # frames that scenes begin with, and the end of the film
         self._cuts, self._repeats = bytearray(), bytearray()
         self._fresh = array("q", [0])  # before every frame, how many are no repeats
         self._fed: dict[int, tuple[int, ...]] = {}  # where pieces are fed from
@@ -60,7 +60,7 @@ class Look:
         self.frames, self.over = 0, False
         self.late = plan.settings is not None and not plan.settings.fields
 
-    def pieces(self) -> Iterator[Pieces]:
+    def pieces(self) -> Generator[Pieces, None, None]:
         """The pieces that are not kept, each as soon as all is known that it needs."""
         waiting: deque[Pieces] = deque()
         first = count = 0
@@ -73,9 +73,14 @@ class Look:
             self._cuts.append(frame.begins)
             self._repeats.append(frame.repeats)
             self._fresh.append(self._fresh[-1] + (not frame.repeats))
-            if frame.begins:
+            if frame.begins and self._begins[-1] < frame.number:
                 self._begins.append(frame.number)
             count, self.frames = count + 1, frame.number + 1
+            if frame.ends:
+                self._begins.append(self.frames)
+                if is_full(count, True, self._plan.request.piece):
+                    waiting.append(Pieces(first, self.frames, True))
+                    first, count = self.frames, 0
             while waiting and self._is_known(waiting[0]):
                 yield from self._wanted(waiting.popleft())
         if count:

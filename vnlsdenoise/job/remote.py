@@ -16,6 +16,7 @@ from vnlsdenoise.engine.work import Span, Told, Work
 from vnlsdenoise.engine.worker import Tell, Worker
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.job.identity import identify
+from vnlsdenoise.job.pace import Stage
 from vnlsdenoise.job.passing import make_pieces, make_range
 from vnlsdenoise.job.plan import Plan, make_plan
 from vnlsdenoise.job.reading import reader_of
@@ -98,7 +99,14 @@ def make_part(worker: Worker, tell: Tell, plan: Plan, place: Place, task: RangeT
     """The pieces of a range; gives warnings, and where the time went."""
     took = Seconds()
     count = (task.span.end or 0) - task.span.first
-    told = _Throttled(lambda stage, done: tell(("progress", stage, done)))
+    last = None if task.told is None else task.told.first + len(task.told.cuts)
+    throttled = _Throttled(lambda stage, done: tell(("progress", stage, done)))
+
+    def told(stage: Stage, done: int) -> None:
+        if stage == "analysed" and done == last:
+            tell(("fed",))
+        throttled(stage, done)
+
     reader = reader_of(plan)
     work = Work([task.span], task.measured, keep_sources=task.again, told=task.told)
     frames = reader if task.told is None or task.looks is None else read_late(reader, task.told.start, task.looks)

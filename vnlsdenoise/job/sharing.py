@@ -3,7 +3,7 @@
 import secrets
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,18 +148,24 @@ def look_through(film: SharedFilm, found: Callable[[Span], bool], over: Callable
 
     def look() -> None:
         try:
-            if all(map(found, pieces)):
-                over(None)
+            with closing(pieces):
+                if all(map(found, pieces)):
+                    over(None)
         except BaseException as error:
             over(error)
 
     threading.Thread(target=look, name="look", daemon=True).start()
 
 
-def measure_by(ask: Callable[..., Any], measured_here: Any, settings: Any) -> Callable[..., Any]:
-    """What measures the noise of a scene where the work is done: another kind of device has other last bits."""
+def measure_by(ask: Callable[..., Any], measured_here: Any, settings: Any, most: int) -> Callable[..., Any]:
+    """What measures the noise of a scene where the work is done: another kind of device has other last bits.
+
+    most: scenes that are measured at a time; others wait here, and not in the object store.
+    """
+    room = threading.Semaphore(most)
 
     def measure(format: Any, frames: Any) -> Any:
-        return ask(measured_here, format, settings, [replace(frame, extra={}) for frame in frames])
+        with room:
+            return ask(measured_here, format, settings, [replace(frame, extra={}) for frame in frames])
 
     return measure

@@ -51,5 +51,5 @@ def try_first_second(plan: Plan) -> int:
 
 def _frames(plan: Plan) -> int:
     shape, rate = plan.info.format, plan.info.rate or 25
-    size = sum(height * width for height, width in shape.plane_shapes) * (1 if shape.depth == 8 else 2)
+    size = shape.frame_bytes
     return max(_LEAST_FRAMES, min(_MOST_FRAMES, round(rate * _SECONDS), _MOST_BYTES // size))

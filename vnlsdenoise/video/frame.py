@@ -41,6 +41,11 @@ class PlaneFormat:
         return (luma, chroma, chroma)
 
     @property
+    def frame_bytes(self) -> int:
+        """Of the samples of one frame."""
+        return (1 if self.depth == 8 else 2) * sum(height * width for height, width in self.plane_shapes)
+
+    @property
     def plane_names(self) -> tuple[str, ...]:
         """What a reader calls the planes."""
         return _PLANES[self.family]
@@ -61,7 +66,8 @@ class Frame:
     """One frame: planes as `PlaneFormat` says, and what travels beside them untouched (time stamps, side data).
 
     number: in the video, from 0. damage: "concealed" where it is the frame before instead of a damaged one, "kept"
-    where it is damaged itself. begins: whether a scene begins with it. repeats: whether it is the frame before over
+    where it is damaged itself. begins: whether a scene begins with it. ends: whether it is known that one ends with it.
+    repeats: whether it is the frame before over
     again. fed: numbers of the frames that a denoiser must be fed from to get it once more, one, or one for each field.
     step: of the codec's quantiser, in the scale of luma's samples, in the mean over the picture, of codecs other than
     H.264 as the step of H.264 that leaves as much (`video.quantiser`); None where nothing tells it.
@@ -74,6 +80,7 @@ class Frame:
     number: int = 0
     damage: Literal["", "concealed", "kept"] = ""
     begins: bool = False
+    ends: bool = False
     repeats: bool = False
     fed: tuple[int, ...] = ()
     step: float | None = None
