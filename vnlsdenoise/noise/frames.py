@@ -26,7 +26,9 @@ _DEPENDENT, _LEAST_DEPENDENT = 1.3, 2.4 / 255
 _LEAST_OPPONENT = 1 / 8
 _SEEN = 0.6  # of what is new in flat blocks, from which quiet areas have told it
 _SEEN_RGB = 0.8  # the same, of every one of R, G and B
-_CLEARLY_COLOURED = 2.8  # times that luma's noise is stronger at low frequencies: what quiet areas tell is a part of it
+# Times that luma's noise is stronger at low frequencies: what quiet areas tell is a part of it then. All of it is no
+# more than so many times that part: beyond that motion was missed.
+_CLEARLY_COLOURED, _MOST_OF_PART = 2.8, 2.5
 _SURE = 0.5  # trust in what is new, from which it is taken for the noise
 _LEAST_GRAIN = 0.45 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
 _LEAST_CLIPPED = 1 / 255  # of the peak, in luma: less is what codecs leave of text
@@ -109,16 +111,17 @@ def _measured(
     new_top, new = tuple(channel.top for channel in told), tuple(channel.deviation for channel in told)
     calm = tuple(channel.least_low for channel in told)
     evidence = replace(evidence, new_top=new_top, new=new, trust=verdict.trust, calm=calm)
-    own = verdict.channels[: len(noise.planes)]
+    own, quiet = verdict.channels[: len(noise.planes)], math.hypot(*noise.sigma)
+    in_part = math.hypot(*(channel.deviation for channel in own)) < _MOST_OF_PART * quiet
     if layout.family == "rgb":
         # Of a mosaic of sensors one colour may have kept high frequencies.
         pairs_of = zip(noise.planes, verdict.channels[-3:], strict=True)
         unseen = any(plane.sigma < _SEEN_RGB * channel.low for plane, channel in pairs_of)
     else:
-        unseen = math.hypot(*noise.sigma) < _SEEN * math.hypot(*(channel.low for channel in own))
-        unseen = unseen or own[0].colour > _CLEARLY_COLOURED
+        unseen = quiet < _SEEN * math.hypot(*(channel.low for channel in own))
+        unseen = unseen or (in_part and own[0].colour > _CLEARLY_COLOURED)
     # Quiet areas that see correlated noise do not resolve it as well, and of one plane may take it for white.
-    unseen = unseen or any(plane.spectrum for plane in noise.planes)
+    unseen = unseen or (in_part and any(plane.spectrum for plane in noise.planes))
     least = _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1)
     if unseen and verdict.trust >= _SURE and own[0].low >= least:
         return replace(_grainy(verdict, layout), evidence=replace(evidence, taken="what is new"))
