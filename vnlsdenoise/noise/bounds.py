@@ -1,0 +1,117 @@
+"""What bounds the noise that quiet areas tell: no more than is new in every frame, since texture may hide in them."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from vnlsdenoise.noise.grain import Grain, Verdict
+from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
+from vnlsdenoise.planes import code_range
+from vnlsdenoise.video.frame import PlaneFormat
+
+LEAST_CLIPPED = 1 / 255  # of the peak, in luma: less is what codecs leave of text
+_FLOOR, _MOST_RAISED = 1.2 / 255, 1.5  # white noise of so much of the peak bounds what is said, so many times
+_MOST_INDEPENDENT = 1.04  # times what differences of R, G and B tell of white noise
+_BEFORE_CLIPPING = 1.7  # times what is left of noise that was clipped at its mean
+_REACH_OF_NOISE = 2.5  # deviations: clipping further away than that leaves the deviation of noise as it is
+_MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
+_MOST_OF_LEAST = 1.3  # times what is new in the blocks with least of it: white noise of more is texture
+_AT_ODDS = 1.25  # times what is new in flat blocks: quiet areas that hold more may hold texture
+# Times that the noise of chroma is stronger at low frequencies than at the highest: 1 as it was made, up to 1.8 where
+# it was halved in size from R, G and B, from 1.9 on where a codec was.
+_UNTOUCHED = 1.85
+# The same of luma: 1.3 at the most where white noise lies on texture, 2.3 where there is little; 3.6 and more where
+# noise is correlated.
+_PLAIN, _LITTLE_PLAIN = 1.4, 2.3
+_LEAST_KEPT = 0.26 / 255  # of the peak, in chroma: beside little noise codecs leave less at the highest frequencies
+# Little noise of luma, of the peak, which texture hides, is no more than so many times what chroma has of it: 2 where
+# R, G and B were averaged to half the size, 3.4 at the highest frequencies where they were reduced more smoothly.
+_LITTLE, _MOST_OF_CHROMA = 2.5 / 255, 3.5
+_MOST_OF_LITTLE = 1.15  # as `_MOST_OF_LEAST`
+_MOST_HIDDEN = 1.35  # times the noise, that texture makes of it where there is more
+_LEAST_LITTLE = 0.75  # of a step of the samples: chroma does not tell of less
+
+
+def bounded(
+    noise: NoiseModel, verdict: Verdict, layout: PlaneFormat, estimate: Callable[[int], float], peak: float
+) -> NoiseModel:
+    """No more noise than is new in every frame.
+
+    noise: by what quiet areas hold. estimate: the deviation of a plane by the number of it, as white noise.
+    """
+    independent, own = verdict.independent, list(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True))
+    clipped = noise.clipped and any(_reaches_an_end(plane, news, peak) for plane, news in own)
+    most_before = _MOST_INDEPENDENT * (_BEFORE_CLIPPING if clipped else 1.0)
+    if independent and _in_flat_blocks(own) > most_before * independent:
+        return NoiseModel.of_sigma([independent] * len(noise.planes))
+    # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
+    white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
+    planes = []
+    for index, (plane, news) in enumerate(own):
+        # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
+        there = _in_flat_blocks([(plane, news)])
+        before = _BEFORE_CLIPPING if plane.clipped else 1.0
+        raised = layout.family == "rgb" and news.top > _FLOOR * peak and there > before * _MOST_RAISED * news.top
+        most = before * _MOST_TIMES * max(news.deviation, news.most)
+        if raised or plane.sigma > most:
+            plane = PlaneNoise(min(estimate(index), most))
+        if white and not (plane.curve or plane.clipped or plane.spectrum):
+            plane = PlaneNoise(min(plane.sigma, news.top))
+        # Where there is no flat block; but of clipped noise dark and bright blocks hold less, and chroma of half the
+        # size holds less at the highest frequencies.
+        asked = verdict.textured and not plane.spectrum and (index == 0 or layout.family != "yuv")
+        least, most_of_least = news.least, _MOST_OF_LEAST
+        if layout.family == "yuv" and index == 0 and _is_untouched(verdict, peak):
+            little = least < _LITTLE * peak
+            asked = asked or little or there > _AT_ODDS * news.top
+            least = min(least, max(_most_by_chroma(verdict), 0.0 if little else least / _MOST_HIDDEN))
+            most_of_least = _MOST_OF_LITTLE
+        if asked and not clipped and plane.deviation_at(news.at) > most_of_least * least:
+            plane = PlaneNoise(least)
+        planes.append(plane)
+    clipped_rgb = noise.clipped_rgb
+    if clipped_rgb is not None:
+        # What luma has of the noise of R, G and B is a half and more.
+        span = code_range(layout, peak)
+        said = clipped_rgb.noise.sigma * (span[1] - span[0]) / 2
+        most = _MOST_TIMES * max(verdict.channels[0].most, verdict.channels[0].deviation)
+        if said > most or planes[0].sigma < LEAST_CLIPPED * peak:
+            clipped_rgb = None
+    opponent = noise.opponent
+    if opponent:
+        # Texture in all three passes for noise that they share.
+        shared, unit = verdict.channels[0], sum(noise.sigma) / len(noise.sigma)
+        if opponent[0] * unit > _MOST_TIMES * (shared.top if white else max(shared.deviation, shared.most)):
+            opponent = ()
+    return replace(noise, planes=tuple(planes), opponent=opponent, clipped_rgb=clipped_rgb)
+
+
+def _is_untouched(verdict: Verdict, peak: float) -> bool:
+    """Whether luma has noise that looks white, and chroma has some as no codec leaves it, of YUV."""
+    luma, *chroma = verdict.channels
+    least, little = min(channel.least for channel in chroma), luma.least < _LITTLE * peak
+    if luma.colour > (_LITTLE_PLAIN if little else _PLAIN):
+        return False
+    if little and least >= _LEAST_KEPT * peak:
+        return True
+    return least > 0 and math.prod(channel.colour for channel in chroma) <= _UNTOUCHED**2
+
+
+def _most_by_chroma(verdict: Verdict) -> float:
+    """The most noise of luma, by that of chroma beyond what rounding leaves."""
+    rounding = 1 / 12
+    chroma = max(sum(channel.least**2 for channel in verdict.channels[1:]) / 2 - rounding, 0.0)
+    # Noise of less than a step is hardly more than rounding leaves.
+    return max(math.sqrt(_MOST_OF_CHROMA**2 * chroma + rounding), _LEAST_LITTLE)
+
+
+def _reaches_an_end(plane: PlaneNoise, news: Grain, peak: float) -> bool:
+    """Whether more than a few flat blocks of a plane are so dark or bright that clipping has changed their noise."""
+    reach, (_, dark, *_, bright, _) = _REACH_OF_NOISE * plane.sigma, news.means
+    return dark < reach or bright > peak - reach
+
+
+def _in_flat_blocks(planes: Iterable[tuple[PlaneNoise, Grain]]) -> float:
+    """The deviation of planes at the brightness of flat blocks."""
+    found = [plane.deviation_at(mean) for plane, news in planes for mean in news.means]
+    return math.hypot(*found) / math.sqrt(len(found))
