@@ -151,6 +151,12 @@ __device__ inline float block_sum(float value, float* scratch) {
   return sum;
 }
 
+// Adds to a sum in device memory, and goes on. Of a pointer that may be to shared memory as well, as the compiler has it,
+// it would wait until the memory has answered.
+__device__ inline void add_to_sum(long long* sum, long long value) {
+  asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(sum)), "l"(value) : "memory");
+}
+
 // Adds the changes of two neighbouring 16 x 8 tiles (pixels x .. x + 15 of the warp's 16 patches) to the sums.
 __device__ inline void add_changes(const GroupArgs& a, const Places& places, int channel, int first_row, int x,
                                    const float (&change)[2][4], int weight_steps, int lane) {
@@ -171,7 +177,7 @@ __device__ inline void add_changes(const GroupArgs& a, const Places& places, int
         const int pixel = places.pixel[x + tile * 8 + part * 4 + mine];
         if (pixel < 0) continue;
         const long long packed = pack_change(part == 0 ? (upper ? other : even) : (upper ? odd : other), weight_steps);
-        atomicAdd(reinterpret_cast<unsigned long long*>(to + pixel), static_cast<unsigned long long>(packed));
+        add_to_sum(to + pixel, packed);
       }
     }
   }
