@@ -157,27 +157,41 @@ __device__ inline void add_to_sum(long long* sum, long long value) {
   asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(sum)), "l"(value) : "memory");
 }
 
+// The sums of one channel that a lane adds to: of the warp's 16 patches, those at lane / 4 and 8 further down.
+struct LaneSums {
+  long long* patch[2];
+
+  __device__ LaneSums(const GroupArgs& a, const Places& places, int channel, int first_row, int lane) {
+    const long long plane = static_cast<long long>(channel) * a.height * a.width;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) patch[half] = places.sums[first_row + lane / 4 + half * 8] + plane;
+  }
+};
+
 // Adds the changes of two neighbouring 16 x 8 tiles (pixels x .. x + 15 of the warp's 16 patches) to the sums.
-__device__ inline void add_changes(const GroupArgs& a, const Places& places, int channel, int first_row, int x,
-                                   const float (&change)[2][4], int weight_steps, int lane) {
-  const long long plane = static_cast<long long>(channel) * a.height * a.width;
+__device__ inline void add_changes(const LaneSums& sums, const Places& places, int x, const float (&change)[2][4],
+                                   int weight_steps, int lane) {
   // Of a row's eight pixels four lanes hold two each. They change hands, so that four lanes add to four neighbours,
   // which the memory takes as one sector: first pixels 0 2 1 3, then 4 6 5 7.
   const bool upper = lane % 4 >= 2;
   const int mine = lane % 4 * 2 - (upper ? 3 : 0);
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    long long* to = places.sums[first_row + lane / 4 + half * 8] + plane;
+  for (int tile = 0; tile < 2; ++tile) {
+    float mine_of[2][2];  // [part][half]
 #pragma unroll
-    for (int tile = 0; tile < 2; ++tile) {
+    for (int half = 0; half < 2; ++half) {
       const float even = change[tile][half * 2], odd = change[tile][half * 2 + 1];
       const float other = __shfl_xor_sync(0xffffffffu, upper ? even : odd, 2);
+      mine_of[0][half] = upper ? other : even;
+      mine_of[1][half] = upper ? odd : other;
+    }
 #pragma unroll
-      for (int part = 0; part < 2; ++part) {
-        const int pixel = places.pixel[x + tile * 8 + part * 4 + mine];
-        if (pixel < 0) continue;
-        const long long packed = pack_change(part == 0 ? (upper ? other : even) : (upper ? odd : other), weight_steps);
-        add_to_sum(to + pixel, packed);
+    for (int part = 0; part < 2; ++part) {
+      const int pixel = places.pixel[x + tile * 8 + part * 4 + mine];
+      if (pixel < 0) continue;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        add_to_sum(sums.patch[half] + pixel, pack_change(mine_of[part][half], weight_steps));
       }
     }
   }

@@ -117,6 +117,7 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
     const LeftSlab<K> taken(slab);
     for (int c = 0; c < count; ++c) {
       const float* mean_change = s.spectrum + c * padded;
+      const LaneSums sums(a, s.places, first + c, first_row, lane);
       for (int x = 0; x < padded; x += 16) {
         float change[2][4];
         multiply_columns<K>(change, taken, s.rows + c * K * stride, stride, x, lane);
@@ -124,7 +125,7 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
         for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
           for (int i = 0; i < 4; ++i) change[tile][i] += mean_change[x + tile * 8 + lane % 4 * 2 + i % 2];
-        add_changes(a, s.places, first + c, first_row, x, change, quantise_weight(1.f), lane);
+        add_changes(sums, s.places, x, change, quantise_weight(1.f), lane);
       }
     }
     __syncthreads();  // the next set reuses the shared memory

@@ -271,6 +271,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
       const float* mean_change = s.noisy_spectrum + c * padded;
       const int weight = quantise_weight(1 / (1 + gains + s.mean_gain[c]));
       const __half* row = noisy + c * K * stride + (first_row + lane / 4) * stride + lane % 4 * 2;
+      const LaneSums sums(a, s.places, first + c, first_row, lane);
       for (int x = 0; x < padded; x += 16) {
         float change[2][4] = {};
         if (first != 0) multiply_columns<K>(change, filter, basic + c * K * stride, stride, x, lane);
@@ -280,7 +281,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
           for (int i = 0; i < 4; ++i)
             change[tile][i] += mean_change[x + tile * 8 + lane % 4 * 2 + i % 2] -
                                kept * __half2float(row[i / 2 * 8 * stride + x + tile * 8 + i % 2]);
-        add_changes(a, s.places, first + c, first_row, x, change, weight, lane);
+        add_changes(sums, s.places, x, change, weight, lane);
       }
     }
     __syncthreads();  // the next set reuses the shared memory
