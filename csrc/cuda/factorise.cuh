@@ -4,14 +4,30 @@
 
 namespace vnls {
 
-// Column tid % K of the inverse of m + shift I, rows tid / K * K/2 .. + K/2 - 1, into out: the sweep operator, which
-// keeps the matrix symmetric, so that a published row serves as the column too. rows: 2 K floats, 16-byte aligned.
+// The part of the inverse that a thread ends with: half a column. Half-warps take the halves of the same 16 columns, so
+// that only one warp holds the column of a pivot.
+template <int K>
+struct HalfColumn {
+  static constexpr int kRows = K / 2;
+  int column = threadIdx.x / 32 * 16 + threadIdx.x % 16;
+  int half = threadIdx.x / 16 % 2;
+  int first = half * kRows;  // row
+};
+
+// That part of the inverse of the symmetric m + shift I, into out: the sweep operator, which keeps the matrix symmetric,
+// so that a published row serves as the column too. m, rows: 16-byte aligned, as is every row of m; rows: 2 K floats.
 template <int K>
 __device__ inline void invert_columns(const float* m, int stride, float shift, float* rows, float (&out)[K / 2]) {
   constexpr int kHalf = K / 2;
-  const int column = threadIdx.x % K, half = threadIdx.x / K, first = half * kHalf;
+  const HalfColumn<K> at;
+  const int column = at.column, half = at.half, first = at.first;
 #pragma unroll
-  for (int i = 0; i < kHalf; ++i) out[i] = m[(first + i) * stride + column] + (first + i == column ? shift : 0.f);
+  for (int i = 0; i < kHalf; i += 4) {
+    const float4 four = *reinterpret_cast<const float4*>(m + column * stride + first + i);
+    out[i] = four.x, out[i + 1] = four.y, out[i + 2] = four.z, out[i + 3] = four.w;
+  }
+#pragma unroll
+  for (int i = 0; i < kHalf; ++i) out[i] += first + i == column ? shift : 0.f;
 #pragma unroll
   for (int k = 0; k < K; ++k) {
     float* row = rows + k % 2 * K;
@@ -20,13 +36,17 @@ __device__ inline void invert_columns(const float* m, int stride, float shift, f
     const float inverse = __fdividef(1.f, row[k]);
     const bool pivot = column == k;
     const float factor = pivot ? -inverse : row[column] * inverse;
+    if (threadIdx.x / 32 == k / 16) {
+#pragma unroll
+      for (int i = 0; i < kHalf; ++i) out[i] = pivot ? 0.f : out[i];
+    }
 #pragma unroll
     for (int i = 0; i < kHalf; i += 4) {
       const float4 four = *reinterpret_cast<const float4*>(row + first + i);
-      out[i] = fmaf(-four.x, factor, pivot ? 0.f : out[i]);
-      out[i + 1] = fmaf(-four.y, factor, pivot ? 0.f : out[i + 1]);
-      out[i + 2] = fmaf(-four.z, factor, pivot ? 0.f : out[i + 2]);
-      out[i + 3] = fmaf(-four.w, factor, pivot ? 0.f : out[i + 3]);
+      out[i] = fmaf(-four.x, factor, out[i]);
+      out[i + 1] = fmaf(-four.y, factor, out[i + 1]);
+      out[i + 2] = fmaf(-four.z, factor, out[i + 2]);
+      out[i + 3] = fmaf(-four.w, factor, out[i + 3]);
     }
     if (half == k / kHalf) out[k % kHalf] = factor;
   }

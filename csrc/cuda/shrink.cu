@@ -82,12 +82,19 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
     float column[K / 2];
     invert_columns<K>(s.gram, kGram, delta, s.published, column);
     {
-      const int index = threadIdx.x % K, begin = threadIdx.x / K * (K / 2);
+      const HalfColumn<K> at;
+      __half* inverse = s.inverse + at.column * kStride + at.first;  // symmetric: a column is stored as a row
+      __half* gain = s.gain + at.column * kStride + at.first;
 #pragma unroll
-      for (int i = 0; i < K / 2; ++i) {  // symmetric: a column is stored as a row
-        const float h = delta * column[i];
-        s.inverse[index * kStride + begin + i] = __float2half_rn(h);
-        s.gain[index * kStride + begin + i] = __float2half_rn((begin + i == index ? 1.f : 0.f) - h);
+      for (int i = 0; i < K / 2; i += 8) {
+        float h[8], rest[8];
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          h[j] = delta * column[i + j];
+          rest[j] = (at.first + i + j == at.column ? 1.f : 0.f) - h[j];
+        }
+        *reinterpret_cast<uint4*>(inverse + i) = pack_eight(h);
+        *reinterpret_cast<uint4*>(gain + i) = pack_eight(rest);
       }
     }
     __syncthreads();

@@ -249,13 +249,19 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
       const float rho = rank / K + kLeftFloor;
       float column[K / 2];
       invert_columns<K>(s.gram, kGram, rho, s.published, column);
-      const int index = threadIdx.x % K, begin = threadIdx.x / K * (K / 2);
+      const HalfColumn<K> at;
+      __half* row = s.left + at.column * kStride + at.first;
 #pragma unroll
-      for (int i = 0; i < K / 2; ++i) {
-        const float gain = (begin + i == index ? 1.f : 0.f) - rho * column[i];
-        s.left[index * kStride + begin + i] = __float2half_rn(gain);
-        left.sum += begin + i == index ? gain : 0.f;
-        left.energy = fmaf(gain, gain, left.energy);
+      for (int i = 0; i < K / 2; i += 8) {
+        float gain[8];
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          const bool diagonal = at.first + i + j == at.column;
+          gain[j] = (diagonal ? 1.f : 0.f) - rho * column[i + j];
+          left.sum += diagonal ? gain[j] : 0.f;
+          left.energy = fmaf(gain[j], gain[j], left.energy);
+        }
+        *reinterpret_cast<uint4*>(row + i) = pack_eight(gain);
       }
       left = {block_sum(left.sum, s.scratch), block_sum(left.energy, s.scratch)};
     }
