@@ -51,8 +51,7 @@ struct Places {
   // item / patch for items below 4096.
   __device__ int rows_of(int item) const { return static_cast<int>(item * by_patch >> 16); }
 
-  __device__ void fill(const GroupArgs& a, int64_t n, int K) const {
-    const int p = a.patch;
+  __device__ void fill(const GroupArgs& a, int64_t n, int K, int p) const {
     for (int k = threadIdx.x; k < K; k += blockDim.x) {
       const Place place = place_of(a, n, k);
       noisy[k] = a.noisy.data[place.frame] + place.start;
@@ -74,9 +73,9 @@ struct Places {
 // Each thread takes whole pixels. Returns this thread's share of the sum of squares of the centred rows.
 // from: [K], 16-byte aligned.
 template <int K>
-__device__ inline float gather_centred(const GroupArgs& a, const float* const* from, const Places& places, int channel,
-                                       __half* rows, float* mean) {
-  const int padded = padded_pixels(a.patch), stride = group_stride(a.patch);
+__device__ inline float gather_centred(const GroupArgs& a, int patch, const float* const* from, const Places& places,
+                                       int channel, __half* rows, float* mean) {
+  const int padded = padded_pixels(patch), stride = group_stride(patch);
   const long long plane = static_cast<long long>(channel) * a.height * a.width;
   const ulonglong2* pairs = reinterpret_cast<const ulonglong2*>(from);
   float energy = 0;

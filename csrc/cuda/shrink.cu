@@ -50,21 +50,22 @@ __device__ void threshold_means(const Shared<K>& s, int p, int count, float thre
 // Of a multiprocessor: as many as shared memory allows for the patches of the presets.
 constexpr int blocks_wanted(int K) { return K == 64 ? 4 : K == 48 ? 6 : 14; }
 
-template <int K>
+// kPatch: side of a patch, 0 where it is not known before.
+template <int K, int kPatch>
 __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
     shrink_kernel(const __grid_constant__ GroupArgs a, const __grid_constant__ ShrinkParameters parameters) {
   extern __shared__ __align__(16) unsigned char memory[];
   SharedLayout layout{memory};
-  const Shared<K> s(layout, a.patch, a.channels);
+  const int p = kPatch ? kPatch : a.patch, d = p * p, padded = padded_pixels(p), stride = group_stride(p);
+  const Shared<K> s(layout, p, a.channels);
   constexpr int kStride = square_stride(K), kGram = K + 4;
   const int lane = threadIdx.x % 32, first_row = threadIdx.x / 32 * 16;
-  const int p = a.patch, d = p * p, padded = padded_pixels(p), stride = group_stride(p);
-  s.places.fill(a, blockIdx.x, K);
+  s.places.fill(a, blockIdx.x, K, p);
   __syncthreads();
   for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
     const int count = first == 0 ? 1 : a.channels - 1;
     for (int c = 0; c < count; ++c)
-      gather_centred<K>(a, s.places.noisy, s.places, first + c, s.rows + c * K * stride, s.mean + c * padded);
+      gather_centred<K>(a, p, s.places.noisy, s.places, first + c, s.rows + c * K * stride, s.mean + c * padded);
     __syncthreads();
     Slab<K> slab;
     slab.clear();
@@ -139,13 +140,20 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
   }
 }
 
-template <int K>
+template <int K, int kPatch>
 void launch_shrink(const GroupArgs& a, const ShrinkParameters& parameters, cudaStream_t stream) {
   SharedLayout layout{nullptr};
   Shared<K>(layout, a.patch, a.channels);
   const int bytes = static_cast<int>(layout.used);
-  STD_CUDA_CHECK(cudaFuncSetAttribute(shrink_kernel<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  shrink_kernel<K><<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+  const auto kernel = shrink_kernel<K, kPatch>;
+  STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  kernel<<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+}
+
+// The patches of the presets; any other as well.
+template <int K, int kPatch>
+void launch_patch(const GroupArgs& a, const ShrinkParameters& parameters, cudaStream_t stream) {
+  a.patch == kPatch ? launch_shrink<K, kPatch>(a, parameters, stream) : launch_shrink<K, 0>(a, parameters, stream);
 }
 
 void shrink_groups_(std::vector<Tensor> noisy, const Tensor& queries, const Tensor& offsets, int64_t frame,
@@ -156,13 +164,13 @@ void shrink_groups_(std::vector<Tensor> noisy, const Tensor& queries, const Tens
   launch_on(queries, [&](cudaStream_t stream) {
     switch (a.neighbors) {
       case 16:
-        return launch_shrink<16>(a, parameters, stream);
+        return launch_patch<16, 8>(a, parameters, stream);
       case 32:
-        return launch_shrink<32>(a, parameters, stream);
+        return launch_patch<32, 8>(a, parameters, stream);
       case 48:
-        return launch_shrink<48>(a, parameters, stream);
+        return launch_patch<48, 10>(a, parameters, stream);
       default:
-        return launch_shrink<64>(a, parameters, stream);
+        return launch_patch<64, 10>(a, parameters, stream);
     }
   });
 }

@@ -48,10 +48,10 @@ struct Shared {
 // The DCT of the basic means, and what follows from the content of all channels together. energy: this thread's share
 // of the squares of the centred basic patches.
 template <int K>
-__device__ void transform_basic_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s,
-                                      float energy) {
-  const int d = a.patch * a.patch, padded = padded_pixels(a.patch);
-  transform<false>(s.places, a.patch, a.channels, s.basic_spectrum, s.basic_spectrum, s.between);
+__device__ void transform_basic_means(const GroupArgs& a, int patch, const WienerParameters& parameters,
+                                      const Shared<K>& s, float energy) {
+  const int d = patch * patch, padded = padded_pixels(patch);
+  transform<false>(s.places, patch, a.channels, s.basic_spectrum, s.basic_spectrum, s.between);
   float content = energy / K;
   for (int c = 0; c < a.channels; ++c)
     for (int x = threadIdx.x; x < d; x += blockDim.x) {
@@ -69,10 +69,9 @@ __device__ void transform_basic_means(const GroupArgs& a, const WienerParameters
 
 // Wiener filter of a set's group means in the DCT domain; afterwards noisy_spectrum holds the change of each mean.
 template <int K>
-__device__ void filter_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s, int first,
-                             int count) {
-  const int d = a.patch * a.patch, padded = padded_pixels(a.patch);
-  transform<false>(s.places, a.patch, count, s.noisy_mean, s.noisy_spectrum, s.between);
+__device__ void filter_means(int patch, const WienerParameters& parameters, const Shared<K>& s, int first, int count) {
+  const int d = patch * patch, padded = padded_pixels(patch);
+  transform<false>(s.places, patch, count, s.noisy_mean, s.noisy_spectrum, s.between);
   const float noise = 1.f / K;
   for (int c = 0; c < count; ++c) {
     float gain_energy = 0;
@@ -92,8 +91,8 @@ __device__ void filter_means(const GroupArgs& a, const WienerParameters& paramet
     const float total = block_sum(gain_energy, s.scratch);
     if (threadIdx.x == 0) s.mean_gain[c] = total / K;
   }
-  transform<true>(s.places, a.patch, count, s.noisy_spectrum, s.noisy_spectrum, s.between);
-  mean_changes(a.patch, count, s.noisy_spectrum, s.noisy_mean);
+  transform<true>(s.places, patch, count, s.noisy_spectrum, s.noisy_spectrum, s.between);
+  mean_changes(patch, count, s.noisy_spectrum, s.noisy_mean);
 }
 
 // m = scale * left * m, m [K, padded], left [K, K] lower triangular: each warp takes whole columns, so that it may
@@ -150,32 +149,33 @@ __device__ float subtract_estimate(const LeftSlab<K>& filter, const __half* basi
   return energy;
 }
 
-template <int K>
+// kPatch: side of a patch, 0 where it is not known before.
+template <int K, int kPatch>
 __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     wiener_kernel(const __grid_constant__ GroupArgs a, const __grid_constant__ WienerParameters parameters) {
   extern __shared__ __align__(16) unsigned char memory[];
   SharedLayout layout{memory};
-  const Shared<K> s(layout, a.patch, a.channels);
+  const int p = kPatch ? kPatch : a.patch, padded = padded_pixels(p), stride = group_stride(p);
+  const Shared<K> s(layout, p, a.channels);
   constexpr int kStride = square_stride(K), kGram = K + 4;
   const int lane = threadIdx.x % 32, first_row = threadIdx.x / 32 * 16;
-  const int padded = padded_pixels(a.patch), stride = group_stride(a.patch);
-  s.places.fill(a, blockIdx.x, K);
+  s.places.fill(a, blockIdx.x, K, p);
   __syncthreads();
   float energy = 0;
   for (int c = 0; c < a.channels; ++c)
     energy +=
-        gather_centred<K>(a, s.places.basic, s.places, c, s.basic + c * K * stride, s.basic_spectrum + c * padded);
+        gather_centred<K>(a, p, s.places.basic, s.places, c, s.basic + c * K * stride, s.basic_spectrum + c * padded);
   __syncthreads();
-  transform_basic_means<K>(a, parameters, s, energy);
+  transform_basic_means<K>(a, p, parameters, s, energy);
 
   for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
     const int count = first == 0 ? 1 : a.channels - 1;
     __half* noisy = s.noisy;
     __half* basic = s.basic + first * K * stride;
     for (int c = 0; c < count; ++c)
-      gather_centred<K>(a, s.places.noisy, s.places, first + c, s.noisy + c * K * stride, s.noisy_mean + c * padded);
+      gather_centred<K>(a, p, s.places.noisy, s.places, first + c, s.noisy + c * K * stride, s.noisy_mean + c * padded);
     __syncthreads();
-    filter_means<K>(a, parameters, s, first, count);
+    filter_means<K>(p, parameters, s, first, count);
     Slab<K> u, work;
     work.clear();
     for (int c = 0; c < count; ++c)
@@ -271,7 +271,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     if (first == 0) {
       const float difference = subtract_estimate<K>(filter, basic, noisy, stride, padded, first_row, lane);
       const float total = block_sum(difference, s.scratch);
-      kept -= noisy_share(total, left, rank, gains, *s.content, K, a.patch * a.patch);
+      kept -= noisy_share(total, left, rank, gains, *s.content, K, p * p);
     }
     for (int c = 0; c < count; ++c) {
       const float* mean_change = s.noisy_spectrum + c * padded;
@@ -294,13 +294,30 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
   }
 }
 
-template <int K>
+template <int K, int kPatch>
 void launch_wiener(const GroupArgs& a, const WienerParameters& parameters, cudaStream_t stream) {
   SharedLayout layout{nullptr};
   Shared<K>(layout, a.patch, a.channels);
   const int bytes = static_cast<int>(layout.used);
-  STD_CUDA_CHECK(cudaFuncSetAttribute(wiener_kernel<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  wiener_kernel<K><<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+  const auto kernel = wiener_kernel<K, kPatch>;
+  STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  kernel<<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+}
+
+// The patches of the presets are compiled for their size.
+void launch_presets(const GroupArgs& a, const WienerParameters& parameters, cudaStream_t stream) {
+  switch (a.patch) {
+    case 5:
+      return launch_wiener<32, 5>(a, parameters, stream);
+    case 7:
+      return launch_wiener<32, 7>(a, parameters, stream);
+    case 8:
+      return launch_wiener<32, 8>(a, parameters, stream);
+    case 12:
+      return launch_wiener<32, 12>(a, parameters, stream);
+    default:
+      return launch_wiener<32, 0>(a, parameters, stream);
+  }
 }
 
 void wiener_groups_(std::vector<Tensor> noisy, std::vector<Tensor> basic, const Tensor& queries, const Tensor& offsets,
@@ -312,13 +329,13 @@ void wiener_groups_(std::vector<Tensor> noisy, std::vector<Tensor> basic, const 
   launch_on(queries, [&](cudaStream_t stream) {
     switch (a.neighbors) {
       case 16:
-        return launch_wiener<16>(a, parameters, stream);
+        return launch_wiener<16, 0>(a, parameters, stream);
       case 32:
-        return launch_wiener<32>(a, parameters, stream);
+        return launch_presets(a, parameters, stream);
       case 48:
-        return launch_wiener<48>(a, parameters, stream);
+        return launch_wiener<48, 0>(a, parameters, stream);
       default:
-        return launch_wiener<64>(a, parameters, stream);
+        return launch_wiener<64, 0>(a, parameters, stream);
     }
   });
 }
