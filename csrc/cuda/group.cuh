@@ -138,7 +138,9 @@ __device__ inline void mean_changes(int p, int count, float* filtered, const flo
   __syncthreads();
 }
 
-// The sum of a value over the block, for every thread, added in a fixed order. scratch: one float a warp. Two barriers.
+// The sum of a value over a block of 2 K threads, for every thread, added in a fixed order. scratch: one float a warp.
+// Two barriers.
+template <int K>
 __device__ inline float block_sum(float value, float* scratch) {
 #pragma unroll
   for (int j = 16; j > 0; j >>= 1) value += __shfl_xor_sync(0xffffffffu, value, j);
@@ -146,7 +148,8 @@ __device__ inline float block_sum(float value, float* scratch) {
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
   __syncthreads();
   float sum = 0;
-  for (int w = 0; w < blockDim.x / 32; ++w) sum += scratch[w];
+#pragma unroll
+  for (int w = 0; w < K / 16; ++w) sum += scratch[w];
   return sum;
 }
 

@@ -58,7 +58,7 @@ __device__ void transform_basic_means(const GroupArgs& a, int patch, const Wiene
       const float basic = s.basic_spectrum[c * padded + x];
       if (x != 0) content += fmaxf(basic * basic - parameters.mean_bias / K, 0.f);
     }
-  content = block_sum(content, s.scratch) / (d * a.channels);
+  content = block_sum<K>(content, s.scratch) / (d * a.channels);
   // Kept in shared memory: in a register tau would be spread over every element of the matrix that it is added to.
   if (threadIdx.x == 0) {
     *s.trust = content / (content + parameters.flat);
@@ -88,7 +88,7 @@ __device__ void filter_means(int patch, const WienerParameters& parameters, cons
       coefficient *= gain;
       gain_energy += gain * gain;
     }
-    const float total = block_sum(gain_energy, s.scratch);
+    const float total = block_sum<K>(gain_energy, s.scratch);
     if (threadIdx.x == 0) s.mean_gain[c] = total / K;
   }
   transform<true>(s.places, patch, count, s.noisy_spectrum, s.noisy_spectrum, s.between);
@@ -242,10 +242,10 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     });
     multiply_symmetric<K>(work, LeftSlab<K>(cross), s.square[1], kStride, lane);
     work.store(s.square[0], kStride, first_row, lane);
-    gains = block_sum(gains, s.scratch);
+    gains = block_sum<K>(gains, s.scratch);
     LeftGains left{};
     if (first == 0) {  // across the patches, from luma alone: G (G + rho I)^-1, rho = effective rank / K
-      rank = block_sum(rank, s.scratch);
+      rank = block_sum<K>(rank, s.scratch);
       const float rho = rank / K + kLeftFloor;
       float column[K / 2];
       invert_columns<K>(s.gram, kGram, rho, s.published, column);
@@ -263,14 +263,14 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
         }
         *reinterpret_cast<uint4*>(row + i) = pack_eight(gain);
       }
-      left = {block_sum(left.sum, s.scratch), block_sum(left.energy, s.scratch)};
+      left = {block_sum<K>(left.sum, s.scratch), block_sum<K>(left.energy, s.scratch)};
     }
     multiply_matrix<K, false>(work, LeftSlab<K>(s.left, kStride, first_row, lane), s.square[0], kStride, lane);
     const LeftSlab<K> filter(work);
     float kept = 1;  // of the change
     if (first == 0) {
       const float difference = subtract_estimate<K>(filter, basic, noisy, stride, padded, first_row, lane);
-      const float total = block_sum(difference, s.scratch);
+      const float total = block_sum<K>(difference, s.scratch);
       kept -= noisy_share(total, left, rank, gains, *s.content, K, p * p);
     }
     for (int c = 0; c < count; ++c) {
