@@ -263,6 +263,11 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
         }
         *reinterpret_cast<uint4*>(row + i) = pack_eight(gain);
       }
+      // Added up in the order of columns. The Gram matrix is not needed any more.
+      LeftGains* parts = reinterpret_cast<LeftGains*>(s.gram);
+      parts[at.half * K + at.column] = left;
+      __syncthreads();
+      left = parts[threadIdx.x];
       left = {block_sum<K>(left.sum, s.scratch), block_sum<K>(left.energy, s.scratch)};
     }
     multiply_matrix<K, false>(work, LeftSlab<K>(s.left, kStride, first_row, lane), s.square[0], kStride, lane);
