@@ -2,6 +2,8 @@
 // row published in shared memory a step, one barrier a step.
 #pragma once
 
+#include "cuda/approximate.cuh"
+
 namespace vnls {
 
 // The part of the inverse that a thread ends with: half a column. Half-warps take the halves of the same 16 columns, so
@@ -14,8 +16,9 @@ struct HalfColumn {
   int first = half * kRows;  // row
 };
 
-// That part of the inverse of the symmetric m + shift I, into out: the sweep operator, which keeps the matrix symmetric,
-// so that a published row serves as the column too. m, rows: 16-byte aligned, as is every row of m; rows: 2 K floats.
+// That part of the inverse of the symmetric m + shift I, into out: the sweep operator, which keeps the matrix
+// symmetric, so that a published row serves as the column too. m, rows: 16-byte aligned, as is every row of m; rows: 2
+// K floats.
 template <int K>
 __device__ inline void invert_columns(const float* m, int stride, float shift, float* rows, float (&out)[K / 2]) {
   constexpr int kHalf = K / 2;
@@ -33,7 +36,7 @@ __device__ inline void invert_columns(const float* m, int stride, float shift, f
     float* row = rows + k % 2 * K;
     if (half == k / kHalf) row[column] = out[k % kHalf];
     __syncthreads();
-    const float inverse = __fdividef(1.f, row[k]);
+    const float inverse = approximate_reciprocal(row[k]);
     const bool pivot = column == k;
     const float factor = pivot ? -inverse : row[column] * inverse;
     if (threadIdx.x / 32 == k / 16) {
@@ -72,8 +75,8 @@ __device__ inline void invert_factor_columns(const float* m, int stride, float s
     if (of_matrix) row[column] = out[k];
     __syncthreads();
     const float pivot = row[k];
-    if (threadIdx.x == k) pivots[k] = rsqrtf(pivot);
-    const float factor = __fdividef(out[k], pivot);
+    if (threadIdx.x == k) pivots[k] = approximate_reciprocal_root(pivot);
+    const float factor = out[k] * approximate_reciprocal(pivot);
 #pragma unroll
     for (int i = (k + 1) / 4 * 4; i < K; i += 4) {
       const float4 four = *reinterpret_cast<const float4*>(row + i);

@@ -153,8 +153,8 @@ __device__ inline float block_sum(float value, float* scratch) {
   return sum;
 }
 
-// Adds to a sum in device memory, and goes on. Of a pointer that may be to shared memory as well, as the compiler has it,
-// it would wait until the memory has answered.
+// Adds to a sum in device memory, and goes on. Of a pointer that may be to shared memory as well, as the compiler has
+// it, it would wait until the memory has answered.
 __device__ inline void add_to_sum(long long* sum, long long value) {
   asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(sum)), "l"(value) : "memory");
 }
