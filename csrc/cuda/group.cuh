@@ -130,6 +130,7 @@ __device__ inline void transform(const Places& places, int p, int count, const f
 // What filtered means differ by from those before, in place; 0 in the padding. Ends with a barrier.
 __device__ inline void mean_changes(int p, int count, float* filtered, const float* before) {
   const int padded = padded_pixels(p), d = p * p;
+#pragma unroll 1
   for (int c = 0; c < count; ++c)
     for (int x = threadIdx.x; x < padded; x += blockDim.x) {
       float& change = filtered[c * padded + x];

@@ -37,6 +37,7 @@ template <int K>
 __device__ void threshold_means(const Shared<K>& s, int p, int count, float threshold) {
   const int padded = padded_pixels(p), d = p * p;
   transform<false>(s.places, p, count, s.mean, s.spectrum, s.between);
+#pragma unroll 1
   for (int c = 0; c < count; ++c)
     for (int i = threadIdx.x; i < d; i += blockDim.x) {
       float& coefficient = s.spectrum[c * padded + i];
@@ -64,11 +65,13 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
   __syncthreads();
   for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
     const int count = first == 0 ? 1 : a.channels - 1;
+#pragma unroll 1
     for (int c = 0; c < count; ++c)
       gather_centred<K>(a, p, s.places.noisy, s.places, first + c, s.rows + c * K * stride, s.mean + c * padded);
     __syncthreads();
     Slab<K> slab;
     slab.clear();
+#pragma unroll 1
     for (int c = 0; c < count; ++c)
       add_outer<K>(slab, s.rows + c * K * stride, s.rows + c * K * stride, stride, padded, first_row, lane);
     const ShrinkConstants constants = shrink_constants(K, count * d);
@@ -123,6 +126,7 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
       for (int i = 0; i < 4; ++i) slab.value[j][i] -= constants.slope * cube.value[j][i];
     slab.for_each(first_row, lane, [](float& v, int row, int column) { v -= row == column ? 1.f : 0.f; });
     const LeftSlab<K> taken(slab);
+#pragma unroll 1
     for (int c = 0; c < count; ++c) {
       const float* mean_change = s.spectrum + c * padded;
       const LaneSums sums(a, s.places, first + c, first_row, lane);

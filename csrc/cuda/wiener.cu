@@ -53,6 +53,7 @@ __device__ void transform_basic_means(const GroupArgs& a, int patch, const Wiene
   const int d = patch * patch, padded = padded_pixels(patch);
   transform<false>(s.places, patch, a.channels, s.basic_spectrum, s.basic_spectrum, s.between);
   float content = energy / K;
+#pragma unroll 1
   for (int c = 0; c < a.channels; ++c)
     for (int x = threadIdx.x; x < d; x += blockDim.x) {
       const float basic = s.basic_spectrum[c * padded + x];
@@ -73,6 +74,7 @@ __device__ void filter_means(int patch, const WienerParameters& parameters, cons
   const int d = patch * patch, padded = padded_pixels(patch);
   transform<false>(s.places, patch, count, s.noisy_mean, s.noisy_spectrum, s.between);
   const float noise = 1.f / K;
+#pragma unroll 1
   for (int c = 0; c < count; ++c) {
     float gain_energy = 0;
     for (int x = threadIdx.x; x < d; x += blockDim.x) {
@@ -162,6 +164,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
   s.places.fill(a, blockIdx.x, K, p);
   __syncthreads();
   float energy = 0;
+#pragma unroll 1
   for (int c = 0; c < a.channels; ++c)
     energy +=
         gather_centred<K>(a, p, s.places.basic, s.places, c, s.basic + c * K * stride, s.basic_spectrum + c * padded);
@@ -172,12 +175,14 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     const int count = first == 0 ? 1 : a.channels - 1;
     __half* noisy = s.noisy;
     __half* basic = s.basic + first * K * stride;
+#pragma unroll 1
     for (int c = 0; c < count; ++c)
       gather_centred<K>(a, p, s.places.noisy, s.places, first + c, s.noisy + c * K * stride, s.noisy_mean + c * padded);
     __syncthreads();
     filter_means<K>(p, parameters, s, first, count);
     Slab<K> u, work;
     work.clear();
+#pragma unroll 1
     for (int c = 0; c < count; ++c)
       add_outer<K>(work, basic + c * K * stride, basic + c * K * stride, stride, padded, first_row, lane);
     work.for_each(first_row, lane, [&](float& v, int row, int column) { s.gram[row * kGram + column] = v / K; });
@@ -192,6 +197,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     }
     __syncthreads();
     // W = L^-1 B / sqrt K, into the place of B.
+#pragma unroll 1
     for (int c = 0; c < count; ++c)
       multiply_in_place<K>(s.square[0], kStride, rsqrtf(K), basic + c * K * stride, stride, padded, lane);
     __syncthreads();
@@ -199,6 +205,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     Slab<K> cross;
     u.clear();
     cross.clear();
+#pragma unroll 1
     for (int c = 0; c < count; ++c) {
       const __half* white = basic + c * K * stride;
       add_outer<K>(u, white, white, stride, padded, first_row, lane);
@@ -278,6 +285,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
       const float total = block_sum<K>(difference, s.scratch);
       kept -= noisy_share(total, left, rank, gains, *s.content, K, p * p);
     }
+#pragma unroll 1
     for (int c = 0; c < count; ++c) {
       const float* mean_change = s.noisy_spectrum + c * padded;
       const int weight = quantise_weight(1 / (1 + gains + s.mean_gain[c]));
