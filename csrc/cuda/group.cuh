@@ -154,26 +154,33 @@ __device__ inline float block_sum(float value, float* scratch) {
   return sum;
 }
 
-// Adds to a sum in device memory, and goes on. Of a pointer that may be to shared memory as well, as the compiler has
-// it, it would wait until the memory has answered.
-__device__ inline void add_to_sum(long long* sum, long long value) {
-  asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(sum)), "l"(value) : "memory");
-}
-
 // The sums of one channel that a lane adds to: of the warp's 16 patches, those at lane / 4 and 8 further down.
 struct LaneSums {
-  long long* patch[2];
+  unsigned long long patch[2];  // addresses in device memory
 
   __device__ LaneSums(const GroupArgs& a, const Places& places, int channel, int first_row, int lane) {
     const long long plane = static_cast<long long>(channel) * a.height * a.width;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) patch[half] = places.sums[first_row + lane / 4 + half * 8] + plane;
+    for (int half = 0; half < 2; ++half) {
+      patch[half] = __cvta_generic_to_global(places.sums[first_row + lane / 4 + half * 8] + plane);
+    }
+  }
+
+  // Adds, and goes on: through a pointer that may be to shared memory as well, as the compiler has it, every addition
+  // would be waited for.
+  __device__ void add(int half, int pixel, long long value) const {
+    const unsigned bytes = pixel * sizeof(value);
+    asm volatile(
+        "{ .reg .u64 at; cvt.u64.u32 at, %1; add.u64 at, at, %0; red.relaxed.gpu.global.add.u64 [at], %2; }" ::"l"(
+            patch[half]),
+        "r"(bytes), "l"(value));
   }
 };
 
 // Adds the changes of two neighbouring 16 x 8 tiles (pixels x .. x + 15 of the warp's 16 patches) to the sums.
-__device__ inline void add_changes(const LaneSums& sums, const Places& places, int x, const float (&change)[2][4],
-                                   int weight_steps, int lane) {
+__device__ inline void add_changes(const LaneSums& sums, const Places& places, int p, int x,
+                                   const float (&change)[2][4], int weight_steps, int lane) {
+  const bool has_padding = padded_pixels(p) != p * p;
   // Of a row's eight pixels four lanes hold two each. They change hands, so that four lanes add to four neighbours,
   // which the memory takes as one sector: first pixels 0 2 1 3, then 4 6 5 7.
   const bool upper = lane % 4 >= 2;
@@ -191,10 +198,10 @@ __device__ inline void add_changes(const LaneSums& sums, const Places& places, i
 #pragma unroll
     for (int part = 0; part < 2; ++part) {
       const int pixel = places.pixel[x + tile * 8 + part * 4 + mine];
-      if (pixel < 0) continue;
+      if (has_padding && pixel < 0) continue;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        add_to_sum(sums.patch[half] + pixel, pack_change(mine_of[part][half], weight_steps));
+        sums.add(half, pixel, pack_change(mine_of[part][half], weight_steps));
       }
     }
   }

@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
         for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
           for (int i = 0; i < 4; ++i) change[tile][i] += mean_change[x + tile * 8 + lane % 4 * 2 + i % 2];
-        add_changes(sums, s.places, x, change, quantise_weight(1.f), lane);
+        add_changes(sums, s.places, p, x, change, quantise_weight(1.f), lane);
       }
     }
     __syncthreads();  // the next set reuses the shared memory

@@ -300,7 +300,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
           for (int i = 0; i < 4; ++i)
             change[tile][i] += mean_change[x + tile * 8 + lane % 4 * 2 + i % 2] -
                                kept * __half2float(row[i / 2 * 8 * stride + x + tile * 8 + i % 2]);
-        add_changes(sums, s.places, x, change, weight, lane);
+        add_changes(sums, s.places, p, x, change, weight, lane);
       }
     }
     __syncthreads();  // the next set reuses the shared memory
