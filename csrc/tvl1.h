@@ -1,6 +1,9 @@
 // The mathematics of TV-L1 flow, one pixel at a time, compiled by both backends (notation: vnlsdenoise/ops/tvl1.py).
 #pragma once
 
+#ifdef __CUDACC__
+#include "cuda/approximate.cuh"
+#endif
 #include <torch/headeronly/macros/Macros.h>
 
 #include <cmath>
@@ -159,7 +162,7 @@ C10_HOST_DEVICE inline T dual_scale(T along_x, T along_y, T step) {
   const T square = along_x * along_x + along_y * along_y;
 #ifdef __CUDA_ARCH__
   if constexpr (sizeof(T) == sizeof(float)) {
-    return __fdividef(1.f, 1 + step * square * rsqrtf(square + 1e-30f));
+    return approximate_reciprocal(1 + step * square * approximate_reciprocal_root(square + 1e-30f));
   }
 #endif
   return 1 / (1 + step * std::sqrt(square));

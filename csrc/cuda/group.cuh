@@ -51,8 +51,7 @@ struct Places {
   // item / patch for items below 4096.
   __device__ int rows_of(int item) const { return static_cast<int>(item * by_patch >> 16); }
 
-  __device__ void fill(const GroupArgs& a, int64_t n, int K) const {
-    const int p = a.patch;
+  __device__ void fill(const GroupArgs& a, int64_t n, int K, int p) const {
     for (int k = threadIdx.x; k < K; k += blockDim.x) {
       const Place place = place_of(a, n, k);
       noisy[k] = a.noisy.data[place.frame] + place.start;
@@ -74,9 +73,9 @@ struct Places {
 // Each thread takes whole pixels. Returns this thread's share of the sum of squares of the centred rows.
 // from: [K], 16-byte aligned.
 template <int K>
-__device__ inline float gather_centred(const GroupArgs& a, const float* const* from, const Places& places, int channel,
-                                       __half* rows, float* mean) {
-  const int padded = padded_pixels(a.patch), stride = group_stride(a.patch);
+__device__ inline float gather_centred(const GroupArgs& a, int patch, const float* const* from, const Places& places,
+                                       int channel, __half* rows, float* mean) {
+  const int padded = padded_pixels(patch), stride = group_stride(patch);
   const long long plane = static_cast<long long>(channel) * a.height * a.width;
   const ulonglong2* pairs = reinterpret_cast<const ulonglong2*>(from);
   float energy = 0;
@@ -131,6 +130,7 @@ __device__ inline void transform(const Places& places, int p, int count, const f
 // What filtered means differ by from those before, in place; 0 in the padding. Ends with a barrier.
 __device__ inline void mean_changes(int p, int count, float* filtered, const float* before) {
   const int padded = padded_pixels(p), d = p * p;
+#pragma unroll 1
   for (int c = 0; c < count; ++c)
     for (int x = threadIdx.x; x < padded; x += blockDim.x) {
       float& change = filtered[c * padded + x];
@@ -139,7 +139,9 @@ __device__ inline void mean_changes(int p, int count, float* filtered, const flo
   __syncthreads();
 }
 
-// The sum of a value over the block, for every thread, added in a fixed order. scratch: one float a warp. Two barriers.
+// The sum of a value over a block of 2 K threads, for every thread, added in a fixed order. scratch: one float a warp.
+// Two barriers.
+template <int K>
 __device__ inline float block_sum(float value, float* scratch) {
 #pragma unroll
   for (int j = 16; j > 0; j >>= 1) value += __shfl_xor_sync(0xffffffffu, value, j);
@@ -147,31 +149,59 @@ __device__ inline float block_sum(float value, float* scratch) {
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
   __syncthreads();
   float sum = 0;
-  for (int w = 0; w < blockDim.x / 32; ++w) sum += scratch[w];
+#pragma unroll
+  for (int w = 0; w < K / 16; ++w) sum += scratch[w];
   return sum;
 }
 
+// The sums of one channel that a lane adds to: of the warp's 16 patches, those at lane / 4 and 8 further down.
+struct LaneSums {
+  unsigned long long patch[2];  // addresses in device memory
+
+  __device__ LaneSums(const GroupArgs& a, const Places& places, int channel, int first_row, int lane) {
+    const long long plane = static_cast<long long>(channel) * a.height * a.width;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      patch[half] = __cvta_generic_to_global(places.sums[first_row + lane / 4 + half * 8] + plane);
+    }
+  }
+
+  // Adds, and goes on: through a pointer that may be to shared memory as well, as the compiler has it, every addition
+  // would be waited for.
+  __device__ void add(int half, int pixel, long long value) const {
+    const unsigned bytes = pixel * sizeof(value);
+    asm volatile(
+        "{ .reg .u64 at; cvt.u64.u32 at, %1; add.u64 at, at, %0; red.relaxed.gpu.global.add.u64 [at], %2; }" ::"l"(
+            patch[half]),
+        "r"(bytes), "l"(value));
+  }
+};
+
 // Adds the changes of two neighbouring 16 x 8 tiles (pixels x .. x + 15 of the warp's 16 patches) to the sums.
-__device__ inline void add_changes(const GroupArgs& a, const Places& places, int channel, int first_row, int x,
+__device__ inline void add_changes(const LaneSums& sums, const Places& places, int p, int x,
                                    const float (&change)[2][4], int weight_steps, int lane) {
-  const long long plane = static_cast<long long>(channel) * a.height * a.width;
+  const bool has_padding = padded_pixels(p) != p * p;
   // Of a row's eight pixels four lanes hold two each. They change hands, so that four lanes add to four neighbours,
   // which the memory takes as one sector: first pixels 0 2 1 3, then 4 6 5 7.
   const bool upper = lane % 4 >= 2;
   const int mine = lane % 4 * 2 - (upper ? 3 : 0);
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    long long* to = places.sums[first_row + lane / 4 + half * 8] + plane;
+  for (int tile = 0; tile < 2; ++tile) {
+    float mine_of[2][2];  // [part][half]
 #pragma unroll
-    for (int tile = 0; tile < 2; ++tile) {
+    for (int half = 0; half < 2; ++half) {
       const float even = change[tile][half * 2], odd = change[tile][half * 2 + 1];
       const float other = __shfl_xor_sync(0xffffffffu, upper ? even : odd, 2);
+      mine_of[0][half] = upper ? other : even;
+      mine_of[1][half] = upper ? odd : other;
+    }
 #pragma unroll
-      for (int part = 0; part < 2; ++part) {
-        const int pixel = places.pixel[x + tile * 8 + part * 4 + mine];
-        if (pixel < 0) continue;
-        const long long packed = pack_change(part == 0 ? (upper ? other : even) : (upper ? odd : other), weight_steps);
-        atomicAdd(reinterpret_cast<unsigned long long*>(to + pixel), static_cast<unsigned long long>(packed));
+    for (int part = 0; part < 2; ++part) {
+      const int pixel = places.pixel[x + tile * 8 + part * 4 + mine];
+      if (has_padding && pixel < 0) continue;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        sums.add(half, pixel, pack_change(mine_of[part][half], weight_steps));
       }
     }
   }

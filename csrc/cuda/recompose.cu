@@ -15,6 +15,9 @@ using namespace vnls;
 constexpr int kSide = 32;  // outputs of a block are kSide x kSide
 constexpr int kThreads = 256;
 
+// `whole_sample_mirror`, whose division only the borders need.
+__device__ int mirrored(int i, int n) { return i >= 0 && i < n ? i : whole_sample_mirror(i, n); }
+
 // Sums over a kWindow x kWindow window of `kQuantities` values a pixel, for a block's tile of outputs, separably in
 // shared memory. value(y, x, out[]) gives the values of a pixel inside the frame; borders are mirrored. Afterwards
 // sums[q][y * kSide + x]; ends with a barrier.
@@ -24,8 +27,8 @@ __device__ void window_sums(int height, int width, int top, int left, T* shared,
   T* pixels = shared;                                // [kQuantities, kOuter, kOuter]
   T* rows = shared + kQuantities * kOuter * kOuter;  // [kQuantities, kOuter, kSide]
   for (int i = threadIdx.x; i < kOuter * kOuter; i += kThreads) {
-    const int y = whole_sample_mirror(top + i / kOuter - kRadius, height);
-    const int x = whole_sample_mirror(left + i % kOuter - kRadius, width);
+    const int y = mirrored(top + i / kOuter - kRadius, height);
+    const int x = mirrored(left + i % kOuter - kRadius, width);
     T out[kQuantities];
     value(y, x, out);
 #pragma unroll
@@ -133,8 +136,8 @@ __global__ void guide_kernel(const T* __restrict__ base, const T* __restrict__ b
   T sum = 0;
 #pragma unroll
   for (int dy = -1; dy <= 1; ++dy) {
-    const T* row = band + int64_t(whole_sample_mirror(y + dy, height)) * width;
-    const T line = row[whole_sample_mirror(x - 1, width)] + 2 * row[x] + row[whole_sample_mirror(x + 1, width)];
+    const T* row = band + int64_t(mirrored(y + dy, height)) * width;
+    const T line = row[mirrored(x - 1, width)] + 2 * row[x] + row[mirrored(x + 1, width)];
     sum += dy == 0 ? 2 * line : line;
   }
   const T below = base == nullptr ? T(0) : base[int64_t(y) * width + x];

@@ -37,6 +37,7 @@ template <int K>
 __device__ void threshold_means(const Shared<K>& s, int p, int count, float threshold) {
   const int padded = padded_pixels(p), d = p * p;
   transform<false>(s.places, p, count, s.mean, s.spectrum, s.between);
+#pragma unroll 1
   for (int c = 0; c < count; ++c)
     for (int i = threadIdx.x; i < d; i += blockDim.x) {
       float& coefficient = s.spectrum[c * padded + i];
@@ -50,24 +51,27 @@ __device__ void threshold_means(const Shared<K>& s, int p, int count, float thre
 // Of a multiprocessor: as many as shared memory allows for the patches of the presets.
 constexpr int blocks_wanted(int K) { return K == 64 ? 4 : K == 48 ? 6 : 14; }
 
-template <int K>
+// kPatch: side of a patch, 0 where it is not known before.
+template <int K, int kPatch>
 __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
     shrink_kernel(const __grid_constant__ GroupArgs a, const __grid_constant__ ShrinkParameters parameters) {
   extern __shared__ __align__(16) unsigned char memory[];
   SharedLayout layout{memory};
-  const Shared<K> s(layout, a.patch, a.channels);
+  const int p = kPatch ? kPatch : a.patch, d = p * p, padded = padded_pixels(p), stride = group_stride(p);
+  const Shared<K> s(layout, p, a.channels);
   constexpr int kStride = square_stride(K), kGram = K + 4;
   const int lane = threadIdx.x % 32, first_row = threadIdx.x / 32 * 16;
-  const int p = a.patch, d = p * p, padded = padded_pixels(p), stride = group_stride(p);
-  s.places.fill(a, blockIdx.x, K);
+  s.places.fill(a, blockIdx.x, K, p);
   __syncthreads();
   for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
     const int count = first == 0 ? 1 : a.channels - 1;
+#pragma unroll 1
     for (int c = 0; c < count; ++c)
-      gather_centred<K>(a, s.places.noisy, s.places, first + c, s.rows + c * K * stride, s.mean + c * padded);
+      gather_centred<K>(a, p, s.places.noisy, s.places, first + c, s.rows + c * K * stride, s.mean + c * padded);
     __syncthreads();
     Slab<K> slab;
     slab.clear();
+#pragma unroll 1
     for (int c = 0; c < count; ++c)
       add_outer<K>(slab, s.rows + c * K * stride, s.rows + c * K * stride, stride, padded, first_row, lane);
     const ShrinkConstants constants = shrink_constants(K, count * d);
@@ -82,12 +86,19 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
     float column[K / 2];
     invert_columns<K>(s.gram, kGram, delta, s.published, column);
     {
-      const int index = threadIdx.x % K, begin = threadIdx.x / K * (K / 2);
+      const HalfColumn<K> at;
+      __half* inverse = s.inverse + at.column * kStride + at.first;  // symmetric: a column is stored as a row
+      __half* gain = s.gain + at.column * kStride + at.first;
 #pragma unroll
-      for (int i = 0; i < K / 2; ++i) {  // symmetric: a column is stored as a row
-        const float h = delta * column[i];
-        s.inverse[index * kStride + begin + i] = __float2half_rn(h);
-        s.gain[index * kStride + begin + i] = __float2half_rn((begin + i == index ? 1.f : 0.f) - h);
+      for (int i = 0; i < K / 2; i += 8) {
+        float h[8], rest[8];
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          h[j] = delta * column[i + j];
+          rest[j] = (at.first + i + j == at.column ? 1.f : 0.f) - h[j];
+        }
+        *reinterpret_cast<uint4*>(inverse + i) = pack_eight(h);
+        *reinterpret_cast<uint4*>(gain + i) = pack_eight(rest);
       }
     }
     __syncthreads();
@@ -115,8 +126,10 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
       for (int i = 0; i < 4; ++i) slab.value[j][i] -= constants.slope * cube.value[j][i];
     slab.for_each(first_row, lane, [](float& v, int row, int column) { v -= row == column ? 1.f : 0.f; });
     const LeftSlab<K> taken(slab);
+#pragma unroll 1
     for (int c = 0; c < count; ++c) {
       const float* mean_change = s.spectrum + c * padded;
+      const LaneSums sums(a, s.places, first + c, first_row, lane);
       for (int x = 0; x < padded; x += 16) {
         float change[2][4];
         multiply_columns<K>(change, taken, s.rows + c * K * stride, stride, x, lane);
@@ -124,20 +137,27 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
         for (int tile = 0; tile < 2; ++tile)
 #pragma unroll
           for (int i = 0; i < 4; ++i) change[tile][i] += mean_change[x + tile * 8 + lane % 4 * 2 + i % 2];
-        add_changes(a, s.places, first + c, first_row, x, change, quantise_weight(1.f), lane);
+        add_changes(sums, s.places, p, x, change, quantise_weight(1.f), lane);
       }
     }
     __syncthreads();  // the next set reuses the shared memory
   }
 }
 
-template <int K>
+template <int K, int kPatch>
 void launch_shrink(const GroupArgs& a, const ShrinkParameters& parameters, cudaStream_t stream) {
   SharedLayout layout{nullptr};
   Shared<K>(layout, a.patch, a.channels);
   const int bytes = static_cast<int>(layout.used);
-  STD_CUDA_CHECK(cudaFuncSetAttribute(shrink_kernel<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  shrink_kernel<K><<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+  const auto kernel = shrink_kernel<K, kPatch>;
+  STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  kernel<<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+}
+
+// The patches of the presets; any other as well.
+template <int K, int kPatch>
+void launch_patch(const GroupArgs& a, const ShrinkParameters& parameters, cudaStream_t stream) {
+  a.patch == kPatch ? launch_shrink<K, kPatch>(a, parameters, stream) : launch_shrink<K, 0>(a, parameters, stream);
 }
 
 void shrink_groups_(std::vector<Tensor> noisy, const Tensor& queries, const Tensor& offsets, int64_t frame,
@@ -148,13 +168,13 @@ void shrink_groups_(std::vector<Tensor> noisy, const Tensor& queries, const Tens
   launch_on(queries, [&](cudaStream_t stream) {
     switch (a.neighbors) {
       case 16:
-        return launch_shrink<16>(a, parameters, stream);
+        return launch_patch<16, 8>(a, parameters, stream);
       case 32:
-        return launch_shrink<32>(a, parameters, stream);
+        return launch_patch<32, 8>(a, parameters, stream);
       case 48:
-        return launch_shrink<48>(a, parameters, stream);
+        return launch_patch<48, 10>(a, parameters, stream);
       default:
-        return launch_shrink<64>(a, parameters, stream);
+        return launch_patch<64, 10>(a, parameters, stream);
     }
   });
 }

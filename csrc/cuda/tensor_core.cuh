@@ -43,6 +43,10 @@ __device__ inline uint32_t pack(float low, float high) {
   return *reinterpret_cast<const uint32_t*>(&h);
 }
 
+__device__ inline uint4 pack_eight(const float (&v)[8]) {
+  return {pack(v[0], v[1]), pack(v[2], v[3]), pack(v[4], v[5]), pack(v[6], v[7])};
+}
+
 // The tile at (row, column) of a row-major matrix as left operand.
 __device__ inline void load_left(Fragment& f, const __half* m, int stride, int row, int column, int lane) {
   load_matrix(f, m + (row + lane % 16) * stride + column + lane / 16 * 8);

@@ -207,8 +207,9 @@ __global__ void __launch_bounds__(Tile<T>::kThreads, Tile<T>::kBlocks)
       vx[r] = (vx[r] + step * v_x) * v_scale;
       vy[r] = (vy[r] + step * v_y) * v_scale;
       shared_ux[row][column] = ux[r];
-      shared_uy[row][column] = uy[r];
       shared_vx[row][column] = vx[r];
+      if (r + 1 < kRows) continue;  // within a thread's own rows nobody else looks at what is above
+      shared_uy[row][column] = uy[r];
       shared_vy[row][column] = vy[r];
     }
   }

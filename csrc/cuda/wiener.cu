@@ -48,17 +48,18 @@ struct Shared {
 // The DCT of the basic means, and what follows from the content of all channels together. energy: this thread's share
 // of the squares of the centred basic patches.
 template <int K>
-__device__ void transform_basic_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s,
-                                      float energy) {
-  const int d = a.patch * a.patch, padded = padded_pixels(a.patch);
-  transform<false>(s.places, a.patch, a.channels, s.basic_spectrum, s.basic_spectrum, s.between);
+__device__ void transform_basic_means(const GroupArgs& a, int patch, const WienerParameters& parameters,
+                                      const Shared<K>& s, float energy) {
+  const int d = patch * patch, padded = padded_pixels(patch);
+  transform<false>(s.places, patch, a.channels, s.basic_spectrum, s.basic_spectrum, s.between);
   float content = energy / K;
+#pragma unroll 1
   for (int c = 0; c < a.channels; ++c)
     for (int x = threadIdx.x; x < d; x += blockDim.x) {
       const float basic = s.basic_spectrum[c * padded + x];
       if (x != 0) content += fmaxf(basic * basic - parameters.mean_bias / K, 0.f);
     }
-  content = block_sum(content, s.scratch) / (d * a.channels);
+  content = block_sum<K>(content, s.scratch) / (d * a.channels);
   // Kept in shared memory: in a register tau would be spread over every element of the matrix that it is added to.
   if (threadIdx.x == 0) {
     *s.trust = content / (content + parameters.flat);
@@ -69,11 +70,11 @@ __device__ void transform_basic_means(const GroupArgs& a, const WienerParameters
 
 // Wiener filter of a set's group means in the DCT domain; afterwards noisy_spectrum holds the change of each mean.
 template <int K>
-__device__ void filter_means(const GroupArgs& a, const WienerParameters& parameters, const Shared<K>& s, int first,
-                             int count) {
-  const int d = a.patch * a.patch, padded = padded_pixels(a.patch);
-  transform<false>(s.places, a.patch, count, s.noisy_mean, s.noisy_spectrum, s.between);
+__device__ void filter_means(int patch, const WienerParameters& parameters, const Shared<K>& s, int first, int count) {
+  const int d = patch * patch, padded = padded_pixels(patch);
+  transform<false>(s.places, patch, count, s.noisy_mean, s.noisy_spectrum, s.between);
   const float noise = 1.f / K;
+#pragma unroll 1
   for (int c = 0; c < count; ++c) {
     float gain_energy = 0;
     for (int x = threadIdx.x; x < d; x += blockDim.x) {
@@ -89,11 +90,11 @@ __device__ void filter_means(const GroupArgs& a, const WienerParameters& paramet
       coefficient *= gain;
       gain_energy += gain * gain;
     }
-    const float total = block_sum(gain_energy, s.scratch);
+    const float total = block_sum<K>(gain_energy, s.scratch);
     if (threadIdx.x == 0) s.mean_gain[c] = total / K;
   }
-  transform<true>(s.places, a.patch, count, s.noisy_spectrum, s.noisy_spectrum, s.between);
-  mean_changes(a.patch, count, s.noisy_spectrum, s.noisy_mean);
+  transform<true>(s.places, patch, count, s.noisy_spectrum, s.noisy_spectrum, s.between);
+  mean_changes(patch, count, s.noisy_spectrum, s.noisy_mean);
 }
 
 // m = scale * left * m, m [K, padded], left [K, K] lower triangular: each warp takes whole columns, so that it may
@@ -150,34 +151,38 @@ __device__ float subtract_estimate(const LeftSlab<K>& filter, const __half* basi
   return energy;
 }
 
-template <int K>
+// kPatch: side of a patch, 0 where it is not known before.
+template <int K, int kPatch>
 __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     wiener_kernel(const __grid_constant__ GroupArgs a, const __grid_constant__ WienerParameters parameters) {
   extern __shared__ __align__(16) unsigned char memory[];
   SharedLayout layout{memory};
-  const Shared<K> s(layout, a.patch, a.channels);
+  const int p = kPatch ? kPatch : a.patch, padded = padded_pixels(p), stride = group_stride(p);
+  const Shared<K> s(layout, p, a.channels);
   constexpr int kStride = square_stride(K), kGram = K + 4;
   const int lane = threadIdx.x % 32, first_row = threadIdx.x / 32 * 16;
-  const int padded = padded_pixels(a.patch), stride = group_stride(a.patch);
-  s.places.fill(a, blockIdx.x, K);
+  s.places.fill(a, blockIdx.x, K, p);
   __syncthreads();
   float energy = 0;
+#pragma unroll 1
   for (int c = 0; c < a.channels; ++c)
     energy +=
-        gather_centred<K>(a, s.places.basic, s.places, c, s.basic + c * K * stride, s.basic_spectrum + c * padded);
+        gather_centred<K>(a, p, s.places.basic, s.places, c, s.basic + c * K * stride, s.basic_spectrum + c * padded);
   __syncthreads();
-  transform_basic_means<K>(a, parameters, s, energy);
+  transform_basic_means<K>(a, p, parameters, s, energy);
 
   for (int first = 0; first < a.channels; first += first == 0 ? 1 : 2) {
     const int count = first == 0 ? 1 : a.channels - 1;
     __half* noisy = s.noisy;
     __half* basic = s.basic + first * K * stride;
+#pragma unroll 1
     for (int c = 0; c < count; ++c)
-      gather_centred<K>(a, s.places.noisy, s.places, first + c, s.noisy + c * K * stride, s.noisy_mean + c * padded);
+      gather_centred<K>(a, p, s.places.noisy, s.places, first + c, s.noisy + c * K * stride, s.noisy_mean + c * padded);
     __syncthreads();
-    filter_means<K>(a, parameters, s, first, count);
+    filter_means<K>(p, parameters, s, first, count);
     Slab<K> u, work;
     work.clear();
+#pragma unroll 1
     for (int c = 0; c < count; ++c)
       add_outer<K>(work, basic + c * K * stride, basic + c * K * stride, stride, padded, first_row, lane);
     work.for_each(first_row, lane, [&](float& v, int row, int column) { s.gram[row * kGram + column] = v / K; });
@@ -192,6 +197,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     }
     __syncthreads();
     // W = L^-1 B / sqrt K, into the place of B.
+#pragma unroll 1
     for (int c = 0; c < count; ++c)
       multiply_in_place<K>(s.square[0], kStride, rsqrtf(K), basic + c * K * stride, stride, padded, lane);
     __syncthreads();
@@ -199,6 +205,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     Slab<K> cross;
     u.clear();
     cross.clear();
+#pragma unroll 1
     for (int c = 0; c < count; ++c) {
       const __half* white = basic + c * K * stride;
       add_outer<K>(u, white, white, stride, padded, first_row, lane);
@@ -242,35 +249,48 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
     });
     multiply_symmetric<K>(work, LeftSlab<K>(cross), s.square[1], kStride, lane);
     work.store(s.square[0], kStride, first_row, lane);
-    gains = block_sum(gains, s.scratch);
+    gains = block_sum<K>(gains, s.scratch);
     LeftGains left{};
     if (first == 0) {  // across the patches, from luma alone: G (G + rho I)^-1, rho = effective rank / K
-      rank = block_sum(rank, s.scratch);
+      rank = block_sum<K>(rank, s.scratch);
       const float rho = rank / K + kLeftFloor;
       float column[K / 2];
       invert_columns<K>(s.gram, kGram, rho, s.published, column);
-      const int index = threadIdx.x % K, begin = threadIdx.x / K * (K / 2);
+      const HalfColumn<K> at;
+      __half* row = s.left + at.column * kStride + at.first;
 #pragma unroll
-      for (int i = 0; i < K / 2; ++i) {
-        const float gain = (begin + i == index ? 1.f : 0.f) - rho * column[i];
-        s.left[index * kStride + begin + i] = __float2half_rn(gain);
-        left.sum += begin + i == index ? gain : 0.f;
-        left.energy = fmaf(gain, gain, left.energy);
+      for (int i = 0; i < K / 2; i += 8) {
+        float gain[8];
+#pragma unroll
+        for (int j = 0; j < 8; ++j) {
+          const bool diagonal = at.first + i + j == at.column;
+          gain[j] = (diagonal ? 1.f : 0.f) - rho * column[i + j];
+          left.sum += diagonal ? gain[j] : 0.f;
+          left.energy = fmaf(gain[j], gain[j], left.energy);
+        }
+        *reinterpret_cast<uint4*>(row + i) = pack_eight(gain);
       }
-      left = {block_sum(left.sum, s.scratch), block_sum(left.energy, s.scratch)};
+      // Added up in the order of columns. The Gram matrix is not needed any more.
+      LeftGains* parts = reinterpret_cast<LeftGains*>(s.gram);
+      parts[at.half * K + at.column] = left;
+      __syncthreads();
+      left = parts[threadIdx.x];
+      left = {block_sum<K>(left.sum, s.scratch), block_sum<K>(left.energy, s.scratch)};
     }
     multiply_matrix<K, false>(work, LeftSlab<K>(s.left, kStride, first_row, lane), s.square[0], kStride, lane);
     const LeftSlab<K> filter(work);
     float kept = 1;  // of the change
     if (first == 0) {
       const float difference = subtract_estimate<K>(filter, basic, noisy, stride, padded, first_row, lane);
-      const float total = block_sum(difference, s.scratch);
-      kept -= noisy_share(total, left, rank, gains, *s.content, K, a.patch * a.patch);
+      const float total = block_sum<K>(difference, s.scratch);
+      kept -= noisy_share(total, left, rank, gains, *s.content, K, p * p);
     }
+#pragma unroll 1
     for (int c = 0; c < count; ++c) {
       const float* mean_change = s.noisy_spectrum + c * padded;
       const int weight = quantise_weight(1 / (1 + gains + s.mean_gain[c]));
       const __half* row = noisy + c * K * stride + (first_row + lane / 4) * stride + lane % 4 * 2;
+      const LaneSums sums(a, s.places, first + c, first_row, lane);
       for (int x = 0; x < padded; x += 16) {
         float change[2][4] = {};
         if (first != 0) multiply_columns<K>(change, filter, basic + c * K * stride, stride, x, lane);
@@ -280,20 +300,37 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
           for (int i = 0; i < 4; ++i)
             change[tile][i] += mean_change[x + tile * 8 + lane % 4 * 2 + i % 2] -
                                kept * __half2float(row[i / 2 * 8 * stride + x + tile * 8 + i % 2]);
-        add_changes(a, s.places, first + c, first_row, x, change, weight, lane);
+        add_changes(sums, s.places, p, x, change, weight, lane);
       }
     }
     __syncthreads();  // the next set reuses the shared memory
   }
 }
 
-template <int K>
+template <int K, int kPatch>
 void launch_wiener(const GroupArgs& a, const WienerParameters& parameters, cudaStream_t stream) {
   SharedLayout layout{nullptr};
   Shared<K>(layout, a.patch, a.channels);
   const int bytes = static_cast<int>(layout.used);
-  STD_CUDA_CHECK(cudaFuncSetAttribute(wiener_kernel<K>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  wiener_kernel<K><<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+  const auto kernel = wiener_kernel<K, kPatch>;
+  STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  kernel<<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+}
+
+// The patches of the presets are compiled for their size.
+void launch_presets(const GroupArgs& a, const WienerParameters& parameters, cudaStream_t stream) {
+  switch (a.patch) {
+    case 5:
+      return launch_wiener<32, 5>(a, parameters, stream);
+    case 7:
+      return launch_wiener<32, 7>(a, parameters, stream);
+    case 8:
+      return launch_wiener<32, 8>(a, parameters, stream);
+    case 12:
+      return launch_wiener<32, 12>(a, parameters, stream);
+    default:
+      return launch_wiener<32, 0>(a, parameters, stream);
+  }
 }
 
 void wiener_groups_(std::vector<Tensor> noisy, std::vector<Tensor> basic, const Tensor& queries, const Tensor& offsets,
@@ -305,13 +342,13 @@ void wiener_groups_(std::vector<Tensor> noisy, std::vector<Tensor> basic, const 
   launch_on(queries, [&](cudaStream_t stream) {
     switch (a.neighbors) {
       case 16:
-        return launch_wiener<16>(a, parameters, stream);
+        return launch_wiener<16, 0>(a, parameters, stream);
       case 32:
-        return launch_wiener<32>(a, parameters, stream);
+        return launch_presets(a, parameters, stream);
       case 48:
-        return launch_wiener<48>(a, parameters, stream);
+        return launch_wiener<48, 0>(a, parameters, stream);
       default:
-        return launch_wiener<64>(a, parameters, stream);
+        return launch_wiener<64, 0>(a, parameters, stream);
     }
   });
 }

@@ -191,6 +191,16 @@ def streams_cuda() -> str:
     return table(["variant", "fast", "balanced"], rows)
 
 
+def filters_cuda() -> str:
+    found = stored("filters-h200")
+    rows = [
+        [variant, *(f"{ms:.2f} ms" for ms in times.values())]
+        for part in ("ms", "left_out_ms")
+        for variant, times in found[part].items()
+    ]
+    return table(["variant", *found["ms"]["before"]], rows)
+
+
 def speed_learned() -> str:
     rows = []
     for size, entry in stored("speed-learned-h200")["sizes"].items():
@@ -435,6 +445,7 @@ TABLES: dict[str, Callable[[], str]] = {
         *(quality_crops, quality_whole, best_over_balanced, quality_learned, native_chroma),
         *(real_noise, camera_noise, coded_noise, other_codecs),
         *(speed_cuda, speed_presets, speed_draft, speed_learned, kernels_cuda, streams_cuda),
+        filters_cuda,
         *(ceilings, ceilings_learned, ceilings_cpu, file_to_file, fleet, fleet_shared),
         *(operators, aggregation, memory_of_search, speed_cpu),
         *(choosing, peers, peers_in_short, alignment, search_sweep, search_sweep_cuda, gradients),

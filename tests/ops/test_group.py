@@ -38,7 +38,11 @@ def finish(noisy, sums, sigma):
 
 
 @pytest.mark.parametrize("sigma", [0.02, 10.0])
-@pytest.mark.parametrize(("patch", "neighbors"), [(8, 32), (10, 48), (12, 64), (5, 16), (1, 16), (16, 32)])
+@pytest.mark.parametrize(
+    ("patch", "neighbors"),
+    # Those of the presets, for which CUDA kernels are compiled, and others.
+    [(8, 16), (8, 32), (10, 48), (10, 64), (12, 32), (7, 32), (5, 32), (12, 64), (5, 16), (1, 16), (9, 48), (16, 32)],
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_both_filters_match_the_reference(device, channels, patch, neighbors, sigma):
     frame = 1

@@ -56,6 +56,7 @@ def test_chain_flow_stays_inside_for_wild_flow(device):
         (1, 8, 8, 8, 16, 9, 5),  # one single candidate, repeated
         (4, 20, 20, 3, 100, 5, 3),
         (2, 40, 40, 5, 7, 1, 1),
+        (2, 20, 22, 1, 4, 1, 1),
     ],
 )
 def test_search_matches_the_reference(device, frames, height, width, patch, neighbors, side, side_other):
@@ -136,7 +137,9 @@ def test_cuda_finds_exactly_what_the_cpu_finds():
     guide = clip(7, 120, 160, "cpu")
     forward, backward = flows(7, 120, 160, "cpu"), flows(7, 120, 160, "cpu")
     queries = grid(120, 160, 8, 5, "cpu")
-    for patch, neighbors, side, side_other in ((8, 32, 15, 7), (10, 48, 9, 5), (12, 64, 9, 5), (8, 64, 31, 11)):
+    presets = (8, 16, 3, 3), (10, 48, 5, 5), (10, 64, 5, 5), (12, 32, 15, 5), (7, 32, 15, 5), (5, 32, 15, 5)
+    others = (8, 32, 15, 7), (12, 64, 9, 5), (8, 64, 31, 11), (6, 4, 1, 1), (9, 32, 41, 5)
+    for patch, neighbors, side, side_other in presets + others:
         queries = grid(120, 160, patch, 5, "cpu")
         centres = ops.chain_flow(forward, backward, queries, frame=3, size=(120, 160))
         settings = {"frame": 3, "patch": patch, "neighbors": neighbors, "side": side, "side_other": side_other}
