@@ -164,22 +164,12 @@ def speed_cuda() -> str:
     return table(["size", *PRESETS], rows)
 
 
-def speed_draft() -> str:
-    rows = []
-    for size, entry in stored("speed-presets-h200")["sizes"].items():
-        found = [entry["denoiser"][preset] for preset in ("draft", "fast")]
-        rows.append([size, *(f"{f['frames_per_second']:.0f} frames/s, {memory_of(f['peak_MiB'])}" for f in found)])
-    return table(["size", "draft", "fast beside it"], rows)
-
-
 def speed_presets() -> str:
-    found = stored("presets-h200")["ms_per_frame"]
-    at = {case: float(np.median(times)) for case, times in found.items()}
     presets = ("draft", "fast", "balanced", "best")
     rows = []
-    for case, said in (("540p:{}", "540p"), ("1080p:{}", "1080p"), ("1080p:{}:2", "1080p, 2 GiB")):
-        times = [at.get(case.format(preset)) for preset in presets]
-        rows.append([said, *(f"{ms:.1f} ms, {1000 / ms:.0f} frames/s" if ms else "-" for ms in times)])
+    for size, entry in stored("speed-presets-h200")["sizes"].items():
+        found = [entry["denoiser"][preset] for preset in presets]
+        rows.append([size, *(f"{f['frames_per_second']:.0f} frames/s, {memory_of(f['peak_MiB'])}" for f in found)])
     return table(["size", *presets], rows)
 
 
@@ -413,10 +403,9 @@ def choosing() -> str:
     less = [balanced - fast for balanced, fast in zip(at["balanced"], at["fast"], strict=True)]
     best = [row for key, row in stored("presets-h200")["results"].items() if key.startswith("other/")]
     more = float(np.mean([row["best"]["psnr"] - row["balanced"]["psnr"] for row in best]))
-    times = {case: np.median(found) for case, found in stored("presets-h200")["ms_per_frame"].items()}
-    share = times["1080p:best"] / times["1080p:balanced"]
-    speeds = stored("speed-h200")["sizes"]["1080p"]["denoiser"]
-    fast, balanced = (speeds[preset]["frames_per_second"] for preset in PRESETS)
+    speeds = stored("speed-presets-h200")["sizes"]["1080p"]["denoiser"]
+    fast, balanced, slowest = (speeds[preset]["frames_per_second"] for preset in (*PRESETS, "best"))
+    share = balanced / slowest
     points = stored("cost-xeon")["points"]
     draft, loss = points["draft"][0] / points["fast"][0], -points["draft"][1]
     learned = mean(stored("quality-learned-h200")["results"], 30, "learned") - at["balanced"][2]
@@ -444,7 +433,7 @@ TABLES: dict[str, Callable[[], str]] = {
     for function in (
         *(quality_crops, quality_whole, best_over_balanced, quality_learned, native_chroma),
         *(real_noise, camera_noise, coded_noise, other_codecs),
-        *(speed_cuda, speed_presets, speed_draft, speed_learned, kernels_cuda, streams_cuda),
+        *(speed_cuda, speed_presets, speed_learned, kernels_cuda, streams_cuda),
         filters_cuda,
         *(ceilings, ceilings_learned, ceilings_cpu, file_to_file, fleet, fleet_shared),
         *(operators, aggregation, memory_of_search, speed_cpu),
