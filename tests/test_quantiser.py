@@ -77,6 +77,8 @@ def test_noise_that_is_there_keeps_its_shape_and_what_was_given_is_not_asked() -
     clean = NoiseModel.of_sigma((0.4, 0.1, 0.1))
     assert with_what_codecs_leave(clean, 8.0, 255, unasked).sigma == pytest.approx((0.95, 0.38, 0.38))
     assert with_what_codecs_leave(clean, 1.0, 255, unasked).sigma == pytest.approx((0.4, 0.1, 0.1))
+    less = NoiseModel.of_sigma((1.25, 0.1, 0.1))  # which may be noise: half way
+    assert with_what_codecs_leave(less, 16.0, 255, unasked).sigma[0] == pytest.approx((1.54 + 4.32) / 2)
     calm = [((1.2, 0.6, 0.6), 2.0), ((1.2, 0.4, 0.6), 0.95), ((0.8, 0.6, 0.6), 0.95)]  # a trace in all planes, or not
     for values, told in calm:
         traced = replace(clean, evidence=Evidence("quiet areas", calm=values))

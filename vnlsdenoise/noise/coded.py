@@ -9,6 +9,7 @@ not there was noise (`tests/benchmarks/coded_noise.py`).
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from vnlsdenoise.noise.estimate import ramp
 from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
 from vnlsdenoise.video.frame import Frame
 
@@ -18,8 +19,9 @@ _FINE, _LEFT, _MOST_LEFT = 10.5, 0.28, 9.0
 # The same of the steps of fine quantisers, and at most so much: clean films are not to be told more.
 _LEFT_OF_FINE, _MOST_OF_FINE = 0.25, 0.95
 _MOST_BY_LETTERS = 2.0
-# From which measured deviation on there was noise, and of the step then; of fine quantisers more, and so much at most.
-_NOISE, _LEFT_OF_NOISE, _LEFT_OF_FINE_NOISE, _MOST_OF_FINE_NOISE = 1.5, 0.27, 0.4, 2.5
+# From which measured deviation on there may have been noise, and was; of the step then, of fine quantisers more, and so
+# much at most.
+_NOISE, _LEFT_OF_NOISE, _LEFT_OF_FINE_NOISE, _MOST_OF_FINE_NOISE = (1.0, 1.5), 0.27, 0.4, 2.5
 # Of luma and chroma, from which on what is new in all blocks (`Evidence.calm`) is a trace of noise: clean films through
 # crf 18 have up to 1.7 and 0.4, or more than 0.6 in one of both alone.
 _TRACE, _TRACE_IN_CHROMA = 1.0, 0.5
@@ -49,11 +51,10 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
     of_noise = max(_LEFT_OF_NOISE * step, min(_LEFT_OF_FINE_NOISE * step, _MOST_OF_FINE_NOISE * unit))
     if _has_trace(noise, unit):
         least = max(least, of_noise)
-    least = min(least, _MOST_LEFT * unit)
+    least, sure = min(least, _MOST_LEFT * unit), ramp(max(noise.sigma) / unit, *_NOISE)
     if least > _MOST_BY_LETTERS * unit and letters():
-        least = _MOST_BY_LETTERS * unit
-    if max(noise.sigma) >= _NOISE * unit:
-        least = max(least, of_noise)
+        least, sure = _MOST_BY_LETTERS * unit, float(sure == 1)
+    least += sure * max(of_noise - least, 0.0)
     planes = tuple(
         _at_least(plane, least if index == 0 else _CHROMA * least) for index, plane in enumerate(noise.planes)
     )
