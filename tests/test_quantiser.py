@@ -83,6 +83,8 @@ def test_noise_that_is_there_keeps_its_shape_and_what_was_given_is_not_asked() -
     for values, told in calm:
         traced = replace(clean, evidence=Evidence("quiet areas", calm=values))
         assert with_what_codecs_leave(traced, 5.0, 255, unasked).sigma[0] == pytest.approx(told)
+    traced = replace(clean, evidence=Evidence("quiet areas", calm=(1.2, 0.6, 0.6)))
+    assert with_what_codecs_leave(traced, 20.0, 255, lambda: False).sigma[0] == pytest.approx(2.66)  # and of no more
     found = [with_what_codecs_leave(clean, 40.0, 255, answer).sigma[0] for answer in (lambda: False, lambda: True)]
     assert found == pytest.approx([8.26, 2.0])
     frames = [Frame((torch.full((192, 256), 99).byte().numpy(),), step=40.0)] * 3

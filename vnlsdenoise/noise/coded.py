@@ -23,7 +23,8 @@ _MOST_BY_LETTERS = 2.0
 # much at most.
 _NOISE, _LEFT_OF_NOISE, _LEFT_OF_FINE_NOISE, _MOST_OF_FINE_NOISE = (1.0, 1.5), 0.27, 0.4, 2.5
 # Of luma and chroma, from which on what is new in all blocks (`Evidence.calm`) is a trace of noise: clean films through
-# crf 18 have up to 1.7 and 0.4, or more than 0.6 in one of both alone.
+# crf 18 have up to 1.7 and 0.4, or more than 0.6 in one of both alone. It does not tell of much: missed motion shows as
+# well.
 _TRACE, _TRACE_IN_CHROMA = 1.0, 0.5
 _CHROMA = 0.4  # of luma's
 _SAME_KIND = 0.5  # of the deviation that is meant: noise of more keeps its spectrum and curve
@@ -48,9 +49,10 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
     """
     unit = peak / 255
     least = max(_LEFT * (step - _FINE * unit), min(_LEFT_OF_FINE * step, _MOST_OF_FINE * unit))
-    of_noise = max(_LEFT_OF_NOISE * step, min(_LEFT_OF_FINE_NOISE * step, _MOST_OF_FINE_NOISE * unit))
+    of_little = min(_LEFT_OF_FINE_NOISE * step, _MOST_OF_FINE_NOISE * unit)
+    of_noise = max(_LEFT_OF_NOISE * step, of_little)
     if _has_trace(noise, unit):
-        least = max(least, of_noise)
+        least = max(least, of_little)
     least, sure = min(least, _MOST_LEFT * unit), ramp(max(noise.sigma) / unit, *_NOISE)
     if least > _MOST_BY_LETTERS * unit and letters():
         least, sure = _MOST_BY_LETTERS * unit, float(sure == 1)
