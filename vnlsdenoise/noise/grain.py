@@ -161,7 +161,9 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     pure = max(pure, thinned * found) * same
     pure *= max(ramp(_moved(guide, flat, odd, band), *_IN_MOTION), ramp(moving, *_STOOD_STILL))
     carried = min(max(carried, 1.0), _MOST_CARRIED)
-    unsteady = (1 - ramp(moving, *_MOVING)) * ramp(held, *_BARE) * ramp(_newest_apart(guide, band), *_OF_NEWEST)
+    newest = lowest(-guide.new[:, band].mean(1), _NEWEST)
+    missed = _apart(guide, dict.fromkeys((True, False), newest), odd, band)
+    unsteady = (1 - ramp(moving, *_MOVING)) * ramp(held, *_BARE) * ramp(missed, *_OF_NEWEST)
     first, most_times = _grain(guide, flat, odd, band, carried, unsteady)
     channels = (first, *(_grain(news, flat, odd, band, carried, unsteady, most_times)[0] for news in evidence[1:]))
     least = _LEAST_SHARE * channels[0].low
@@ -303,13 +305,6 @@ def _apart(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) ->
     """How many times the energy of what is new is apart: 1 where noise is independent from frame to frame."""
     new, apart = (float(of_halves(part, blocks, odd)[band].mean()) for part in (news.new, news.apart))
     return apart / new if new > 0 and apart > 0 else 1.0
-
-
-def _newest_apart(news: News, band: Tensor) -> float:
-    """As `_apart`, of the blocks with most that is new."""
-    newest = lowest(-news.new[:, band].mean(1), _NEWEST)
-    new, apart = (float(part[newest][:, band].mean()) for part in (news.new, news.apart))
-    return apart / new if new > 0 else 1.0
 
 
 def _moved(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:

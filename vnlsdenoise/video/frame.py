@@ -67,8 +67,8 @@ class Frame:
 
     number: in the video, from 0. damage: "concealed" where it is the frame before instead of a damaged one, "kept"
     where it is damaged itself. begins: whether a scene begins with it. ends: whether it is known that one ends with it.
-    repeats: whether it is the frame before over
-    again. fed: numbers of the frames that a denoiser must be fed from to get it once more, one, or one for each field.
+    repeats: whether it is the frame before over again. fed: numbers of the frames that a denoiser must be fed from to
+    get it once more, one, or one for each field.
     step: of the codec's quantiser, in the scale of luma's samples, in the mean over the picture, of codecs other than
     H.264 as the step of H.264 that leaves as much (`video.quantiser`); None where nothing tells it.
     """
