@@ -1,10 +1,12 @@
 """A frame as planes: the colour transforms and paddings between what a video holds and what a denoiser takes."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from vnlsdenoise.pinned import PinnedPlace, PinnedRoom
 from vnlsdenoise.video.frame import Plane, PlaneFormat
 
 # Orthonormal: white noise stays white, with the same deviation in each channel if R, G and B have the same.
@@ -13,6 +15,10 @@ _OPPONENT = (
     (2**-0.5, 0.0, -(2**-0.5)),
     (6**-0.5, -2 * 6**-0.5, 6**-0.5),
 )
+
+# Where planes leave each GPU. It lasts as long as the process: whoever lets go of a frame, after the device failed too,
+# gives nothing back to torch, which would ask the device.
+_leaving: dict[torch.device, PinnedRoom] = defaultdict(PinnedRoom)
 
 _NO_SAMPLE = 64  # times the peak: more is the result of no denoising
 
@@ -96,11 +102,12 @@ def planes_on_their_way(tensors: list[Tensor], layout: PlaneFormat) -> Callable[
     dtype = torch.uint8 if layout.depth == 8 else torch.uint16
     native = [tensor.round().clamp_(0, layout.peak).to(torch.int32).to(dtype) for tensor in tensors]
     arrived: torch.cuda.Event | None = None
+    places: list[PinnedPlace] = []
     if native[0].is_cuda:
         device = native[0].device
-        native = [
-            torch.empty(plane.shape, dtype=dtype, pin_memory=True).copy_(plane, non_blocking=True) for plane in native
-        ]
+        places = [_leaving[device].place(plane) for plane in native]
+        for place, plane in zip(places, native, strict=True):
+            place.values.copy_(plane, non_blocking=True)
         # A host that sleeps until then leaves its cores to the decoder and the encoder.
         arrived = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
         largest = torch.empty((), pin_memory=True).copy_(largest, non_blocking=True)
@@ -111,7 +118,7 @@ def planes_on_their_way(tensors: list[Tensor], layout: PlaneFormat) -> Callable[
             arrived.synchronize()
         if not float(largest) < _NO_SAMPLE * layout.peak:
             raise FloatingPointError(f"its largest value is {float(largest):g}")
-        return tuple(plane.numpy() for plane in native)
+        return tuple(place.array() for place in places) or tuple(plane.numpy() for plane in native)
 
     return planes
 

@@ -12,7 +12,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from vnlsdenoise.classic import pager, pinned
+from vnlsdenoise import pinned
+from vnlsdenoise.classic import pager
 from vnlsdenoise.classic.page import Page
 from vnlsdenoise.classic.pager import Pager
 

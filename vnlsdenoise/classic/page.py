@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from vnlsdenoise.classic.pinned import PinnedPlace
 from vnlsdenoise.classic.spool import Place
+from vnlsdenoise.pinned import PinnedPlace
 
 _CYCLE = 1 << 32  # of `Order`'s time: more than there are steps in a cycle
 _SOON = 8  # steps: what is wanted by then stays where it is in the lists, among what was wanted before

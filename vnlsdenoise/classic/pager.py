@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vnlsdenoise.classic.beside import Beside
 from vnlsdenoise.classic.page import Order, Page
-from vnlsdenoise.classic.pinned import PinnedPlace, PinnedRoom
 from vnlsdenoise.classic.spool import Place, Spool
+from vnlsdenoise.pinned import PinnedPlace, PinnedRoom
 
 # Of the ceiling: most that is brought before it is asked for, and most of what leaves next that is copied out by then.
 _AHEAD, _CLEAN = 1 / 3, 1 / 32

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vnlsdenoise import _library
 from vnlsdenoise.budget import MemoryPlan, plan_memory, way_out
-from vnlsdenoise.classic.pinned import PINNED_SLACK
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES, Result, Scene, SceneDenoiser
 from vnlsdenoise.engine.ahead import ahead
@@ -27,6 +26,7 @@ from vnlsdenoise.learned.methods import network_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.noise.coded import step_of
 from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.pinned import PINNED_SLACK
 from vnlsdenoise.planes import blend_grain, planes_on_their_way, planes_to_tensors
 from vnlsdenoise.scenes import mark_cuts, repeated
 from vnlsdenoise.video.fields import field_format, split_fields, weave_fields
