@@ -16,9 +16,14 @@ PINNED_SLACK = 1.15  # times the pages, what they take
 
 @dataclass(eq=False)
 class PinnedPlace:
-    """Where the values of a page lie. Its room is free again with its last reference."""
+    """Where the values of a tensor lie. Its room is free again with its last reference."""
 
     values: Tensor
+    room: Tensor
+    free: list[Tensor]  # where room of this size is looked for
+
+    def __del__(self) -> None:
+        self.free.append(self.room)
 
     def array(self) -> npt.NDArray[Any]:
         """The values as an array, which holds the place; its views hold the array."""
@@ -48,6 +53,4 @@ class PinnedRoom:
                 room = torch.empty(size, dtype=torch.uint8, pin_memory=True)
                 free.extend(room[: size // each * each].view(-1, each).unbind())
             room = free.pop()
-        place = PinnedPlace(room.view(like.dtype).view(like.shape))
-        weakref.finalize(place, free.append, room)
-        return place
+        return PinnedPlace(room.view(like.dtype).view(like.shape), room, free)

@@ -11,7 +11,6 @@ import torch
 from vnlsdenoise.classic import pager
 from vnlsdenoise.classic.denoiser import goes_beside
 from vnlsdenoise.classic.level import LevelDenoiser
-from vnlsdenoise.classic.page import Page
 from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
@@ -87,15 +86,15 @@ class Watched:
 
 @pytest.mark.parametrize("preset", GOING)
 def test_what_the_work_uses_is_kept_until_then(monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
-    opened = Pager._here
+    opened = Pager.open
 
-    def here(self: Pager, page: Page, changes: bool = False) -> torch.Tensor:
-        tensor = opened(self, page, changes)
+    def watched_open(self: Pager, *args: Any, **options: Any) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        tensors = opened(self, *args, **options)
         for watched in Watched.within:
-            watched.used.append(weakref.ref(tensor))
-        return tensor
+            watched.used += [weakref.ref(tensor) for part in tensors for tensor in part]
+        return tensors
 
-    monkeypatch.setattr(Pager, "_here", here)
+    monkeypatch.setattr(Pager, "open", watched_open)
     monkeypatch.setattr(pager, "Beside", Watched)
     Watched.checked = 0
     denoised(preset, "cpu", frames=14)

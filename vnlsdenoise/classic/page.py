@@ -3,7 +3,7 @@
 import weakref
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +16,7 @@ _CYCLE = 1 << 32  # of `Order`'s time: more than there are steps in a cycle
 _SOON = 8  # steps: what is wanted by then stays where it is in the lists, among what was wanted before
 
 _Form = tuple[torch.Size, torch.dtype]
-_Kind = tuple[_Form, int]  # of a page: its form, and how many of that form were made before it in its cycle
+_Kind = tuple[int, int]  # of a page: number of its form, and how many of that form were made before it in its cycle
 
 
 @dataclass(eq=False)
@@ -62,7 +62,8 @@ class Order:
         self._frames, self._burst = 0, 1  # that have come in this cycle; in the one before
         self._now = 0
         self._made: Counter[_Form] = Counter()  # pages in this cycle
-        self._lives: dict[_Kind, list[int]] = {}  # the uses of the last page of a kind that ended
+        self._forms: dict[_Form, int] = {}
+        self._lives: dict[_Kind | None, list[int]] = {}  # the uses of the last page of a kind that ended
         self._pages: dict[int, weakref.ref[Page]] = {}  # by their ids
         # When, and what (its id): that which is wanted last comes last.
         self._here: list[tuple[int, int]] = []
@@ -90,7 +91,8 @@ class Order:
     def new(self, page: Page, here: Tensor) -> None:
         """A page on the device begins."""
         form = here.shape, here.dtype
-        page.kind, page.born = (form, self._made[form]), self._begin
+        page.kind = self._forms.setdefault(form, len(self._forms)), self._made[form]
+        page.born = self._begin
         self._made[form] += 1
         self._pages[id(page)] = weakref.ref(page)
         self.resident += page.size
@@ -113,12 +115,14 @@ class Order:
                 if other.kind == page.kind:
                     self._foresee(other)
 
-    def touch(self, page: Page) -> None:
-        """A page is used."""
-        page.passed = self.passes
-        page.uses.append(self._now - page.born)
-        self._foresee(page)
-        self.settled(page)
+    def touch(self, pages: Iterable[Page]) -> None:
+        """Pages are used."""
+        for page in pages:
+            page.passed = self.passes
+            page.uses.append(self._now - page.born)
+            self._foresee(page)
+            if page.ahead:
+                self.settled(page)
 
     def settled(self, page: Page) -> None:
         """A page is no longer one that was brought before it was asked for."""
@@ -177,13 +181,18 @@ class Order:
 
     def _foresee(self, page: Page) -> None:
         """Of a page, when it is wanted again after its last use."""
-        life = self._lives.get(page.kind) if page.kind is not None else None
-        if not life or not page.uses:
+        life, uses = self._lives.get(page.kind), page.uses
+        if not life or not uses:
             self._set(page, self._now + _CYCLE, known=False)
             return
-        following = bisect_right(life, page.uses[-1])
+        following = bisect_right(life, uses[-1])
         # What is not used again ends soon.
-        self._set(page, page.born + life[following] if following < len(life) else self._now, known=True)
+        due = page.born + life[following] if following < len(life) else self._now
+        # A host has a hundred of these to look at with every step: the two comparisons of `_set` are here, too.
+        if page.here is not None and page.listed <= due <= self._now + _SOON:
+            page.due, page.known = due, True
+        else:
+            self._set(page, due, known=True)
 
     def _set(self, page: Page, due: int, known: bool) -> None:
         page.due, page.known = due, known

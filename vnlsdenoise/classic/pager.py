@@ -64,6 +64,7 @@ class Pager:
         self._opened: set[int] = set()  # ids of pages, which are to end when their owners let them go
         self._work = self._most_work = 0
         self._looked = 0  # the pass in which `_coming` was looked through
+        self._current: torch.cuda.Stream | None = None  # that of the work, once a step has asked for it
         self._streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None = None  # outward and inward
         # What comes, and from where, while nothing waits for it yet: neither may go back before it is here.
         self._coming: dict[int, tuple[Tensor, PinnedPlace, torch.cuda.Event]] = {}
@@ -87,7 +88,7 @@ class Pager:
         page = Page(tensor, self._order, tensor.device, tensor.numel() * tensor.element_size())
         self._order.new(page, tensor)
         if self._ceiling is not None:
-            self._order.touch(page)
+            self._order.touch([page])
         return page
 
     def open(
@@ -100,9 +101,18 @@ class Pager:
         self._opened, self._work = {id(page) for pages in (read, write) for page in pages}, work
         self._most_work = max(self._most_work, work)
         self._order.next_step()
+        self._current = None
         if self._ceiling is not None:
             self._bring({*read, *write}, work, self._ceiling)
-        tensors = [self._here(page) for page in read], [self._here(page, changes=True) for page in write]
+        for page in (*read, *write):
+            if page.coming is not None:
+                self._awaited(page)
+        for page in write:
+            page.current = False
+            page.away = None  # room for another: pinned memory takes a host longest to come by
+        if self._ceiling is not None:
+            self._order.touch((*read, *write))
+        tensors = [_tensor(page) for page in read], [_tensor(page) for page in write]
         if self._ceiling is not None and write:  # a pass, which is long enough for others to be moved meanwhile
             self._look_ahead(self._ceiling)
         return tensors
@@ -128,6 +138,7 @@ class Pager:
 
     def give_way(self) -> bool:
         """A device is out of memory: a part of the pages that are not opened leaves; False where there is none."""
+        self._current = None
         taken = self._order.resident + self._work
         given = max(1, int(_GIVEN_WAY * taken))
         self._ceiling = min(taken, taken if self._ceiling is None else self._ceiling) - given
@@ -169,17 +180,6 @@ class Pager:
     def moved(self) -> int:
         """Bytes copied so far, from the device and to it."""
         return self._moved
-
-    def _here(self, page: Page, changes: bool = False) -> Tensor:
-        assert page.here is not None
-        if page.coming is not None:
-            self._awaited(page)
-        if changes:
-            page.current = False
-            page.away = None  # room for another: pinned memory takes a host longest to come by
-        if self._ceiling is not None:
-            self._order.touch(page)
-        return page.here
 
     def _bring(self, wanted: Collection[Page], work: int, ceiling: int) -> None:
         """Have `wanted` on the device and `work` bytes free: a page comes as soon as enough others have left."""
@@ -267,7 +267,7 @@ class Pager:
         outward, _ = self._both_streams(pages[0].device)
         left = torch.cuda.Event()  # type: ignore[no-untyped-call]
         # Not before the work that made the pages is done.
-        outward.wait_stream(torch.cuda.current_stream(pages[0].device))
+        outward.wait_stream(self._of_work(pages[0].device))
         with torch.cuda.stream(outward):
             for page in pages:
                 assert page.here is not None
@@ -285,7 +285,7 @@ class Pager:
         if page.coming is not None:
             self._awaited(page)
         if page.left is not None:
-            torch.cuda.current_stream(page.device).wait_event(page.left)
+            self._of_work(page.device).wait_event(page.left)
             page.left = None
         self._order.went(page)
         return page.size
@@ -306,7 +306,7 @@ class Pager:
         _, inward = self._both_streams(device)
         coming = torch.cuda.Event()  # type: ignore[no-untyped-call]
         # It has waited for the copies out, and the work for what is copied from the same places.
-        inward.wait_stream(torch.cuda.current_stream(device))
+        inward.wait_stream(self._of_work(device))
         with torch.cuda.stream(inward):
             for page, tensor in zip(pages, here, strict=True):
                 assert isinstance(page.away, PinnedPlace)
@@ -326,7 +326,7 @@ class Pager:
     def _awaited(self, page: Page) -> None:
         """What is launched from here on finds a page that is on its way."""
         assert page.coming is not None
-        torch.cuda.current_stream(page.device).wait_event(page.coming)
+        self._of_work(page.device).wait_event(page.coming)
         self._coming.pop(id(page.here), None)
         page.coming = None
 
@@ -336,10 +336,21 @@ class Pager:
             if event.query():  # type: ignore[no-untyped-call]
                 del self._coming[key]
 
+    def _of_work(self, device: torch.device) -> torch.cuda.Stream:
+        """The stream that the step which begins is launched in: to ask torch takes a host as long as a copy."""
+        if self._current is None:
+            self._current = torch.cuda.current_stream(device)
+        return self._current
+
     def _both_streams(self, device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
         if self._streams is None:
             self._streams = torch.cuda.Stream(device), torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         return self._streams
+
+
+def _tensor(page: Page) -> Tensor:
+    assert page.here is not None
+    return page.here
 
 
 def _wait_for(coming: dict[int, tuple[Tensor, PinnedPlace, torch.cuda.Event]]) -> None:
