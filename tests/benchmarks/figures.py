@@ -153,23 +153,12 @@ def memory_of(mebibytes: float) -> str:
 
 
 def speed_cuda() -> str:
-    sizes = stored("speed-h200")["sizes"]
-    rows = []
-    for size in SIZES:
-        row = [size]
-        for preset in PRESETS:
-            found = sizes[size]["denoiser"][preset]
-            row.append(f"{found['frames_per_second']:.1f} frames/s, {memory_of(found['peak_MiB'])}")
-        rows.append(row)
-    return table(["size", *PRESETS], rows)
-
-
-def speed_presets() -> str:
     presets = ("draft", "fast", "balanced", "best")
     rows = []
-    for size, entry in stored("speed-presets-h200")["sizes"].items():
-        found = [entry["denoiser"][preset] for preset in presets]
-        rows.append([size, *(f"{f['frames_per_second']:.0f} frames/s, {memory_of(f['peak_MiB'])}" for f in found)])
+    for size in SIZES:
+        found = [stored("speed-h200")["sizes"][size]["denoiser"].get(preset) for preset in presets]
+        told = (f"{f['frames_per_second']:.1f} frames/s, {memory_of(f['peak_MiB'])}" if f else "-" for f in found)
+        rows.append([size, *told])
     return table(["size", *presets], rows)
 
 
@@ -401,7 +390,7 @@ def choosing() -> str:
     less = [balanced - fast for balanced, fast in zip(at["balanced"], at["fast"], strict=True)]
     best = [row for key, row in stored("presets-h200")["results"].items() if key.startswith("other/")]
     more = float(np.mean([row["best"]["psnr"] - row["balanced"]["psnr"] for row in best]))
-    speeds = stored("speed-presets-h200")["sizes"]["1080p"]["denoiser"]
+    speeds = stored("speed-h200")["sizes"]["1080p"]["denoiser"]
     fast, balanced, slowest = (speeds[preset]["frames_per_second"] for preset in (*PRESETS, "best"))
     share = balanced / slowest
     points = stored("cost-xeon")["points"]
@@ -431,7 +420,7 @@ TABLES: dict[str, Callable[[], str]] = {
     for function in (
         *(quality_crops, quality_whole, best_over_balanced, quality_learned, native_chroma),
         *(real_noise, camera_noise, coded_noise, other_codecs),
-        *(speed_cuda, speed_presets, speed_learned, kernels_cuda, streams_cuda),
+        *(speed_cuda, speed_learned, kernels_cuda, streams_cuda),
         filters_cuda,
         *(ceilings, ceilings_learned, ceilings_cpu, file_to_file, fleet, fleet_shared),
         *(operators, aggregation, memory_of_search, speed_cpu),

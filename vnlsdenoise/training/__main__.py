@@ -22,7 +22,7 @@ from vnlsdenoise.training.schedule import Length
     show_default=True,
     help="Of the footage: clean; pairs, clips of one name in FOLDER/noisy and FOLDER/clean; or noisy clips alone.",
 )
-@click.option("--start", help="Weights to begin with, of this size or a smaller one: small, or a file.")
+@click.option("--weights", help="To begin with, of this size or a smaller one: small, or a file.")
 @click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True, help="Of the network.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="When to end, by the clock.")
 @click.option("--steps", type=click.IntRange(min=1), help="When to end, by steps: a run that can be repeated.")
@@ -59,7 +59,7 @@ def main(
     folders: tuple[Path, ...],
     out: Path,
     kind: Kind,
-    start: str | None,
+    weights: str | None,
     size: str,
     minutes: float | None,
     steps: int | None,
@@ -94,7 +94,7 @@ def main(
             length,
             resume,
             kind,
-            start,
+            weights,
             seed=seed,
             crops=crops_of_layouts(crops),
             rate=rate,

@@ -58,5 +58,5 @@ def _check(old: Dimensions, new: Dimensions) -> None:
         if any(a < b for a, b in zip(given, least, strict=True)):
             raise InputError(
                 f"a network of {name} {value} cannot become one of {asdict(new)[name]}: it can only grow; "
-                "give a larger --size, or other weights to --start"
+                "give a larger --size, or other --weights"
             )
