@@ -18,7 +18,7 @@ from vnlsdenoise.video.pixels import unpack
 LAYOUT = PlaneFormat("yuv", 192, 144, 8, 1, 1)
 
 
-def texture(frames: int = 6) -> Tensor:
+def texture(frames: int = 6, contrast: float = 60) -> Tensor:
     """Grey, fine texture everywhere that turns and grows a little, [T, 3, H, W]: hardly found again."""
     canvas = torch.randn(1, 1, 288, 384, generator=torch.Generator().manual_seed(3))
     canvas = torch.nn.functional.avg_pool2d(canvas, 3, 1, 1)
@@ -28,7 +28,7 @@ def texture(frames: int = 6) -> Tensor:
         turn = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0], [math.sin(angle), math.cos(angle), 0.0]]) * scale
         grid = torch.nn.functional.affine_grid(turn[None], [1, 1, 144, 192], align_corners=False)
         shown.append(torch.nn.functional.grid_sample(canvas, grid, mode="bicubic", align_corners=False)[0])
-    return (128 + 60 * torch.stack(shown)).expand(-1, 3, -1, -1)
+    return (128 + contrast * torch.stack(shown)).expand(-1, 3, -1, -1)
 
 
 def planes_of(video: Tensor) -> list[tuple[Any, ...]]:
@@ -50,6 +50,15 @@ def test_little_white_noise_is_told_from_texture(sigma: float, device: str) -> N
     noisy = planes_of(clean + sigma * torch.randn_like(clean))
     true = np.std([a[0].astype(float) - b[0] for a, b in zip(noisy, planes_of(clean), strict=True)])
     assert measured(noisy, device).sigma[0] == pytest.approx(true, rel=0.3)
+
+
+@pytest.mark.parametrize(("contrast", "sigma"), [(15, 3), (20, 3)])
+def test_white_noise_under_faint_texture_is_not_told_stronger(contrast: float, sigma: float, device: str) -> None:
+    """What quiet areas hold is up to a tenth more than the noise there."""
+    clean = texture(contrast=contrast)
+    noisy = planes_of(clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)))
+    true = np.std([a[0].astype(float) - b[0] for a, b in zip(noisy, planes_of(clean), strict=True)])
+    assert measured(noisy, device).sigma[0] == pytest.approx(true, rel=0.04)
 
 
 @pytest.mark.parametrize("sigma", [8.0, 20.0])

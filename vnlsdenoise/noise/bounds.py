@@ -46,6 +46,7 @@ def bounded(
         return NoiseModel.of_sigma([independent] * len(noise.planes))
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
+    untouched = layout.family == "yuv" and _is_untouched(verdict, peak)
     planes = []
     for index, (plane, news) in enumerate(own):
         # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
@@ -55,19 +56,23 @@ def bounded(
         most = before * _MOST_TIMES * max(news.deviation, news.most)
         if raised or plane.sigma > most:
             plane = PlaneNoise(min(estimate(index), most))
-        if white and not (plane.curve or plane.clipped or plane.spectrum):
+        simple = not (plane.curve or plane.clipped or plane.spectrum)
+        if simple and white:
             plane = PlaneNoise(min(plane.sigma, news.top))
         # Where there is no flat block; but of clipped noise dark and bright blocks hold less, and chroma of half the
         # size holds less at the highest frequencies.
         asked = verdict.textured and not plane.spectrum and (index == 0 or layout.family != "yuv")
         least, most_of_least = news.least, _MOST_OF_LEAST
-        if layout.family == "yuv" and index == 0 and _is_untouched(verdict, peak):
+        if untouched and index == 0:
             little = least < _LITTLE * peak
             asked = asked or little or there > _AT_ODDS * news.top
             least = min(least, max(_most_by_chroma(verdict), 0.0 if little else least / _MOST_HIDDEN))
             most_of_least = _MOST_OF_LITTLE
         if asked and not clipped and plane.deviation_at(news.at) > most_of_least * least:
             plane = PlaneNoise(least)
+        # Where texture hides noise from quiet areas, what is new at the highest frequencies is nearer.
+        if simple and untouched and index == 0 and not (clipped or noise.clipped_rgb):
+            plane = PlaneNoise(min(plane.sigma, news.top))
         planes.append(plane)
     clipped_rgb = noise.clipped_rgb
     if clipped_rgb is not None:
