@@ -17,6 +17,7 @@ _LIBRARY = 6  # further maps of the finest size that cuDNN may take to work in
 _VIEWS = 10  # planes as large as a tile's: cut, enlarged, the views of the head, and all of them once more
 _CORRECTIONS = 4  # as large as a frame: those of all tiles, checked, chosen, the results
 _FLOAT = 4
+_FOLDED = 1 << 21  # weights that are laid out anew on a GPU
 _SMALL = 1 << 20  # ranges, grids of small pictures, what the allocator rounds up
 
 
@@ -55,10 +56,12 @@ def network_need(size: NetworkSize, layout: Layout, height: int, width: int, lag
     field, state = 4 * _FLOAT * field_size, _state(size, height, width)
     frames = CHUNK + 2 * RUN_IN
     work = max(step_work(size, layout, height, width), arrival_work(FLOW_PLANES, height, width))
-    # Chroma that came apart is no page of the classic denoiser; nor are its results, once it has given them.
-    pages = frames * (2 * frame + field) + lag * chroma + (CHUNK + RUN_IN + 2) * state
-    opened = 2 * frame + field + 2 * state
-    held = _parameters(size.dimensions) * size.value + _FLOAT * field_size
+    # Chroma that came apart is no page of the classic denoiser; nor are its results, once it has given them, and the
+    # noisy frame that is encoded then. Maps are as large as states.
+    pages = frames * (frame + field + state) + frame + lag * chroma + (CHUNK + RUN_IN + 2) * state
+    opened = max(2 * frame, frame + field + 3 * state)
+    # The image that the flow is measured from, and what is measured beside other work: two images and the field.
+    held = _parameters(size.dimensions) * size.value + _FOLDED + 9 * _FLOAT * field_size
     return NetworkNeed(pages, work, work + opened, held)
 
 

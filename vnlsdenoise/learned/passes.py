@@ -1,0 +1,156 @@
+"""What happens to maps between the convolutions of a network that does not learn: each in one pass on CUDA.
+
+Maps are [N, C, h, w], channels last. Elsewhere it is plain torch, which says what the kernels of csrc/cuda/maps.cu do.
+Nothing here has a gradient.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import vnlsdenoise._library  # noqa: F401  (defines torch.ops.vnlsdenoise.*)
+from vnlsdenoise.learned.network import VIEWS
+from vnlsdenoise.learned.tiles import Tile
+from vnlsdenoise.nn.recurrent import aligned
+
+ONES = 2  # channels of ones behind the views of a frame
+_MULTIPLE = 8  # of the channels of what convolutions read and write
+
+
+def padded(channels: int) -> int:
+    """Channels that a convolution is given, or gives, for so many."""
+    return -(-channels // _MULTIPLE) * _MULTIPLE
+
+
+def add_bias(maps: Tensor, bias: Tensor) -> Tensor:
+    """maps + bias, [C] in float32, in place."""
+    if maps.is_cuda:
+        torch.ops.vnlsdenoise.add_bias_(maps, bias)
+        return maps
+    return maps.add_(_of_channels(bias, maps))
+
+
+def add_bias_gelu(maps: Tensor, bias: Tensor) -> Tensor:
+    """gelu(maps + bias), with the tangent, in place; bias: [C], float32."""
+    if maps.is_cuda:
+        torch.ops.vnlsdenoise.add_bias_gelu_(maps, bias)
+        return maps
+    return maps.copy_(functional.gelu(maps + _of_channels(bias, maps), approximate="tanh"))
+
+
+def add_residual(maps: Tensor, base: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """base + gain * maps + bias, in place of maps; gain, bias: [C], float32."""
+    if maps.is_cuda:
+        torch.ops.vnlsdenoise.add_residual_(maps, base, gain, bias)
+        return maps
+    return maps.mul_(_of_channels(gain, maps)).add_(_of_channels(bias, maps)).add_(base)
+
+
+def add_enlarged(maps: Tensor, below: Tensor) -> Tensor:
+    """maps plus what [N, 4 C, h / 2, w / 2] holds for every four pixels, in place.
+
+    For the pixel at (y, x) of the four, channel c is (2 y + x) C + c.
+    """
+    if maps.is_cuda:
+        torch.ops.vnlsdenoise.add_enlarged_(maps, below)
+        return maps
+    count, channels, height, width = below.shape
+    quadrants = below.reshape(count, 4, channels // 4, height, width).transpose(1, 2)
+    return maps.add_(functional.pixel_shuffle(quadrants.flatten(1, 2), 2))
+
+
+def joined(maps: Sequence[Tensor]) -> Tensor:
+    """Sets of maps beside each other, [N, all channels, h, w]; each may be a part of larger ones."""
+    if not maps[0].is_cuda:
+        return torch.cat(tuple(maps), 1)
+    count, channels, *size = maps[0].shape
+    out = _empty_maps(maps[0], count, len(maps) * channels, *size)
+    torch.ops.vnlsdenoise.join_out(maps, None, None, 0, 0, out)
+    return out
+
+
+def joined_with_state(
+    maps: Sequence[Tensor], state: Tensor | None, flow: Tensor | None, corner: tuple[int, int]
+) -> Tensor:
+    """`joined`, with a state seen along the flow behind the maps, zeros where there is none.
+
+    state: [N, C, H, W]. flow: [N, 2, rows, columns], float32, of as much as `maps` or less: its border is held. corner:
+    of the maps in the state. What the flow leads to beyond the state is the state's border.
+    """
+    if maps[0].is_cuda:
+        count, channels, *size = maps[0].shape
+        out = _empty_maps(maps[0], count, (len(maps) + 1) * channels, *size)
+        torch.ops.vnlsdenoise.join_out(maps, state, flow, *corner, out)
+        return out
+    if state is None:
+        return torch.cat((*maps, torch.zeros_like(maps[0])), 1)
+    return torch.cat((*maps, aligned(state, None if flow is None else enlarged(flow, *maps[0].shape[-2:]), corner)), 1)
+
+
+def views(
+    noisy: Sequence[Tensor],
+    classic: Sequence[Tensor],
+    channels: Tensor,
+    like: Tensor,
+    tile: Tile,
+    whole: tuple[int, int],
+) -> Tensor:
+    """The views of a frame (`network.Frames`) for a tile of its maps, [1, K, h, w], in the type of `like`.
+
+    noisy, classic: [planes, H, W] of luma's size, then those of half of it, float32. channels: [planes of both, 2],
+    range and centre. K: for each plane what was taken away, the result and its detail, of four samples where it has
+    luma's size; then `ONES` channels of ones; then zeros, up to a multiple of eight. whole: size of the frame's maps,
+    up to which the planes go on as their last column and row.
+    """
+    counts = [VIEWS * factor**2 * len(planes) for factor, planes in zip((2, 1), noisy, strict=False)]
+    out = _empty_maps(like, 1, padded(sum(counts) + ONES), *tile.size)
+    if noisy[0].is_cuda:
+        given = [[planes.contiguous() for planes in both] for both in (noisy, classic)]
+        torch.ops.vnlsdenoise.views_out(*given, channels, *tile.corner, *whole, out)
+        return out
+    found, first = [], 0
+    for factor, unclean, cleaned in zip((2, 1), noisy, classic, strict=False):
+        of_size = channels[first : first + len(cleaned), :, None, None].to(cleaned.dtype)
+        first += len(cleaned)
+        unclean, cleaned = (enlarged(p[None], *(factor * side for side in whole))[0] for p in (unclean, cleaned))
+        detail = cleaned - functional.avg_pool2d(cleaned, 3, 1, 1, count_include_pad=False)
+        each = unclean - cleaned, cleaned / of_size[:, 0] - of_size[:, 1], torch.asinh(detail)
+        samples = torch.stack(each, 1)[:, :, None]  # [planes, views, 1, H, W]
+        samples = functional.pixel_unshuffle(samples, factor).flatten(0, 2)
+        found.append(samples[:, tile.rows.outer(), tile.columns.outer()])
+    out[0, : sum(counts)] = torch.cat(found)
+    out[0, sum(counts) :] = 0
+    out[0, sum(counts) : sum(counts) + ONES] = 1
+    return out
+
+
+def planes(maps: Tensor, bias: Tensor, whole: int, half: int) -> list[Tensor]:
+    """[1, K, h, w] + bias -> [1, whole, 2h, 2w] and, if there are any, [1, half, h, w], float32.
+
+    The first 4 `whole` channels are four samples of every plane; then come `half` of one; the rest is left out.
+    """
+    height, width = maps.shape[-2:]
+    if maps.is_cuda:
+        large = torch.empty(whole, 2 * height, 2 * width, device=maps.device)
+        small = torch.empty(half, height, width, device=maps.device) if half else None
+        torch.ops.vnlsdenoise.planes_out(maps, bias, large, small)
+        return [plane[None] for plane in (large, small) if plane is not None]
+    out = maps + _of_channels(bias, maps)
+    large = functional.pixel_shuffle(out[:, : 4 * whole], 2)
+    return [large, out[:, 4 * whole : 4 * whole + half]] if half else [large]
+
+
+def enlarged(planes: Tensor, height: int, width: int) -> Tensor:
+    """[1, C, h, w] -> [1, C, height, width], the last column and row repeated."""
+    down, across = height - planes.shape[-2], width - planes.shape[-1]
+    return functional.pad(planes, (0, across, 0, down), mode="replicate") if down or across else planes
+
+
+def _of_channels(values: Tensor, maps: Tensor) -> Tensor:
+    return values.to(maps.dtype)[:, None, None]
+
+
+def _empty_maps(like: Tensor, count: int, channels: int, height: int, width: int) -> Tensor:
+    return like.new_empty((count, height, width, channels)).permute(0, 3, 1, 2)
