@@ -73,9 +73,12 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def("add_bias_gelu_(Tensor(a!) maps, Tensor bias) -> ()");
   m.def("add_residual_(Tensor(a!) maps, Tensor base, Tensor gain, Tensor bias) -> ()");
   m.def("add_enlarged_(Tensor(a!) maps, Tensor below) -> ()");
-  m.def("join_out(Tensor[] maps, Tensor? state, Tensor? flow, int top, int left, Tensor(a!) out) -> ()");
+  m.def("see_out(Tensor state, Tensor? flow, int top, int left, Tensor(a!) out) -> ()");
   m.def(
       "views_out(Tensor[] noisy, Tensor[] classic, Tensor channels, int top, int left, int map_height, int map_width, "
       "Tensor(a!) out) -> ()");
+  m.def(
+      "convolve_out(Tensor[] maps, Tensor weight, Tensor bias, Tensor? gain, Tensor? base, bool gelu, Tensor(a!) out) "
+      "-> ()");
   m.def("planes_out(Tensor maps, Tensor bias, Tensor(a!) whole, Tensor(b!)? half) -> ()");
 }

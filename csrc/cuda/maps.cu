@@ -1,21 +1,17 @@
 // What the learned denoiser does to its maps between convolutions, each in one pass over them. Maps are [N, C, H, W] in
 // bfloat16 or float32, channels last; biases and gains are float32.
-#include <cuda_bf16.h>
-
 #include <optional>
 #include <type_traits>
 #include <utility>
 
-#include "cuda/launch.h"
+#include "cuda/maps.cuh"
 
 namespace {
 
 using namespace vnls;
 
 constexpr int kThreads = 256;
-constexpr int kEach = 4;    // vectors of a thread
-constexpr int kMaps = 3;    // sets of maps that are laid beside each other, at most, but for a state
-constexpr int kBytes = 16;  // of a vector
+constexpr int kEach = 4;  // vectors of a thread
 
 __device__ float widened(float v) { return v; }
 __device__ float widened(__nv_bfloat16 v) { return __bfloat162float(v); }
@@ -26,12 +22,6 @@ template <typename T, int V>
 struct alignas(sizeof(T) * V) Vector {
   T values[V];
 };
-
-// x / (1 + exp(-2u)) is x (1 + tanh u) / 2 without the cancellation where tanh u is near -1.
-__device__ float gelu(float x) {
-  const float u = 0.7978845608f * (x + 0.044715f * x * x * x);
-  return __fdividef(x, 1 + __expf(-2 * u));
-}
 
 enum class Pass { kBias, kGelu, kResidual };
 
@@ -106,21 +96,14 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// Maps whose channels are neighbours in memory, and whose pixels may be anywhere: a part of others, perhaps.
-struct Placed {
-  const void* data;
-  int64_t batch, row, pixel;
-};
-
-struct Joined {
-  Placed maps[kMaps];
-  int count;
-  Placed state;  // seen along the flow; no data for zeros
+// A state, and where it is looked at.
+struct Seen {
+  Placed state;
   int state_height, state_width, top, left;
   const float* flow;  // [N, 2, rows, columns]; none for no motion
   int64_t flow_batch, flow_way, flow_row, flow_column;
   int flow_height, flow_width;
-  int height, width;
+  int height, width;  // of the result
 };
 
 template <typename T, int V>
@@ -131,7 +114,13 @@ __device__ Vector<T, V> read(const Placed& from, int64_t n, int64_t y, int64_t x
 
 // The state at (y + flow, x + flow), bilinear, its borders held.
 template <typename T, int V>
-__device__ Vector<T, V> seen(const Joined& a, int n, int y, int x, int group) {
+__global__ void __launch_bounds__(kThreads) see_kernel(Seen a, T* __restrict__ out, int64_t pixels) {
+  const int groups = blockDim.x, group = threadIdx.x;
+  const int64_t pixel = blockIdx.x * int64_t(blockDim.y) + threadIdx.y;
+  if (pixel >= pixels) return;
+  const int64_t line = pixel / a.width;
+  const int x = static_cast<int>(pixel - line * a.width);
+  const int n = static_cast<int>(line / a.height), y = static_cast<int>(line - int64_t(n) * a.height);
   float across = static_cast<float>(a.left + x), down = static_cast<float>(a.top + y);
   if (a.flow != nullptr) {
     const float* flow =
@@ -148,37 +137,15 @@ __device__ Vector<T, V> seen(const Joined& a, int n, int y, int x, int group) {
   const Vector<T, V> corners[4] = {read<T, V>(a.state, n, y0, x0, group), read<T, V>(a.state, n, y0, x1, group),
                                    read<T, V>(a.state, n, y1, x0, group), read<T, V>(a.state, n, y1, x1, group)};
   const float weights[4] = {(1 - low) * (1 - right), (1 - low) * right, low * (1 - right), low * right};
-  Vector<T, V> out;
+  Vector<T, V> seen;
 #pragma unroll
   for (int c = 0; c < V; ++c) {
     float sum = 0;
 #pragma unroll
     for (int k = 0; k < 4; ++k) sum += weights[k] * widened(corners[k].values[c]);
-    narrow(sum, out.values[c]);
+    narrow(sum, seen.values[c]);
   }
-  return out;
-}
-
-template <typename T, int V>
-__global__ void __launch_bounds__(kThreads) join_kernel(Joined a, T* __restrict__ out, int64_t pixels, int groups) {
-  const int all = blockDim.x;  // vectors of a pixel of the result
-  const int part = threadIdx.x / groups, group = threadIdx.x - part * groups;
-  const int64_t pixel = blockIdx.x * int64_t(blockDim.y) + threadIdx.y;
-  if (pixel >= pixels) return;
-  const int64_t line = pixel / a.width;
-  const int x = static_cast<int>(pixel - line * a.width);
-  const int n = static_cast<int>(line / a.height), y = static_cast<int>(line - int64_t(n) * a.height);
-  Vector<T, V> value{};
-  if (part < a.count) {
-    Placed from = a.maps[0];
-#pragma unroll
-    for (int k = 1; k < kMaps; ++k)
-      if (part == k) from = a.maps[k];
-    value = read<T, V>(from, n, y, x, group);
-  } else if (a.state.data != nullptr) {
-    value = seen<T, V>(a, n, y, x, group);
-  }
-  reinterpret_cast<Vector<T, V>*>(out)[pixel * all + threadIdx.x] = value;
+  reinterpret_cast<Vector<T, V>*>(out)[pixel * groups + group] = seen;
 }
 
 struct Channel {
@@ -238,12 +205,12 @@ __device__ void views_of(const Picture& plane, int index, const Channel& channel
   }
 }
 
-// Views of kWhole planes of luma's size and kHalf of half of it, beside each other, then ones: out [height, width, K].
+// Views of kWhole planes of luma's size and kHalf of half of it, beside each other, then zeros: out [height, width, K].
 template <typename T, int kWhole, int kHalf>
 __global__ void __launch_bounds__(128)
     views_kernel(Picture whole, Picture half, const Channel* __restrict__ channels, int top, int left, int map_height,
                  int map_width, int height, int width, T* __restrict__ out) {
-  constexpr int kViews = 12 * kWhole + 3 * kHalf, kAll = (kViews + 2 + 7) / 8 * 8, V = kBytes / sizeof(T);
+  constexpr int kViews = 12 * kWhole + 3 * kHalf, kAll = (kViews + 15) / 16 * 16, V = kBytes / sizeof(T);
   const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y;
   if (x >= width) return;
   float views[kAll];
@@ -254,7 +221,7 @@ __global__ void __launch_bounds__(128)
   for (int p = 0; p < kHalf; ++p)
     views_of<1>(half, p, channels[kWhole + p], top + y, left + x, map_height, map_width, views + 12 * kWhole + 3 * p);
 #pragma unroll
-  for (int k = kViews; k < kAll; ++k) views[k] = k < kViews + 2 ? 1.f : 0.f;
+  for (int k = kViews; k < kAll; ++k) views[k] = 0;
   Vector<T, V>* to = reinterpret_cast<Vector<T, V>*>(out + (int64_t(y) * width + x) * kAll);
 #pragma unroll
   for (int k = 0; k < kAll / V; ++k) {
@@ -299,16 +266,6 @@ void dispatch_maps(const Tensor& tensor, const char* name, Body&& body) {
       STD_TORCH_CHECK(false, name, ": expected bfloat16 or float32");
   }
 }
-
-// [N, C, H, W] that are all of their memory, channels last.
-void check_maps(const Tensor& maps, const char* name) {
-  STD_TORCH_CHECK(maps.dim() == 4, name, ": expected maps [N, C, H, W]");
-  const int64_t c = maps.size(1), h = maps.size(2), w = maps.size(3);
-  const auto is = [&](int d, int64_t stride) { return maps.size(d) == 1 || maps.stride(d) == stride; };
-  STD_TORCH_CHECK(is(1, 1) && is(3, c) && is(2, c * w) && is(0, c * w * h), name, ": expected channels last");
-}
-
-bool aligned(const void* data, int64_t bytes) { return reinterpret_cast<uintptr_t>(data) % bytes == 0; }
 
 // Calls body with the values of a vector (a constant): `kBytes` of them where channels and places allow, or one.
 template <typename T, typename Body>
@@ -393,38 +350,18 @@ void add_enlarged_(Tensor maps, const Tensor& below) {
   });
 }
 
-Placed placed(const Tensor& maps, const Tensor& like, const char* name) {
-  STD_TORCH_CHECK(maps.dim() == 4 && maps.scalar_type() == like.scalar_type() && maps.size(0) == like.size(0), name,
-                  ": expected maps [N, C, H, W] like the result");
-  STD_TORCH_CHECK(maps.size(1) == 1 || maps.stride(1) == 1, name, ": expected channels last");
-  return {maps.const_data_ptr(), maps.stride(0), maps.stride(2), maps.stride(3)};
-}
-
-void join_out(const std::vector<Tensor>& maps, std::optional<Tensor> state, std::optional<Tensor> flow, int64_t top,
-              int64_t left, Tensor out) {
-  const char* name = "join";
+void see_out(const Tensor& state, std::optional<Tensor> flow, int64_t top, int64_t left, Tensor out) {
+  const char* name = "see";
   check_maps(out, name);
-  STD_TORCH_CHECK(!maps.empty() && maps.size() <= kMaps, name, ": expected 1 to ", kMaps, " sets of maps");
-  const int64_t channels = maps[0].size(1), parts = out.size(1) / channels;
-  STD_TORCH_CHECK(parts * channels == out.size(1) && parts >= static_cast<int64_t>(maps.size()) &&
-                      parts <= static_cast<int64_t>(maps.size()) + 1,
-                  name, ": expected a result for the maps, or those and a state");
   if (out.numel() == 0) return;
-  Joined a{};
-  a.count = static_cast<int>(maps.size());
+  const int64_t channels = out.size(1), pixels = out.numel() / channels;
+  Seen a{};
+  a.state = placed(state, out, name);
+  a.state_height = static_cast<int>(state.size(2)), a.state_width = static_cast<int>(state.size(3));
+  STD_TORCH_CHECK(state.size(1) == channels && a.state_height > 0 && a.state_width > 0, name,
+                  ": expected a state of as many channels");
+  a.top = static_cast<int>(top), a.left = static_cast<int>(left);
   a.height = static_cast<int>(out.size(2)), a.width = static_cast<int>(out.size(3));
-  for (int i = 0; i < a.count; ++i) {
-    a.maps[i] = placed(maps[i], out, name);
-    STD_TORCH_CHECK(maps[i].size(1) == channels && maps[i].size(2) == a.height && maps[i].size(3) == a.width, name,
-                    ": expected maps of one shape");
-  }
-  if (state.has_value()) {
-    a.state = placed(*state, out, name);
-    a.state_height = static_cast<int>(state->size(2)), a.state_width = static_cast<int>(state->size(3));
-    STD_TORCH_CHECK(state->size(1) == channels && a.state_height > 0 && a.state_width > 0, name,
-                    ": expected a state of as many channels");
-    a.top = static_cast<int>(top), a.left = static_cast<int>(left);
-  }
   if (flow.has_value()) {
     STD_TORCH_CHECK(flow->dim() == 4 && flow->size(0) == out.size(0) && flow->size(1) == 2 && flow->size(2) > 0 &&
                         flow->size(3) > 0,
@@ -434,23 +371,18 @@ void join_out(const std::vector<Tensor>& maps, std::optional<Tensor> state, std:
     a.flow_column = flow->stride(3);
     a.flow_height = static_cast<int>(flow->size(2)), a.flow_width = static_cast<int>(flow->size(3));
   }
-  const int64_t pixels = out.numel() / out.size(1);
   dispatch_maps(out, name, [&](auto zero) {
     using T = decltype(zero);
     constexpr int kWhole = kBytes / sizeof(T);
     T* data = static_cast<T*>(out.mutable_data_ptr());
-    bool whole = channels % kWhole == 0 && aligned(data, kBytes);
-    const auto allows = [&](const Placed& p) {
-      return aligned(p.data, kBytes) && p.batch % kWhole == 0 && p.row % kWhole == 0 && p.pixel % kWhole == 0;
-    };
-    for (int i = 0; i < a.count; ++i) whole = whole && allows(a.maps[i]);
-    whole = whole && allows(a.state);
+    const Placed& from = a.state;
+    const bool whole = channels % kWhole == 0 && aligned(data, kBytes) && aligned(from.data, kBytes) &&
+                       from.batch % kWhole == 0 && from.row % kWhole == 0 && from.pixel % kWhole == 0;
     dispatch_vector<T>(whole, [&](auto values) {
       constexpr int V = decltype(values)::value;
-      const dim3 block = block_of(out.size(1) / V, name);
+      const dim3 block = block_of(channels / V, name);
       launch_on(out, [&](cudaStream_t stream) {
-        join_kernel<T, V>
-            <<<blocks_for(pixels, block.y), block, 0, stream>>>(a, data, pixels, static_cast<int>(channels / V));
+        see_kernel<T, V><<<blocks_for(pixels, block.y), block, 0, stream>>>(a, data, pixels);
       });
     });
   });
@@ -477,7 +409,7 @@ void views_out(const std::vector<Tensor>& noisy, const std::vector<Tensor>& clas
   const Picture half = half_planes ? picture_of(noisy[1], classic[1], name) : Picture{};
   const int height = static_cast<int>(out.size(2)), width = static_cast<int>(out.size(3));
   STD_TORCH_CHECK(channels.numel() == 2 * (whole_planes + half_planes) &&
-                      out.size(1) == (12 * whole_planes + 3 * half_planes + 2 + 7) / 8 * 8,
+                      out.size(1) == (12 * whole_planes + 3 * half_planes + 15) / 16 * 16,
                   name, ": expected range and centre of every plane, and room for all views");
   if (out.numel() == 0) return;
   dispatch_maps(out, name, [&](auto zero) {
@@ -538,7 +470,7 @@ STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) {
   m.impl("add_bias_gelu_", TORCH_BOX(&add_bias_gelu_));
   m.impl("add_residual_", TORCH_BOX(&add_residual_));
   m.impl("add_enlarged_", TORCH_BOX(&add_enlarged_));
-  m.impl("join_out", TORCH_BOX(&join_out));
+  m.impl("see_out", TORCH_BOX(&see_out));
   m.impl("views_out", TORCH_BOX(&views_out));
   m.impl("planes_out", TORCH_BOX(&planes_out));
 }

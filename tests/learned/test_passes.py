@@ -89,29 +89,25 @@ def bilinear(state, across, down):
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("channels", CHANNELS)
-def test_joining_parts_with_a_state_seen_along_the_flow(device, channels, dtype):
-    whole = [maps(1, channels, 30, 40, dtype=dtype, device=device) for _ in range(3)]
-    first, second = (x[..., 4:17, 8:29] for x in whole[:2])
+def test_a_part_of_a_state_seen_along_the_flow(device, channels, dtype):
+    state = maps(1, channels, 30, 40, dtype=dtype, device=device)
     flow = 3 * torch.randn(1, 2, 13, 21)
     flow[0, :, 0, 0], flow[0, :, -1, -1] = -1e9, 1e9
-    found = passes.joined_with_state([first, second], whole[2], flow.to(device), (4, 8))
+    found = passes.seen(state, flow.to(device), (4, 8), (13, 21))
     y, x = torch.arange(4, 17)[:, None].double(), torch.arange(8, 29).double()
-    seen = bilinear(whole[2][0].cpu().double(), x + flow[0, 0].double(), y + flow[0, 1].double())
-    wanted = torch.cat((*exact(first, second), seen[None]), 1)
+    wanted = bilinear(state[0].cpu().double(), x + flow[0, 0].double(), y + flow[0, 1].double())
     # Places are rounded to float32: some millionths of a pixel.
-    close(found, wanted, dtype if dtype == torch.bfloat16 else torch.float16)
-    assert torch.equal(passes.joined([first, second]), torch.cat((first, second), 1))
-    without = passes.joined_with_state([first], None, None, (0, 0))
-    assert torch.equal(without, torch.cat((first, torch.zeros_like(first)), 1))
-    still = passes.joined_with_state([whole[0]], whole[1], None, (0, 0))
-    assert torch.equal(still, torch.cat((whole[0], whole[1]), 1))
+    close(found, wanted[None], dtype if dtype == torch.bfloat16 else torch.float16)
+    assert torch.equal(passes.seen(state, None, (0, 0), (30, 40)), state)
+    less = flow[..., :12, :20].contiguous()
+    grown = passes.enlarged(less, 13, 21)
+    assert torch.equal(*(passes.seen(state, f.to(device), (4, 8), (13, 21)) for f in (less, grown)))
 
 
 def test_a_flow_that_is_no_number_reads_nothing_beyond_the_state(device):
     state, flow = torch.ones(1, 8, 4, 4, device=device), torch.full((1, 2, 4, 4), float("nan"), device=device)
     state = state.contiguous(memory_format=torch.channels_last)
-    found = passes.joined_with_state([state], state, flow, (0, 0))
-    assert torch.equal(found[:, :8], state)
+    assert torch.equal(passes.seen(state, flow, (0, 0), (4, 4)), state)
 
 
 def planes_of(layout, height, width, device):
@@ -143,8 +139,8 @@ def test_views_of_a_tile(device, layout, dtype):
                 for y in range(factor):
                     for x in range(factor):
                         parts.append(view[y::factor, x::factor][tile.rows.outer(), tile.columns.outer()])
-    wanted = torch.stack(parts + [torch.ones_like(parts[0])] * 2)
-    assert found.shape[1] % 8 == 0 and not bool(found[0, len(wanted) :].any())
+    wanted = torch.stack(parts)
+    assert found.shape[1] % 16 == 0 and not bool(found[0, len(wanted) :].any())
     torch.testing.assert_close(found[0, : len(wanted)].cpu().double(), wanted, rtol=torch.finfo(dtype).eps, atol=2e-5)
 
 
@@ -152,7 +148,7 @@ def test_views_of_a_tile(device, layout, dtype):
 @pytest.mark.parametrize("layout", PLANES)
 def test_planes_of_maps(device, layout, dtype):
     whole, half = PLANES[layout]
-    given = maps(1, passes.padded(4 * whole + half), 13, 150, dtype=dtype, device=device)
+    given = maps(1, passes.padded(4 * whole + half, 8), 13, 150, dtype=dtype, device=device)
     bias = torch.randn(given.shape[1])
     found = passes.planes(given, bias.to(device), whole, half)
     x = given.cpu().double() + of_channels(bias)
@@ -201,3 +197,38 @@ def test_a_fused_network_gives_what_the_network_gives(device, layout, dimensions
     for one, other in zip(corrections, wanted, strict=True):
         assert one.dtype == torch.float32 and one.shape == other.shape
         close_to(one, other.double())
+
+
+FORMS = [(48, 48, 1), (48, 48, 2), (48, 48, 3), (16, 48, 1), (32, 48, 1), (96, 96, 1), (128, 128, 1)]
+FORMS += [(64, 64, 1), (64, 64, 3), (16, 64, 1), (32, 64, 1), (48, 64, 1), (192, 192, 1)]
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize(("source", "channels", "sources"), FORMS)
+def test_convolutions_and_what_follows_them(source, channels, sources):
+    def values(*shape):
+        return torch.randn(shape, device="cuda").bfloat16().contiguous(memory_format=torch.channels_last)
+
+    # More than one rectangle of a block in both directions, parts of them beyond the border; parts of larger maps.
+    given = [values(2, source, 30, 75)[..., 3:26, 4:71] for _ in range(sources)]
+    weight = values(channels, sources * source, 3, 3) / (3 * (sources * source) ** 0.5)
+    bias, gain = torch.randn(2, channels, device="cuda").unbind()
+    base = values(2, channels, 23, 67)
+    laid_out = passes.laid_out(weight, source)
+    assert laid_out is not None
+    exactly = functional.conv2d(torch.cat(given, 1).double(), weight.double(), padding=1).cpu()
+    x = exactly + of_channels(bias)
+    close(passes.convolved(given, laid_out, bias), x, torch.bfloat16)
+    found = passes.convolved(given, laid_out, bias, gelu=True)
+    close(found, functional.gelu(x, approximate="tanh"), torch.bfloat16)
+    found = passes.convolved(given, laid_out, bias, gain, base)
+    close(found, base.cpu().double() + of_channels(gain) * exactly + of_channels(bias), torch.bfloat16)
+
+
+@pytest.mark.needs_cuda
+def test_a_convolution_of_a_part_has_the_bits_of_the_whole():
+    whole = torch.randn(1, 48, 60, 90, device="cuda").bfloat16().contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(48, 48, 3, 3, device="cuda").bfloat16()
+    laid_out, bias = passes.laid_out(weight, 48), torch.randn(48, device="cuda")
+    part = passes.convolved([whole[..., 5:, 7:]], laid_out, bias)
+    assert torch.equal(part[..., 1:, 1:], passes.convolved([whole], laid_out, bias)[..., 6:, 8:])

@@ -1,7 +1,6 @@
 """The network as it works on a GPU: what lies between its convolutions in as few passes as there can be."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,60 +12,82 @@ from vnlsdenoise.learned.tiles import Tile
 from vnlsdenoise.nn.recurrent import AlignedCell, Residual
 
 
-@dataclass
-class _Biased:
-    """A convolution, and what is added to its result.
+class _Convolution:
+    """A convolution without a bias: of sets of maps beside each other."""
 
-    Here and below, `placed` is the same part of the network on the device and in the type to work in; `conv`, `block`
-    or `cell` has what is exact.
+    def __init__(self, weight: Tensor, sources: int = 1) -> None:
+        """weight: on the device and in the type to work in."""
+        self._weight = weight.contiguous(memory_format=torch.channels_last)
+        self._laid_out = passes.laid_out(weight, weight.shape[1] // sources) if weight.shape[-1] == 3 else None
+
+    def biased(self, *maps: Tensor, bias: Tensor) -> Tensor:
+        """With a bias."""
+        if self._laid_out is not None:
+            return passes.convolved(maps, self._laid_out, bias)
+        return passes.add_bias(self._plain(maps), bias)
+
+    def activated(self, maps: Tensor, bias: Tensor) -> Tensor:
+        """The GELU of it with a bias."""
+        if self._laid_out is not None:
+            return passes.convolved([maps], self._laid_out, bias, gelu=True)
+        return passes.add_bias_gelu(self._plain([maps]), bias)
+
+    def added(self, maps: Tensor, base: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+        """base + gain * the convolution + bias."""
+        if self._laid_out is not None:
+            return passes.convolved([maps], self._laid_out, bias, gain, base)
+        return passes.add_residual(self._plain([maps]), base, gain, bias)
+
+    def _plain(self, maps: Sequence[Tensor]) -> Tensor:
+        joined = maps[0] if len(maps) == 1 else torch.cat(tuple(maps), 1)
+        return functional.conv2d(joined, self._weight, padding=1)
+
+
+class _Down:
+    """What halves the size of maps."""
+
+    def __init__(self, conv: nn.Conv2d, placed: nn.Conv2d) -> None:
+        self._weight, self._bias = placed.weight, _vector(conv.bias, placed)
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        return passes.add_bias(functional.conv2d(maps, self._weight, stride=2), self._bias)
+
+
+class _Mix:
+    """A convolution with a bias, of sets of maps beside each other."""
+
+    def __init__(self, conv: nn.Conv2d, placed: nn.Conv2d, sources: int) -> None:
+        self._conv, self._bias = _Convolution(placed.weight, sources), _vector(conv.bias, placed)
+
+    def __call__(self, *maps: Tensor) -> Tensor:
+        return self._conv.biased(*maps, bias=self._bias)
+
+
+class _Block:
+    """A `Residual`: its second bias is multiplied by the gain once and for all.
+
+    Here and above, `placed` is the same part of the network on the device and in the type to work in; the other one has
+    what is exact.
     """
 
-    weight: Tensor
-    bias: Tensor
-    stride: int = 1
-    padding: int = 1
-
-    @staticmethod
-    def of(conv: nn.Module, placed: nn.Module) -> "_Biased":
-        assert isinstance(conv, nn.Conv2d) and isinstance(placed, nn.Conv2d) and conv.bias is not None
-        bias = conv.bias.detach().to(placed.weight.device, torch.float32)
-        return _Biased(placed.weight, bias, conv.stride[0], int(conv.padding[0]))
-
-    def __call__(self, maps: Tensor) -> Tensor:
-        return passes.add_bias(functional.conv2d(maps, self.weight, None, self.stride, self.padding), self.bias)
-
-
-@dataclass
-class _Block:
-    """A `Residual`: its second bias is multiplied by the gain once and for all."""
-
-    first: Tensor
-    first_bias: Tensor
-    second: Tensor
-    gain: Tensor
-    bias: Tensor
-
-    @staticmethod
-    def of(block: nn.Module, placed: nn.Module) -> "_Block":
-        assert isinstance(block, Residual) and isinstance(placed, Residual)
-        assert block.first.bias is not None and block.second.bias is not None
+    def __init__(self, block: Residual, placed: Residual) -> None:
+        assert block.second.bias is not None
         gain = block.gain.detach().float().flatten()
-        vectors = block.first.bias.detach().float(), gain, gain * block.second.bias.detach().float()
-        first_bias, gain, bias = (vector.to(placed.gain.device) for vector in vectors)
-        return _Block(placed.first.weight, first_bias, placed.second.weight, gain, bias)
+        self._first, self._first_bias = _Convolution(placed.first.weight), _vector(block.first.bias, placed.first)
+        self._second, self._gain = _Convolution(placed.second.weight), _vector(gain, placed.second)
+        self._bias = _vector(gain * block.second.bias.to(gain), placed.second)
 
     def __call__(self, maps: Tensor) -> Tensor:
-        hidden = passes.add_bias_gelu(functional.conv2d(maps, self.first, padding=1), self.first_bias)
-        return passes.add_residual(functional.conv2d(hidden, self.second, padding=1), maps, self.gain, self.bias)
+        return self._second.added(self._first.activated(maps, self._first_bias), maps, self._gain, self._bias)
 
 
 class _Cell:
     """An `AlignedCell`."""
 
     def __init__(self, cell: AlignedCell, placed: AlignedCell) -> None:
-        self._mix = _Biased.of(cell.mix, placed.mix)
+        self._mix = _Mix(cell.mix, placed.mix, cell.sources + 1)
         self._down = [
-            (_blocks(one.blocks, other.blocks), _Biased.of(one.down, other.down))
+            (_blocks(one.blocks, other.blocks), _Down(one.down, other.down))
             for one, other in ((cell.down_fine, placed.down_fine), (cell.down_middle, placed.down_middle))
         ]
         self._bottom = _blocks(cell.bottom, placed.bottom)
@@ -78,7 +99,9 @@ class _Cell:
     def __call__(
         self, maps: Sequence[Tensor], state: Tensor | None, flow: Tensor | None, corner: tuple[int, int]
     ) -> Tensor:
-        new = self._mix(passes.joined_with_state(maps, state, flow, corner))
+        height, width = maps[0].shape[-2:]
+        before = torch.zeros_like(maps[0]) if state is None else passes.seen(state, flow, corner, (height, width))
+        new = self._mix(*maps, before)
         waiting = []
         for blocks, down in self._down:
             waiting.append(_through(blocks, new))
@@ -90,25 +113,17 @@ class _Cell:
 
 
 class Encoder:
-    """Head and encoder for frames of one layout whose channels have these ranges and centres, [planes, 2].
-
-    What is added to the head's convolution depends on the ranges alone: it is the weight of channels that are one
-    everywhere.
-    """
+    """Head and encoder for frames of one layout whose channels have these ranges and centres, [planes, 2]."""
 
     def __init__(self, head: Head, like: Tensor, blocks: list[_Block], layout: Layout, channels: Tensor) -> None:
-        """like: a weight of the head in the type and place to work in."""
+        """like: the weight of the head in the type and place to work in."""
         assert head.conv.bias is not None
         level = head.level((channels[None, :, 0].log() / 1.5 - 2.3).to(head.conv.weight))[0]
-        added = (head.conv.bias + level).float()
-        weight = head.conv.weight.float()
-        count = weight.shape[1]
-        whole = weight.new_zeros(weight.shape[0], passes.padded(count + passes.ONES), *weight.shape[2:])
-        whole[:, :count] = weight[:, _by_plane(layout)]
-        # As much of it as one weight holds, and what is left.
-        whole[:, count, 1, 1] = added.to(like.dtype).float()
-        whole[:, count + 1, 1, 1] = added - whole[:, count, 1, 1]
-        self._weight = whole.to(like.device, like.dtype).contiguous(memory_format=torch.channels_last)
+        self._bias = (head.conv.bias + level).detach().to(like.device, torch.float32)
+        places = _by_plane(layout)
+        weight = like.new_zeros(len(like), passes.padded(len(places), passes.VIEWS_MULTIPLE), *like.shape[2:])
+        weight[:, : len(places)] = like[:, places]
+        self._like, self._conv = like, _Convolution(weight)
         self._channels = channels.to(like.device)
         self._blocks = blocks
 
@@ -116,8 +131,8 @@ class Encoder:
         self, noisy: Sequence[Tensor], classic: Sequence[Tensor], tile: Tile, whole: tuple[int, int]
     ) -> Tensor:
         """[planes, H, W] of luma's size, and of half of it -> a tile of the frame's maps, which are `whole` in size."""
-        views = passes.views(noisy, classic, self._channels, self._weight, tile, whole)
-        return _through(self._blocks, functional.conv2d(views, self._weight, padding=1))
+        views = passes.views(noisy, classic, self._channels, self._like, tile, whole)
+        return _through(self._blocks, self._conv.biased(views, bias=self._bias))
 
 
 class FusedNetwork(Network):
@@ -135,7 +150,7 @@ class FusedNetwork(Network):
         self._encoder_blocks = _blocks(network.encoder, self.encoder)
         self._back = _Cell(network.backward_cell, self.backward_cell)
         self._forth = _Cell(network.forward_cell, self.forward_cell)
-        self._decoder_conv = _Biased.of(network.decoder[0], self.decoder[0])
+        self._decoder_mix = _Mix(_conv(network.decoder[0]), _conv(self.decoder[0]), 3)
         self._decoder_blocks = _blocks(list(network.decoder)[1:], list(self.decoder)[1:])
         self._tails = {layout: _tail(network.tail(layout).conv, self.tail(layout).conv) for layout in PLANES}
 
@@ -158,7 +173,7 @@ class FusedNetwork(Network):
 
     def decode(self, maps: Tensor, back: Tensor, forth: Tensor) -> Tensor:
         """See `Network`."""
-        return _through(self._decoder_blocks, self._decoder_conv(passes.joined([maps, back, forth])))
+        return _through(self._decoder_blocks, self._decoder_mix(maps, back, forth))
 
     def correct(self, layout: Layout, maps: Tensor) -> list[Tensor]:
         """See `Network`."""
@@ -167,7 +182,22 @@ class FusedNetwork(Network):
 
 
 def _blocks(blocks: Iterable[nn.Module], placed: Iterable[nn.Module]) -> list[_Block]:
-    return [_Block.of(block, other) for block, other in zip(blocks, placed, strict=True)]
+    found = []
+    for block, other in zip(blocks, placed, strict=True):
+        assert isinstance(block, Residual) and isinstance(other, Residual)
+        found.append(_Block(block, other))
+    return found
+
+
+def _conv(module: nn.Module) -> nn.Conv2d:
+    assert isinstance(module, nn.Conv2d)
+    return module
+
+
+def _vector(values: Tensor | None, placed: nn.Conv2d) -> Tensor:
+    """One value a channel, as passes take them."""
+    assert values is not None
+    return values.detach().to(placed.weight.device, torch.float32)
 
 
 def _through(blocks: Sequence[_Block], maps: Tensor) -> Tensor:
@@ -179,9 +209,9 @@ def _through(blocks: Sequence[_Block], maps: Tensor) -> Tensor:
 def _by_quadrant(conv: nn.Module) -> Tensor:
     """The weight of a convolution [4 C, below, 1, 1] that gives the four pixels of a channel one after the other, for
     all channels of a pixel one after the other."""
-    assert isinstance(conv, nn.Conv2d)
-    four, below = conv.weight.shape[:2]
-    weight = conv.weight.view(four // 4, 4, below, 1, 1).transpose(0, 1).reshape(four, below, 1, 1)
+    weight = _conv(conv).weight
+    four, below = weight.shape[:2]
+    weight = weight.view(four // 4, 4, below, 1, 1).transpose(0, 1).reshape(four, below, 1, 1)
     return weight.contiguous(memory_format=torch.channels_last)
 
 
@@ -202,7 +232,7 @@ def _by_plane(layout: Layout) -> list[int]:
 def _tail(conv: nn.Conv2d, placed: nn.Conv2d) -> tuple[Tensor, Tensor]:
     """Weight and bias of a tail, with further channels of zeros."""
     assert conv.bias is not None
-    count, like = passes.padded(conv.out_channels), placed.weight
+    count, like = passes.padded(conv.out_channels, 8), placed.weight
     weight = like.new_zeros(count, *like.shape[1:])
     weight[: conv.out_channels] = like
     bias = torch.zeros(count, device=like.device)

@@ -15,13 +15,15 @@ from vnlsdenoise.learned.network import VIEWS
 from vnlsdenoise.learned.tiles import Tile
 from vnlsdenoise.nn.recurrent import aligned
 
-ONES = 2  # channels of ones behind the views of a frame
-_MULTIPLE = 8  # of the channels of what convolutions read and write
+VIEWS_MULTIPLE = 16  # of the channels of the views of a frame
+# Of csrc/cuda/convolution.cu: for channels of a result, those of a chunk of the input; sets of maps of that.
+_CHUNKS = {48: (48, 32, 16), 64: (64, 32, 16), 96: (48,), 128: (32,), 192: (32,)}
+_SOURCES = 3
 
 
-def padded(channels: int) -> int:
-    """Channels that a convolution is given, or gives, for so many."""
-    return -(-channels // _MULTIPLE) * _MULTIPLE
+def padded(channels: int, multiple: int) -> int:
+    """The least multiple that is no less."""
+    return -(-channels // multiple) * multiple
 
 
 def add_bias(maps: Tensor, bias: Tensor) -> Tensor:
@@ -48,6 +50,39 @@ def add_residual(maps: Tensor, base: Tensor, gain: Tensor, bias: Tensor) -> Tens
     return maps.mul_(_of_channels(gain, maps)).add_(_of_channels(bias, maps)).add_(base)
 
 
+def convolved(
+    maps: Sequence[Tensor],
+    weight: Tensor,
+    bias: Tensor,
+    gain: Tensor | None = None,
+    base: Tensor | None = None,
+    *,
+    gelu: bool = False,
+) -> Tensor:
+    """A 3 x 3 convolution of sets of maps beside each other, in bfloat16 on CUDA, and what follows it.
+
+    weight: see `laid_out`. bias: [C], float32. gain, base: of a residual, as `add_residual`. gelu: as `add_bias_gelu`.
+    """
+    count, _, height, width = maps[0].shape
+    out = _empty_maps(maps[0], count, weight.shape[2], height, width)
+    torch.ops.vnlsdenoise.convolve_out(maps, weight, bias, gain, base, gelu, out)
+    return out
+
+
+def laid_out(weight: Tensor, source: int) -> Tensor | None:
+    """The weight of a 3 x 3 convolution as `convolved` takes it, where it has a kernel for it.
+
+    weight: [C, K, 3, 3]. source: channels of each set of maps. Returns [K / k, 9, C, k], k channels of one set, where
+    of every 16 channels of C each fourth lies beside the one before.
+    """
+    channels, given = weight.shape[:2]
+    chunk = next((k for k in _CHUNKS.get(channels, ()) if source % k == 0), None)
+    if chunk is None or weight.dtype != torch.bfloat16 or not weight.is_cuda or given > _SOURCES * source:
+        return None
+    rows = torch.arange(channels, device=weight.device).view(-1, 4, 2, 2).transpose(1, 2).flatten()
+    return weight.reshape(channels, given // chunk, chunk, 9).permute(1, 3, 0, 2)[:, :, rows].contiguous()
+
+
 def add_enlarged(maps: Tensor, below: Tensor) -> Tensor:
     """maps plus what [N, 4 C, h / 2, w / 2] holds for every four pixels, in place.
 
@@ -61,32 +96,17 @@ def add_enlarged(maps: Tensor, below: Tensor) -> Tensor:
     return maps.add_(functional.pixel_shuffle(quadrants.flatten(1, 2), 2))
 
 
-def joined(maps: Sequence[Tensor]) -> Tensor:
-    """Sets of maps beside each other, [N, all channels, h, w]; each may be a part of larger ones."""
-    if not maps[0].is_cuda:
-        return torch.cat(tuple(maps), 1)
-    count, channels, *size = maps[0].shape
-    out = _empty_maps(maps[0], count, len(maps) * channels, *size)
-    torch.ops.vnlsdenoise.join_out(maps, None, None, 0, 0, out)
-    return out
+def seen(state: Tensor, flow: Tensor | None, corner: tuple[int, int], size: tuple[int, int]) -> Tensor:
+    """A part of a state, (height, width) in size, seen along the flow, bilinear: [N, C, height, width].
 
-
-def joined_with_state(
-    maps: Sequence[Tensor], state: Tensor | None, flow: Tensor | None, corner: tuple[int, int]
-) -> Tensor:
-    """`joined`, with a state seen along the flow behind the maps, zeros where there is none.
-
-    state: [N, C, H, W]. flow: [N, 2, rows, columns], float32, of as much as `maps` or less: its border is held. corner:
-    of the maps in the state. What the flow leads to beyond the state is the state's border.
+    state: [N, C, H, W]. flow: [N, 2, rows, columns], float32, of as much as the part or less: its border is held.
+    corner: (top, left) of the part. What the flow leads to beyond the state is the state's border.
     """
-    if maps[0].is_cuda:
-        count, channels, *size = maps[0].shape
-        out = _empty_maps(maps[0], count, (len(maps) + 1) * channels, *size)
-        torch.ops.vnlsdenoise.join_out(maps, state, flow, *corner, out)
+    if state.is_cuda:
+        out = _empty_maps(state, state.shape[0], state.shape[1], *size)
+        torch.ops.vnlsdenoise.see_out(state, flow, *corner, out)
         return out
-    if state is None:
-        return torch.cat((*maps, torch.zeros_like(maps[0])), 1)
-    return torch.cat((*maps, aligned(state, None if flow is None else enlarged(flow, *maps[0].shape[-2:]), corner)), 1)
+    return aligned(state, None if flow is None else enlarged(flow, *size), corner)
 
 
 def views(
@@ -101,11 +121,11 @@ def views(
 
     noisy, classic: [planes, H, W] of luma's size, then those of half of it, float32. channels: [planes of both, 2],
     range and centre. K: for each plane what was taken away, the result and its detail, of four samples where it has
-    luma's size; then `ONES` channels of ones; then zeros, up to a multiple of eight. whole: size of the frame's maps,
+    luma's size; then zeros, up to a multiple of sixteen. whole: size of the frame's maps,
     up to which the planes go on as their last column and row.
     """
     counts = [VIEWS * factor**2 * len(planes) for factor, planes in zip((2, 1), noisy, strict=False)]
-    out = _empty_maps(like, 1, padded(sum(counts) + ONES), *tile.size)
+    out = _empty_maps(like, 1, padded(sum(counts), VIEWS_MULTIPLE), *tile.size)
     if noisy[0].is_cuda:
         given = [[planes.contiguous() for planes in both] for both in (noisy, classic)]
         torch.ops.vnlsdenoise.views_out(*given, channels, *tile.corner, *whole, out)
@@ -122,7 +142,6 @@ def views(
         found.append(samples[:, tile.rows.outer(), tile.columns.outer()])
     out[0, : sum(counts)] = torch.cat(found)
     out[0, sum(counts) :] = 0
-    out[0, sum(counts) : sum(counts) + ONES] = 1
     return out
 
 
