@@ -60,8 +60,7 @@ def network_need(size: NetworkSize, layout: Layout, height: int, width: int, lag
     # noisy frame that is encoded then. Maps are as large as states.
     pages = frames * (frame + field + state) + frame + lag * chroma + (CHUNK + RUN_IN + 2) * state
     opened = max(2 * frame, frame + field + 3 * state)
-    # The image that the flow is measured from, and what is measured beside other work: two images and the field.
-    held = _parameters(size.dimensions) * size.value + _FOLDED + 9 * _FLOAT * field_size
+    held = _parameters(size.dimensions) * size.value + _FOLDED + _FLOAT * field_size
     return NetworkNeed(pages, work, work + opened, held)
 
 
