@@ -80,5 +80,5 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def(
       "convolve_out(Tensor[] maps, Tensor weight, Tensor bias, Tensor? gain, Tensor? base, bool gelu, Tensor(a!) out) "
       "-> ()");
-  m.def("planes_out(Tensor maps, Tensor bias, Tensor(a!) whole, Tensor(b!)? half) -> ()");
+  m.def("planes_out(Tensor maps, Tensor(a!) whole, Tensor(b!)? half) -> ()");
 }

@@ -288,6 +288,10 @@ void convolve_out(const std::vector<Tensor>& maps, const Tensor& weight, const T
       launch_after<Form<32, 64, 32, 1, 2>>(a, count, gelu, stream);
     } else if (chunk == 16 && channels == 64) {
       launch_after<Form<16, 64, 32, 1, 2>>(a, count, gelu, stream);
+    } else if (chunk == 48 && channels == 16) {
+      launch_after<Form<48, 16, 32, 1, 3>>(a, count, gelu, stream);
+    } else if (chunk == 64 && channels == 16) {
+      launch_after<Form<64, 16, 32, 1, 2>>(a, count, gelu, stream);
     } else if (chunk == 32 && channels == 192) {
       launch_after<Form<32, 192, 16, 3, 1>>(a, count, gelu, stream);
     } else {

@@ -232,12 +232,12 @@ __global__ void __launch_bounds__(128)
   }
 }
 
-// maps [height, width, C] + bias -> whole [kWhole, 2 height, 2 width], half [kHalf, height, width], float32. Channels
+// maps [height, width, C] -> whole [kWhole, 2 height, 2 width], half [kHalf, height, width], float32. Channels
 // beyond those are ignored.
 template <typename T>
 __global__ void __launch_bounds__(128)
-    planes_kernel(const T* __restrict__ maps, const float* __restrict__ bias, int channels, int whole_planes,
-                  int half_planes, int height, int width, float* __restrict__ whole, float* __restrict__ half) {
+    planes_kernel(const T* __restrict__ maps, int channels, int whole_planes, int half_planes, int height, int width,
+                  float* __restrict__ whole, float* __restrict__ half) {
   const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y;
   if (x >= width) return;
   const T* from = maps + (int64_t(y) * width + x) * channels;
@@ -245,13 +245,13 @@ __global__ void __launch_bounds__(128)
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int c = 4 * p + 2 * i;
-      const float2 both = {widened(from[c]) + bias[c], widened(from[c + 1]) + bias[c + 1]};
+      const float2 both = {widened(from[c]), widened(from[c + 1])};
       reinterpret_cast<float2*>(whole + (int64_t(p) * 2 * height + 2 * y + i) * 2 * width)[x] = both;
     }
   }
   for (int p = 0; p < half_planes; ++p) {
     const int c = 4 * whole_planes + p;
-    half[(int64_t(p) * height + y) * width + x] = widened(from[c]) + bias[c];
+    half[(int64_t(p) * height + y) * width + x] = widened(from[c]);
   }
 }
 
@@ -436,14 +436,14 @@ void views_out(const std::vector<Tensor>& noisy, const std::vector<Tensor>& clas
   });
 }
 
-void planes_out(const Tensor& maps, const Tensor& bias, Tensor whole, std::optional<Tensor> half) {
+void planes_out(const Tensor& maps, Tensor whole, std::optional<Tensor> half) {
   const char* name = "planes";
   check_maps(maps, name);
-  for (const Tensor* tensor : {&bias, &std::as_const(whole)}) check_contiguous(*tensor, name);
+  check_contiguous(whole, name);
   const int64_t height = maps.size(2), width = maps.size(3), planes = whole.size(0);
   const int64_t half_planes = half.has_value() ? half->size(0) : 0, channels = maps.size(1);
   STD_TORCH_CHECK(maps.size(0) == 1 && whole.dim() == 3 && whole.size(1) == 2 * height && whole.size(2) == 2 * width &&
-                      4 * planes + half_planes <= channels && 4 * planes + half_planes <= bias.numel(),
+                      4 * planes + half_planes <= channels,
                   name, ": expected planes of twice the size of maps, and channels for them");
   if (half.has_value()) {
     check_contiguous(*half, name);
@@ -456,8 +456,8 @@ void planes_out(const Tensor& maps, const Tensor& bias, Tensor whole, std::optio
     launch_on(maps, [&](cudaStream_t stream) {
       const dim3 grid(blocks_for(width, 128), static_cast<unsigned>(height));
       planes_kernel<T><<<grid, 128, 0, stream>>>(
-          static_cast<const T*>(maps.const_data_ptr()), bias.const_data_ptr<float>(), static_cast<int>(channels),
-          static_cast<int>(planes), static_cast<int>(half_planes), static_cast<int>(height), static_cast<int>(width),
+          static_cast<const T*>(maps.const_data_ptr()), static_cast<int>(channels), static_cast<int>(planes),
+          static_cast<int>(half_planes), static_cast<int>(height), static_cast<int>(width),
           whole.mutable_data_ptr<float>(), half.has_value() ? half->mutable_data_ptr<float>() : nullptr);
     });
   });

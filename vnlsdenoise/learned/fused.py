@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vnlsdenoise.learned import passes
-from vnlsdenoise.learned.network import PLANES, VIEWS, Head, Layout, Network
+from vnlsdenoise.learned.network import PLANES, VIEWS, Head, Layout, Network, Tail
 from vnlsdenoise.learned.tiles import Tile
 from vnlsdenoise.nn.recurrent import AlignedCell, Residual
 
@@ -81,6 +81,20 @@ class _Block:
         return self._second.added(self._first.activated(maps, self._first_bias), maps, self._gain, self._bias)
 
 
+class _Tail:
+    """A tail's convolution, with further channels of zeros."""
+
+    def __init__(self, tail: Tail, placed: Tail) -> None:
+        like, count = placed.conv.weight, passes.padded(len(placed.conv.weight), passes.MULTIPLE)
+        weight = like.new_zeros(count, *like.shape[1:])
+        weight[: len(like)] = like
+        self._conv, self._bias = _Convolution(weight), torch.zeros(count, device=like.device)
+        self._bias[: len(like)] = _vector(tail.conv.bias, placed.conv)
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        return self._conv.biased(maps, bias=self._bias)
+
+
 class _Cell:
     """An `AlignedCell`."""
 
@@ -121,7 +135,7 @@ class Encoder:
         level = head.level((channels[None, :, 0].log() / 1.5 - 2.3).to(head.conv.weight))[0]
         self._bias = (head.conv.bias + level).detach().to(like.device, torch.float32)
         places = _by_plane(layout)
-        weight = like.new_zeros(len(like), passes.padded(len(places), passes.VIEWS_MULTIPLE), *like.shape[2:])
+        weight = like.new_zeros(len(like), passes.padded(len(places), passes.MULTIPLE), *like.shape[2:])
         weight[:, : len(places)] = like[:, places]
         self._like, self._conv = like, _Convolution(weight)
         self._channels = channels.to(like.device)
@@ -152,7 +166,7 @@ class FusedNetwork(Network):
         self._forth = _Cell(network.forward_cell, self.forward_cell)
         self._decoder_mix = _Mix(_conv(network.decoder[0]), _conv(self.decoder[0]), 3)
         self._decoder_blocks = _blocks(list(network.decoder)[1:], list(self.decoder)[1:])
-        self._tails = {layout: _tail(network.tail(layout).conv, self.tail(layout).conv) for layout in PLANES}
+        self._tails = {layout: _Tail(network.tail(layout), self.tail(layout)) for layout in PLANES}
 
     def encoder_of(self, layout: Layout, channels: Tensor) -> Encoder:
         """What encodes frames of that layout; channels: [planes, 2], range and centre in units of the noise."""
@@ -177,8 +191,7 @@ class FusedNetwork(Network):
 
     def correct(self, layout: Layout, maps: Tensor) -> list[Tensor]:
         """See `Network`."""
-        weight, bias = self._tails[layout]
-        return passes.planes(functional.conv2d(maps, weight, padding=1), bias, *PLANES[layout])
+        return passes.planes(self._tails[layout](maps), *PLANES[layout])
 
 
 def _blocks(blocks: Iterable[nn.Module], placed: Iterable[nn.Module]) -> list[_Block]:
@@ -227,14 +240,3 @@ def _by_plane(layout: Layout) -> list[int]:
                 places += range(begin, begin + samples)
         first += VIEWS * planes * samples
     return places
-
-
-def _tail(conv: nn.Conv2d, placed: nn.Conv2d) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a tail, with further channels of zeros."""
-    assert conv.bias is not None
-    count, like = passes.padded(conv.out_channels, 8), placed.weight
-    weight = like.new_zeros(count, *like.shape[1:])
-    weight[: conv.out_channels] = like
-    bias = torch.zeros(count, device=like.device)
-    bias[: conv.out_channels] = conv.bias.detach()
-    return weight.contiguous(memory_format=torch.channels_last), bias

@@ -15,9 +15,9 @@ from vnlsdenoise.learned.network import VIEWS
 from vnlsdenoise.learned.tiles import Tile
 from vnlsdenoise.nn.recurrent import aligned
 
-VIEWS_MULTIPLE = 16  # of the channels of the views of a frame
+MULTIPLE = 16  # of the channels of what a convolution is given or gives
 # Of csrc/cuda/convolution.cu: for channels of a result, those of a chunk of the input; sets of maps of that.
-_CHUNKS = {48: (48, 32, 16), 64: (64, 32, 16), 96: (48,), 128: (32,), 192: (32,)}
+_CHUNKS = {16: (48, 64), 48: (48, 32, 16), 64: (64, 32, 16), 96: (48,), 128: (32,), 192: (32,)}
 _SOURCES = 3
 
 
@@ -125,7 +125,7 @@ def views(
     up to which the planes go on as their last column and row.
     """
     counts = [VIEWS * factor**2 * len(planes) for factor, planes in zip((2, 1), noisy, strict=False)]
-    out = _empty_maps(like, 1, padded(sum(counts), VIEWS_MULTIPLE), *tile.size)
+    out = _empty_maps(like, 1, padded(sum(counts), MULTIPLE), *tile.size)
     if noisy[0].is_cuda:
         given = [[planes.contiguous() for planes in both] for both in (noisy, classic)]
         torch.ops.vnlsdenoise.views_out(*given, channels, *tile.corner, *whole, out)
@@ -145,8 +145,8 @@ def views(
     return out
 
 
-def planes(maps: Tensor, bias: Tensor, whole: int, half: int) -> list[Tensor]:
-    """[1, K, h, w] + bias -> [1, whole, 2h, 2w] and, if there are any, [1, half, h, w], float32.
+def planes(maps: Tensor, whole: int, half: int) -> list[Tensor]:
+    """[1, K, h, w] -> [1, whole, 2h, 2w] and, if there are any, [1, half, h, w], float32.
 
     The first 4 `whole` channels are four samples of every plane; then come `half` of one; the rest is left out.
     """
@@ -154,11 +154,10 @@ def planes(maps: Tensor, bias: Tensor, whole: int, half: int) -> list[Tensor]:
     if maps.is_cuda:
         large = torch.empty(whole, 2 * height, 2 * width, device=maps.device)
         small = torch.empty(half, height, width, device=maps.device) if half else None
-        torch.ops.vnlsdenoise.planes_out(maps, bias, large, small)
+        torch.ops.vnlsdenoise.planes_out(maps, large, small)
         return [plane[None] for plane in (large, small) if plane is not None]
-    out = maps + _of_channels(bias, maps)
-    large = functional.pixel_shuffle(out[:, : 4 * whole], 2)
-    return [large, out[:, 4 * whole : 4 * whole + half]] if half else [large]
+    large = functional.pixel_shuffle(maps[:, : 4 * whole], 2)
+    return [large, maps[:, 4 * whole : 4 * whole + half]] if half else [large]
 
 
 def enlarged(planes: Tensor, height: int, width: int) -> Tensor:
