@@ -80,5 +80,7 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
   m.def(
       "convolve_out(Tensor[] maps, Tensor weight, Tensor bias, Tensor? gain, Tensor? base, bool gelu, Tensor(a!) out) "
       "-> ()");
+  m.def("convolve_halving_out(Tensor maps, Tensor weight, Tensor bias, Tensor(a!) out) -> ()");
+  m.def("convolve_enlarging_(Tensor(a!) maps, Tensor below, Tensor weight) -> ()");
   m.def("planes_out(Tensor maps, Tensor(a!) whole, Tensor(b!)? half) -> ()");
 }

@@ -224,7 +224,7 @@ def test_convolutions_and_what_follows_them(source, channels, sources):
     weight = values(channels, sources * source, 3, 3) / (3 * (sources * source) ** 0.5)
     bias, gain = torch.randn(2, channels, device="cuda").unbind()
     base = values(2, channels, 23, 67)
-    laid_out = passes.laid_out(weight, source)
+    laid_out = passes.laid_out(weight, sources)
     assert laid_out is not None
     exactly = functional.conv2d(torch.cat(given, 1).double(), weight.double(), padding=1).cpu()
     x = exactly + of_channels(bias)
@@ -236,9 +236,34 @@ def test_convolutions_and_what_follows_them(source, channels, sources):
 
 
 @pytest.mark.needs_cuda
+@pytest.mark.parametrize(("given", "channels"), [(48, 96), (96, 128), (64, 128), (128, 192)])
+def test_convolutions_that_halve(given, channels):
+    x = torch.randn(2, given, 46, 72, device="cuda").bfloat16().contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(channels, given, 2, 2, device="cuda").bfloat16() / (2 * given**0.5)
+    bias, laid_out = torch.randn(channels, device="cuda"), passes.laid_out(weight)
+    assert laid_out is not None
+    wanted = functional.conv2d(x.double(), weight.double(), bias.double(), stride=2).cpu()
+    close(passes.convolved_halving(x, laid_out, bias), wanted, torch.bfloat16)
+
+
+@pytest.mark.needs_cuda
+@pytest.mark.parametrize(("given", "channels"), [(96, 48), (128, 96), (128, 64), (192, 128)])
+def test_convolutions_that_enlarge(given, channels):
+    below = torch.randn(2, given, 23, 36, device="cuda").bfloat16().contiguous(memory_format=torch.channels_last)
+    x = torch.randn(2, channels, 46, 72, device="cuda").bfloat16().contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(4, channels, given, 1, 1, device="cuda").bfloat16() / given**0.5
+    wanted = functional.conv2d(below.double(), weight.transpose(0, 1).flatten(0, 1).double())
+    wanted = x.double() + functional.pixel_shuffle(wanted, 2)
+    laid_out = [passes.laid_out(quarter) for quarter in weight]
+    assert all(quarter is not None for quarter in laid_out)
+    found = passes.add_convolved_enlarging(x, below, torch.stack(laid_out))
+    close(found, wanted.cpu(), torch.bfloat16)
+
+
+@pytest.mark.needs_cuda
 def test_a_convolution_of_a_part_has_the_bits_of_the_whole():
     whole = torch.randn(1, 48, 60, 90, device="cuda").bfloat16().contiguous(memory_format=torch.channels_last)
     weight = torch.randn(48, 48, 3, 3, device="cuda").bfloat16()
-    laid_out, bias = passes.laid_out(weight, 48), torch.randn(48, device="cuda")
+    laid_out, bias = passes.laid_out(weight), torch.randn(48, device="cuda")
     part = passes.convolved([whole[..., 5:, 7:]], laid_out, bias)
     assert torch.equal(part[..., 1:, 1:], passes.convolved([whole], laid_out, bias)[..., 6:, 8:])

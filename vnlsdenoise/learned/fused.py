@@ -13,12 +13,12 @@ from vnlsdenoise.nn.recurrent import AlignedCell, Residual
 
 
 class _Convolution:
-    """A convolution without a bias: of sets of maps beside each other."""
+    """A 3 x 3 convolution without a bias, of sets of maps beside each other."""
 
     def __init__(self, weight: Tensor, sources: int = 1) -> None:
         """weight: on the device and in the type to work in."""
         self._weight = weight.contiguous(memory_format=torch.channels_last)
-        self._laid_out = passes.laid_out(weight, weight.shape[1] // sources) if weight.shape[-1] == 3 else None
+        self._laid_out = passes.laid_out(weight, sources)
 
     def biased(self, *maps: Tensor, bias: Tensor) -> Tensor:
         """With a bias."""
@@ -48,9 +48,31 @@ class _Down:
 
     def __init__(self, conv: nn.Conv2d, placed: nn.Conv2d) -> None:
         self._weight, self._bias = placed.weight, _vector(conv.bias, placed)
+        self._laid_out = passes.laid_out(placed.weight)
 
     def __call__(self, maps: Tensor) -> Tensor:
+        if self._laid_out is not None:
+            return passes.convolved_halving(maps, self._laid_out, self._bias)
         return passes.add_bias(functional.conv2d(maps, self._weight, stride=2), self._bias)
+
+
+class _Up:
+    """What doubles the size of maps, and is added to others."""
+
+    def __init__(self, placed: nn.Conv2d) -> None:
+        # Of the four pixels that a pixel becomes, all channels of each come one after the other.
+        four, below = placed.weight.shape[:2]
+        quarters = placed.weight.view(four // 4, 4, below, 1, 1).transpose(0, 1)
+        self._weight = quarters.reshape(four, below, 1, 1).contiguous(memory_format=torch.channels_last)
+        laid_out = [passes.laid_out(quarter) for quarter in quarters]
+        found = [weight for weight in laid_out if weight is not None]
+        self._laid_out = torch.stack(found) if len(found) == 4 else None
+
+    def __call__(self, maps: Tensor, below: Tensor) -> Tensor:
+        """In place of maps."""
+        if self._laid_out is not None:
+            return passes.add_convolved_enlarging(maps, below, self._laid_out)
+        return passes.add_enlarged(maps, functional.conv2d(below, self._weight))
 
 
 class _Mix:
@@ -106,23 +128,21 @@ class _Cell:
         ]
         self._bottom = _blocks(cell.bottom, placed.bottom)
         self._up = [
-            (_by_quadrant(other.up[0]), _blocks(one.blocks, other.blocks))
+            (_Up(_conv(other.up[0])), _blocks(one.blocks, other.blocks))
             for one, other in ((cell.up_middle, placed.up_middle), (cell.up_fine, placed.up_fine))
         ]
 
     def __call__(
         self, maps: Sequence[Tensor], state: Tensor | None, flow: Tensor | None, corner: tuple[int, int]
     ) -> Tensor:
-        height, width = maps[0].shape[-2:]
-        before = torch.zeros_like(maps[0]) if state is None else passes.seen(state, flow, corner, (height, width))
-        new = self._mix(*maps, before)
+        new = self._mix(*maps, _before(maps[0], state, flow, corner))
         waiting = []
         for blocks, down in self._down:
             waiting.append(_through(blocks, new))
             new = down(waiting[-1])
         new = _through(self._bottom, new)
         for up, blocks in self._up:
-            new = _through(blocks, passes.add_enlarged(waiting.pop(), functional.conv2d(new, up)))
+            new = _through(blocks, up(waiting.pop(), new))
         return new
 
 
@@ -219,13 +239,10 @@ def _through(blocks: Sequence[_Block], maps: Tensor) -> Tensor:
     return maps
 
 
-def _by_quadrant(conv: nn.Module) -> Tensor:
-    """The weight of a convolution [4 C, below, 1, 1] that gives the four pixels of a channel one after the other, for
-    all channels of a pixel one after the other."""
-    weight = _conv(conv).weight
-    four, below = weight.shape[:2]
-    weight = weight.view(four // 4, 4, below, 1, 1).transpose(0, 1).reshape(four, below, 1, 1)
-    return weight.contiguous(memory_format=torch.channels_last)
+def _before(maps: Tensor, state: Tensor | None, flow: Tensor | None, corner: tuple[int, int]) -> Tensor:
+    """What is known from the neighbouring frame."""
+    height, width = maps.shape[-2:]
+    return torch.zeros_like(maps) if state is None else passes.seen(state, flow, corner, (height, width))
 
 
 def _by_plane(layout: Layout) -> list[int]:

@@ -16,8 +16,13 @@ from vnlsdenoise.learned.tiles import Tile
 from vnlsdenoise.nn.recurrent import aligned
 
 MULTIPLE = 16  # of the channels of what a convolution is given or gives
-# Of csrc/cuda/convolution.cu: for channels of a result, those of a chunk of the input; sets of maps of that.
-_CHUNKS = {16: (48, 64), 48: (48, 32, 16), 64: (64, 32, 16), 96: (48,), 128: (32,), 192: (32,)}
+# Of csrc/cuda/convolution.cu: by the side of a convolution and its channels, those of a chunk of what it is given; and
+# how many sets of maps it is given, at most.
+CHUNKS: dict[int, dict[int, tuple[int, ...]]] = {
+    1: {48: (48,), 64: (32,), 96: (32,), 128: (32,)},
+    2: {96: (48,), 128: (16,), 192: (16,)},
+    3: {16: (48, 32), 48: (48, 32, 16), 64: (32, 16), 96: (48,), 128: (32,), 192: (32,)},
+}
 _SOURCES = 3
 
 
@@ -69,18 +74,33 @@ def convolved(
     return out
 
 
-def laid_out(weight: Tensor, source: int) -> Tensor | None:
-    """The weight of a 3 x 3 convolution as `convolved` takes it, where it has a kernel for it.
+def convolved_halving(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution of every 2 x 2 pixels, in bfloat16 on CUDA, with a bias; weight: see `laid_out`."""
+    count, _, height, width = maps.shape
+    out = _empty_maps(maps, count, weight.shape[2], height // 2, width // 2)
+    torch.ops.vnlsdenoise.convolve_halving_out(maps, weight, bias, out)
+    return out
 
-    weight: [C, K, 3, 3]. source: channels of each set of maps. Returns [K / k, 9, C, k], k channels of one set, where
-    of every 16 channels of C each fourth lies beside the one before.
+
+def add_convolved_enlarging(maps: Tensor, below: Tensor, weight: Tensor) -> Tensor:
+    """As `add_enlarged` of a convolution of single pixels, in bfloat16 on CUDA; weight: `laid_out` of each quarter."""
+    torch.ops.vnlsdenoise.convolve_enlarging_(maps, below, weight)
+    return maps
+
+
+def laid_out(weight: Tensor, sources: int = 1) -> Tensor | None:
+    """The weight of a convolution of sets of maps as those above take it, where they have a kernel for it.
+
+    weight: [C, K, side, side]. Returns [K / k, side^2, C, k], k channels of one set, where of every 16 channels of C
+    each fourth lies beside the one before.
     """
-    channels, given = weight.shape[:2]
-    chunk = next((k for k in _CHUNKS.get(channels, ()) if source % k == 0), None)
-    if chunk is None or weight.dtype != torch.bfloat16 or not weight.is_cuda or given > _SOURCES * source:
+    channels, given, side, _ = weight.shape
+    chunk = next((k for k in CHUNKS[side].get(channels, ()) if given // sources % k == 0), None)
+    if chunk is None or weight.dtype != torch.bfloat16 or not weight.is_cuda or sources > _SOURCES:
         return None
     rows = torch.arange(channels, device=weight.device).view(-1, 4, 2, 2).transpose(1, 2).flatten()
-    return weight.reshape(channels, given // chunk, chunk, 9).permute(1, 3, 0, 2)[:, :, rows].contiguous()
+    chunks = weight.reshape(channels, given // chunk, chunk, side**2).permute(1, 3, 0, 2)
+    return chunks[:, :, rows].contiguous()
 
 
 def add_enlarged(maps: Tensor, below: Tensor) -> Tensor:
