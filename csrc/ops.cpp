@@ -82,5 +82,6 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
       "-> ()");
   m.def("convolve_halving_out(Tensor maps, Tensor weight, Tensor bias, Tensor(a!) out) -> ()");
   m.def("convolve_enlarging_(Tensor(a!) maps, Tensor below, Tensor weight) -> ()");
+  m.def("correct_(Tensor(a!)[] corrections, Tensor[] base, Tensor(b!) faults) -> ()");
   m.def("planes_out(Tensor maps, Tensor(a!) whole, Tensor(b!)? half) -> ()");
 }

@@ -1,5 +1,6 @@
 // What the learned denoiser does to its maps between convolutions, each in one pass over them. Maps are [N, C, H, W] in
 // bfloat16 or float32, channels last; biases and gains are float32.
+#include <algorithm>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -255,6 +256,22 @@ __global__ void __launch_bounds__(128)
   }
 }
 
+// faults[0] = 1 where a value is no number or infinite.
+__global__ void __launch_bounds__(kThreads) look_kernel(const float* __restrict__ values, int64_t count, int* faults) {
+  bool sound = true;
+  for (int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x)
+    sound = sound && isfinite(values[i]);
+  if (!sound) *faults = 1;
+}
+
+// values + base, or base alone where there are faults.
+__global__ void __launch_bounds__(kThreads)
+    correct_kernel(float* values, const float* __restrict__ base, int64_t count, const int* __restrict__ faults) {
+  const bool sound = *faults == 0;
+  for (int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x; i < count; i += int64_t(gridDim.x) * blockDim.x)
+    values[i] = sound ? base[i] + values[i] : base[i];
+}
+
 template <typename Body>
 void dispatch_maps(const Tensor& tensor, const char* name, Body&& body) {
   switch (tensor.scalar_type()) {
@@ -463,6 +480,33 @@ void planes_out(const Tensor& maps, Tensor whole, std::optional<Tensor> half) {
   });
 }
 
+void correct_(const std::vector<Tensor>& corrections, const std::vector<Tensor>& base, Tensor faults) {
+  const char* name = "correct";
+  constexpr int64_t kMost = 4096;  // blocks
+  STD_TORCH_CHECK(corrections.size() == base.size() && faults.numel() == 1, name, ": expected a base for each");
+  for (size_t i = 0; i < base.size(); ++i) {
+    check_contiguous(corrections[i], name);
+    check_contiguous(base[i], name);
+    STD_TORCH_CHECK(corrections[i].numel() == base[i].numel(), name, ": expected a base like the corrections");
+  }
+  int* found = faults.mutable_data_ptr<int>();
+  launch_on(faults, [&](cudaStream_t stream) {
+    const auto of_each = [&](auto&& launch) {
+      for (size_t i = 0; i < base.size(); ++i) {
+        const int64_t count = base[i].numel();
+        if (count > 0) launch(static_cast<unsigned>(std::min<int64_t>(blocks_for(count, kThreads), kMost)), i, count);
+      }
+    };
+    of_each([&](unsigned blocks, size_t i, int64_t count) {
+      look_kernel<<<blocks, kThreads, 0, stream>>>(corrections[i].const_data_ptr<float>(), count, found);
+    });
+    of_each([&](unsigned blocks, size_t i, int64_t count) {
+      correct_kernel<<<blocks, kThreads, 0, stream>>>(corrections[i].mutable_data_ptr<float>(),
+                                                      base[i].const_data_ptr<float>(), count, found);
+    });
+  });
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) {
@@ -473,4 +517,5 @@ STABLE_TORCH_LIBRARY_IMPL(vnlsdenoise, CUDA, m) {
   m.impl("see_out", TORCH_BOX(&see_out));
   m.impl("views_out", TORCH_BOX(&views_out));
   m.impl("planes_out", TORCH_BOX(&planes_out));
+  m.impl("correct_", TORCH_BOX(&correct_));
 }

@@ -157,6 +157,18 @@ def test_planes_of_maps(device, layout, dtype):
         assert torch.equal(one.cpu().double(), other)
 
 
+@pytest.mark.parametrize("value", [0.5, float("nan"), float("inf"), -float("inf")])
+def test_corrections_that_are_no_numbers_are_left_out(device, value):
+    base = [torch.randn(1, 70, 90, device=device), torch.randn(2, 35, 45, device=device)]
+    corrections = [torch.randn_like(planes) for planes in base]
+    corrections[1][1, 34, 44] = value
+    sound = bool(torch.tensor(value).isfinite())
+    wanted = [one + other if sound else one.clone() for one, other in zip(base, corrections, strict=True)]
+    found, faults = passes.corrected(base, corrections)
+    assert int(faults) == (not sound)
+    assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
 @pytest.mark.parametrize("layout", PLANES)
 @pytest.mark.parametrize("dimensions", [Dimensions((8, 12, 16), 1, (1, 0, 2), 1), None], ids=["tiny", "small"])
 def test_a_fused_network_gives_what_the_network_gives(device, layout, dimensions):

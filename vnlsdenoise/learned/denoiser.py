@@ -16,7 +16,7 @@ from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
 from vnlsdenoise.learned.fused import Encoder, FusedNetwork
 from vnlsdenoise.learned.memory import NetworkSize, arrival_work, step_work
 from vnlsdenoise.learned.network import Frames, Layout, Network
-from vnlsdenoise.learned.passes import enlarged
+from vnlsdenoise.learned.passes import corrected, enlarged
 from vnlsdenoise.learned.tiles import Tile, map_size, tiles_of
 
 # Samples for a pixel of a map: of planes of luma's size, and of subsampled ones.
@@ -218,15 +218,13 @@ class LearnedDenoiser:
         opened = self._open(frame, fields, 1, state, back, frame.classic if corrects else [])
         assert opened.back is not None
         back_state = opened.back
-        corrections = [torch.empty_like(planes) for planes in opened.classic]
+        corrections: list[Tensor] = []
 
         def new_state(tile: Tile) -> Tensor:
             maps, behind = _cut(opened.maps, tile), _cut(back_state, tile)
             forth = network.step_forth(maps, behind, *self._before(opened, tile), tile.corner)
             if corrects:
-                found = network.correct(self._layout, network.decode(maps, behind, forth))
-                for factor, planes, part in zip(_FACTORS, corrections, found, strict=False):
-                    _lay(planes, part[0], tile, factor)
+                self._lay_corrections(opened.classic, network.decode(maps, behind, forth), tile, corrections)
             return forth
 
         kept = self._keep(map(new_state, self._tiles))
@@ -264,6 +262,18 @@ class LearnedDenoiser:
         assert whole is not None
         return whole
 
+    def _lay_corrections(self, classic: list[Tensor], maps: Tensor, tile: Tile, corrections: list[Tensor]) -> None:
+        """Of a tile, into those of the frame, which are made with the first."""
+        found = self._network.correct(self._layout, maps)
+        if len(self._tiles) == 1:
+            whole = zip(found, classic, strict=True)
+            corrections += [part[0, ..., : planes.shape[-2], : planes.shape[-1]] for part, planes in whole]
+            return
+        if not corrections:
+            corrections += [torch.empty_like(planes) for planes in classic]
+        for factor, planes, part in zip(_FACTORS, corrections, found, strict=False):
+            _lay(planes, part[0], tile, factor)
+
     def _before(self, opened: _Opened, tile: Tile) -> tuple[Tensor | None, Tensor | None]:
         """The state of the neighbouring frame and a tile's flow to it; nothing where the recurrence begins."""
         if opened.state is None or opened.flow is None:
@@ -289,9 +299,9 @@ class LearnedDenoiser:
         return self._network.encode(Frames(self._layout, centred, removed, scale))
 
     def _corrected(self, classic: list[Tensor], corrections: list[Tensor]) -> tuple[Page, Page | None]:
-        sound = torch.stack([c.isfinite().all() for c in corrections]).all()
-        results = [self._pager.keep(p + torch.where(sound, c, 0.0)) for p, c in zip(classic, corrections, strict=True)]
-        self._unsound = (~sound).long() if self._unsound is None else self._unsound + (~sound).long()
+        planes, faults = corrected(classic, corrections)
+        self._unsound = faults if self._unsound is None else self._unsound + faults
+        results = [self._pager.keep(found) for found in planes]
         return results[0], results[1] if len(results) == 2 else None
 
 

@@ -180,6 +180,22 @@ def planes(maps: Tensor, whole: int, half: int) -> list[Tensor]:
     return [large, maps[:, 4 * whole : 4 * whole + half]] if half else [large]
 
 
+def corrected(base: Sequence[Tensor], corrections: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """base + corrections, or base alone where any of them is no finite number; and how often that was, [1].
+
+    Contiguous planes in float32, but for corrections, which are overwritten on CUDA.
+    """
+    if base[0].is_cuda:
+        faults = torch.zeros(1, dtype=torch.int32, device=base[0].device)
+        # Results are all of their storage, as corrections need not be.
+        found = [p if p.nbytes == p.untyped_storage().nbytes() else p.clone() for p in corrections]
+        torch.ops.vnlsdenoise.correct_(found, base, faults)
+        return found, faults
+    sound = torch.stack([planes.isfinite().all() for planes in corrections]).all()
+    found = [one + torch.where(sound, other, 0.0) for one, other in zip(base, corrections, strict=True)]
+    return found, (~sound).int()[None]
+
+
 def enlarged(planes: Tensor, height: int, width: int) -> Tensor:
     """[1, C, h, w] -> [1, C, height, width], the last column and row repeated."""
     down, across = height - planes.shape[-2], width - planes.shape[-1]
