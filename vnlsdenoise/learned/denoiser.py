@@ -42,7 +42,7 @@ class _Frame:
 
     classic: list[Page]
     maps: Page
-    fields: Page | None = None
+    fields: Page | None
 
 
 @dataclass
@@ -140,17 +140,18 @@ class LearnedDenoiser:
     def _take(self, result: tuple[Page, Page | None]) -> None:
         classic = [page for page in result if page is not None]
         self._settle()
-        pair = self._flow_to(classic[0])
-        self._frames.append(_Frame(classic, self._encode(self._noisy.popleft(), classic)))
+        fields, pair = self._flow_to(classic[0])
+        self._frames.append(_Frame(classic, self._encode(self._noisy.popleft(), classic), fields))
         self._measured = pair
-        if pair is not None and pair.ready is None:
-            self._settle()
 
     @repeatable
-    def _flow_to(self, classic: Page) -> FlowPair | None:
-        """The flow from the result before to this one and back, which may be measured beside what comes next."""
+    def _flow_to(self, classic: Page) -> tuple[Page | None, FlowPair | None]:
+        """The flow from the result before to this one and back; or what is measured beside what comes next."""
         [luma], _ = self._pager.open([classic], work=self._arrival_work)
-        return self._motion.push(luma[0])
+        pair = self._motion.push(luma[0])
+        if pair is None or pair.ready is not None:
+            return None, pair
+        return self._pager.keep(pair.fields), None
 
     def _settle(self) -> None:
         """Wait for the flow to the last frame."""
@@ -246,21 +247,19 @@ class LearnedDenoiser:
 
     def _keep(self, parts: Iterable[Tensor]) -> Page:
         """Maps or a state of a whole frame, from those of its tiles, [1, C, h, w]."""
-        if len(self._tiles) == 1:
-            [whole] = parts
-        else:
-            whole = self._laid(parts)
-        # What leaves the device comes back as a contiguous tensor: so it is kept as one.
-        return self._pager.keep(whole.permute(0, 2, 3, 1).contiguous())
-
-    def _laid(self, parts: Iterable[Tensor]) -> Tensor:
         whole: Tensor | None = None
         for tile, part in zip(self._tiles, parts, strict=True):
+            channels_last = part.permute(0, 2, 3, 1)
+            if len(self._tiles) == 1:
+                whole = channels_last.contiguous()
+                break
             if whole is None:
-                whole = _maps(part.new_empty(self._state_shape))
-            _lay(whole, part, tile)
+                whole = part.new_empty(self._state_shape)
+            core = channels_last[:, tile.rows.inner(), tile.columns.inner()]
+            _copy(core, whole[:, tile.rows.core(), tile.columns.core()])
         assert whole is not None
-        return whole
+        # What leaves the device comes back as a contiguous tensor: so it is kept as one.
+        return self._pager.keep(whole)
 
     def _lay_corrections(self, classic: list[Tensor], maps: Tensor, tile: Tile, corrections: list[Tensor]) -> None:
         """Of a tile, into those of the frame, which are made with the first."""
@@ -308,6 +307,13 @@ class LearnedDenoiser:
 def _maps(page: Tensor) -> Tensor:
     """[1, H, W, C], as kept -> [1, C, H, W], channels last."""
     return page.permute(0, 3, 1, 2)
+
+
+def _copy(maps: Tensor, to: Tensor) -> None:
+    """[..., C]. A GPU moves values of parts of tensors one by one: so as wide ones, where that goes."""
+    if maps.is_cuda and maps.stride(-1) == 1 and maps.shape[-1] * maps.element_size() % 8 == 0:
+        maps, to = maps.view(torch.float64), to.view(torch.float64)
+    to.copy_(maps)
 
 
 def _cut(planes: Tensor, tile: Tile, factor: int = 1) -> Tensor:
