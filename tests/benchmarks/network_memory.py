@@ -3,8 +3,9 @@
     python tests/benchmarks/network_memory.py --sizes 540p,1080p,4k --weights small,base --json network_memory.json
 
 "step" is the most that one step of the network allocated beyond what was there when it began, "planned" what
-`learned.memory.step_work` allows it. "maps" is what of that is beside the new state, views and corrections, in maps of
-the finest size, and what is planned for them. How whole runs keep to their plan: speed.py, ceilings.py.
+`learned.memory.step_work` allows it. "maps" is what of that is beside what is planned for the new state, views and
+corrections (less than nothing where not all of these are there at once), in maps of the finest size, and what is planned
+for them. How whole runs keep to their plan: speed.py, ceilings.py.
 """
 
 import argparse
