@@ -4,7 +4,7 @@
 
 "step" is the most that one step of the network allocated beyond what was there when it began, "planned" what
 `learned.memory.step_work` allows it. "maps" is what of that is beside what is planned for the new state, views and
-corrections (less than nothing where not all of these are there at once), in maps of the finest size, and what is planned
+corrections (less than nothing where these are not all there at once), in maps of the finest size, and what is planned
 for them. How whole runs keep to their plan: speed.py, ceilings.py.
 """
 
