@@ -68,4 +68,20 @@ STABLE_TORCH_LIBRARY(vnlsdenoise, m) {
       "nonlocal_search_gradients_(Tensor queries, Tensor keys, Tensor centres, Tensor ordinals, Tensor gradient, "
       "Tensor? gradient_offsets, Tensor scale, int[] settings, float stride1, Tensor(a!) query_sums, "
       "Tensor(b!) key_sums, Tensor(c!)? centre_gradient) -> ()");
+  // Of the learned denoiser, on CUDA alone: vnlsdenoise/learned/passes.py does them in plain torch elsewhere.
+  m.def("add_bias_(Tensor(a!) maps, Tensor bias) -> ()");
+  m.def("add_bias_gelu_(Tensor(a!) maps, Tensor bias) -> ()");
+  m.def("add_residual_(Tensor(a!) maps, Tensor base, Tensor gain, Tensor bias) -> ()");
+  m.def("add_enlarged_(Tensor(a!) maps, Tensor below) -> ()");
+  m.def("see_out(Tensor state, Tensor? flow, int top, int left, Tensor(a!) out) -> ()");
+  m.def(
+      "views_out(Tensor[] noisy, Tensor[] classic, Tensor channels, int top, int left, int map_height, int map_width, "
+      "Tensor(a!) out) -> ()");
+  m.def(
+      "convolve_out(Tensor[] maps, Tensor weight, Tensor bias, Tensor? gain, Tensor? base, bool gelu, Tensor(a!) out) "
+      "-> ()");
+  m.def("convolve_halving_out(Tensor maps, Tensor weight, Tensor bias, Tensor(a!) out) -> ()");
+  m.def("convolve_enlarging_(Tensor(a!) maps, Tensor below, Tensor weight) -> ()");
+  m.def("correct_(Tensor(a!)[] corrections, Tensor[] base, Tensor(b!) faults) -> ()");
+  m.def("planes_out(Tensor maps, Tensor(a!) whole, Tensor(b!)? half) -> ()");
 }

@@ -20,7 +20,7 @@ from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
 from vnlsdenoise.learned import tiles
 from vnlsdenoise.learned.checkpoint import load_network
-from vnlsdenoise.learned.denoiser import on_device
+from vnlsdenoise.learned.denoiser import for_inference
 from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.methods import LEARNED_PRESET
 from vnlsdenoise.learned.network import Dimensions, Network
@@ -100,7 +100,7 @@ def case(request, monkeypatch):
 def test_no_ceiling_changes_the_result(device, case, monkeypatch):
     """From the smallest one that is allowed on: the pages on the device stay under it, and every bit is the same."""
     layout, network = case
-    network = None if network is None else on_device(network, torch.device(device))
+    network = None if network is None else for_inference(network, torch.device(device))
     size = None if network is None else NetworkSize.of(network)
     free = outputs(layout, device, network=network)
     over = []
@@ -369,7 +369,7 @@ def test_undoing_clipped_rgb_takes_what_is_planned_for_it(layout):
     ],
 )
 def test_the_measured_peak_stays_under_the_prediction(layout, preset, tight):
-    network = on_device(load_network("small"), torch.device("cuda")) if preset == "learned" else None
+    network = for_inference(load_network("small"), torch.device("cuda")) if preset == "learned" else None
     size = None if network is None else NetworkSize.of(network)
     settings = PRESETS[LEARNED_PRESET if network is not None else preset]
     plan = plan_memory(layout, settings, network=size, measured=False)

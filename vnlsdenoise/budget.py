@@ -19,7 +19,7 @@ from vnlsdenoise.classic.level import (
     query_bytes,
 )
 from vnlsdenoise.classic.motion import FLOW_PAIR_PLANES, FLOW_PLANES, half_planes
-from vnlsdenoise.classic.planar import chroma_is_below, padded_size, transit_bytes
+from vnlsdenoise.classic.planar import NETWORK_LANES, chroma_is_below, padded_size, transit_bytes
 from vnlsdenoise.classic.presets import Level, Preset
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.errors import MemoryLimitError
@@ -123,7 +123,7 @@ def plan_memory(
     need = _need(layout, preset, network)
     held = _held(layout, preset, network)
     measuring = held + (_measuring(layout) if measured else 0)
-    ahead = sum(_ahead(preset, *pyramid) for pyramid in _pyramids(layout, preset))
+    ahead = sum(_ahead(preset, *pyramid, network is not None) for pyramid in _pyramids(layout, preset))
     apart = sum(_apart(preset, sizes) for sizes, _ in _pyramids(layout, preset))
     per_query = _query_bytes(preset)
     most = min(DEFAULT_BATCH, max(_queries_per_frame(layout, preset), SMALLEST_BATCH))
@@ -277,10 +277,12 @@ def _field(preset: Preset, size: tuple[int, int]) -> int:
     return -(-size[0] // scale) * -(-size[1] // scale)
 
 
-def _ahead(preset: Preset, sizes: list[tuple[int, int]], channels: list[int]) -> int:
-    """A frame whose flow is measured beside other work: itself, and what `CapturedFlow` works on, takes and gives."""
+def _ahead(preset: Preset, sizes: list[tuple[int, int]], channels: list[int], network: bool) -> int:
+    """A frame whose flow is measured beside other work: itself, and what `CapturedFlow` works on, takes and gives; the
+    latter once more where the flow of results is measured for a network."""
     frame = sum(count * math.prod(size) for size, count in zip(sizes, channels, strict=True))
-    return _FLOAT * (frame + half_planes(FLOW_PLANES + FLOW_PAIR_PLANES, preset.flow) * _halved(sizes[0]))
+    lanes = NETWORK_LANES if network else 1
+    return _FLOAT * (frame + lanes * half_planes(FLOW_PLANES + FLOW_PAIR_PLANES, preset.flow) * _halved(sizes[0]))
 
 
 def _apart(preset: Preset, sizes: list[tuple[int, int]]) -> int:

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/network_memory.py --sizes 540p,1080p,4k --weights small,base --json network_memory.json
 
-"step" is the most that one step of the recurrences allocated beyond what was there when it began, "planned" what
-`learned.memory.step_work` allows it. "library" is what the library of convolutions took to work in, in maps of the
-finest size: `_LIBRARY` of learned/memory.py must not be less. How whole runs keep to their plan: speed.py, ceilings.py.
+"step" is the most that one step of the network allocated beyond what was there when it began, "planned" what
+`learned.memory.step_work` allows it. "maps" is what of that is beside what is planned for the new state, views and
+corrections (less than nothing where these are not all there at once), in maps of the finest size, and what is planned
+for them. How whole runs keep to their plan: speed.py, ceilings.py.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from vnlsdenoise.learned.tiles import tiles_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 
-STEPS = ("_step_back", "_step_forth")
+STEPS = ("_encode", "_step_back", "_step_forth")
 
 
 def watched(step: Callable[..., Any], peaks: list[int]) -> Callable[..., Any]:
@@ -64,8 +65,9 @@ def measure(height: int, width: int, weights: str) -> dict[str, float]:
     planned = step_work(size, "420", height, width)
     tiles = [tile.size for tile in tiles_of(height, width, size.dimensions)]
     one_map = size.dimensions.channels[0] * max(down * across for down, across in tiles) * size.value
-    library = memory._LIBRARY + (max(peaks) - planned) / one_map
-    return {"step_MiB": max(peaks) / 2**20, "planned_MiB": planned / 2**20, "library": library}
+    allowed = memory._FUSED if size.fused else memory._FINE + memory._LIBRARY
+    maps = allowed + (max(peaks) - planned) / one_map
+    return {"step_MiB": max(peaks) / 2**20, "planned_MiB": planned / 2**20, "maps": maps, "planned_maps": allowed}
 
 
 def main() -> None:
@@ -81,7 +83,8 @@ def main() -> None:
                 found = measure(*SIZES[size], weights)
             report["cases"][f"{size}, {weights}"] = found
             figures = (
-                f"{found['step_MiB']:8.0f} MiB, planned {found['planned_MiB']:8.0f}, library {found['library']:5.1f}"
+                f"{found['step_MiB']:8.0f} MiB, planned {found['planned_MiB']:8.0f}; "
+                f"maps {found['maps']:5.1f}, planned {found['planned_maps']:5.1f}"
             )
             print(f"{size:6} {pathlib.Path(weights).name:20} step {figures}", flush=True)
     if options.json:

@@ -55,3 +55,15 @@ def test_flows_at_the_same_time():
             for (fields, ready), wanted in zip(measured, expected, strict=True):
                 FlowPair(fields, 2, ready).wait()
                 assert torch.equal(fields, wanted)
+
+
+@pytest.mark.needs_cuda
+def test_lanes_of_one_size():
+    with torch.no_grad():
+        pairs = [[128 + 20 * torch.randn(2, 90, 120, device="cuda") for _ in range(2)] for _ in range(5)]
+        expected = [ops.tvl1_flow(*pair) for pair in pairs]
+        flow = CapturedFlow(lanes=2)
+        measured = [flow(*pair) for pair in pairs]
+        for (fields, ready), wanted in zip(measured, expected, strict=True):
+            FlowPair(fields, 2, ready).wait()
+            assert torch.equal(fields, wanted)

@@ -18,7 +18,7 @@ from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError, UsageError
 from vnlsdenoise.learned.checkpoint import load_network, save_network
 from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
-from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, on_device
+from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, for_inference
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
@@ -76,7 +76,7 @@ def planes_of(layout, frames, sigma, device):
 
 
 def denoised(layout, noisy, sigma, network, device):
-    placed = on_device(network, torch.device(device)) if network is not None else None
+    placed = for_inference(network, torch.device(device)) if network is not None else None
     denoiser = PlanarDenoiser(layout, NoiseModel.of_sigma(sigma), PRESETS["fast"], peak=255, network=placed)
     out = []
     for planes in noisy:
@@ -149,7 +149,7 @@ def corrected(frames, network, device):
 
 @torch.no_grad()
 def test_a_chunk_sees_some_frames_beyond_it_and_no_others(device, network):
-    placed = on_device(network, torch.device(device))
+    placed = for_inference(network, torch.device(device))
     frames = [10 + torch.randn(1, 32, 40) for _ in range(2 * CHUNK + RUN_IN)]
     whole, waiting = corrected(frames, placed, device)
     assert len(whole) == len(frames) and waiting == RUN_IN

@@ -1,5 +1,6 @@
 """Flow between neighbouring frames of a clip, measured once a pair."""
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,25 +76,30 @@ class Motion(Protocol):
 class CapturedFlow:
     """`ops.tvl1_flow` of pairs of images, as one CUDA graph in a stream of its own; on the CPU it is just that.
 
-    options: of `ops.tvl1_flow`.
+    lanes: pairs of one size that may be measured at once, each in a stream of its own. options: of `ops.tvl1_flow`.
 
     Its hundreds of small launches are more than a host keeps up with, and they leave most of a GPU to other work. What
-    they work on (`FLOW_PLANES` planes at most) stays on the device while this object lives, once for every size that it
-    has met.
+    they work on (`FLOW_PLANES` planes at most) stays on the device while this object lives, once for every lane of
+    every size that it has met.
     """
 
-    def __init__(self, **options: int) -> None:
+    def __init__(self, lanes: int = 1, **options: int) -> None:
+        self._lanes = lanes
         self._options = options
-        self._graphs: dict[tuple[torch.Size, torch.device], _Graph] = {}
+        # Of every size, that which was used last comes last.
+        self._graphs: dict[tuple[torch.Size, torch.device], deque[_Graph]] = {}
 
     def __call__(self, sources: Tensor, targets: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
         """[N, h, w] each -> [N, 2, h, w], as `ops.tvl1_flow`, and what tells that it has been measured."""
         if not sources.is_cuda:
             return ops.tvl1_flow(sources, targets, **self._options), None
         key = sources.shape, sources.device
-        if key not in self._graphs:
-            self._graphs[key] = _Graph(sources, targets, self._options)
-        return self._graphs[key].run(sources, targets)
+        graphs = self._graphs.setdefault(key, deque())
+        if len(graphs) < self._lanes:
+            graphs.append(_Graph(sources, targets, self._options))
+        else:
+            graphs.rotate(-1)
+        return graphs[-1].run(sources, targets)
 
 
 class _Graph:

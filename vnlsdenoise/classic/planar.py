@@ -71,10 +71,14 @@ def _deviation_of_mean(spectrum: Spectrum) -> float:
     return spectrum[0] ** 0.5 if spectrum else 1.0
 
 
-def tvl1_motion(preset: Preset, captured: bool) -> Callable[[float], Motion]:
-    """What makes the flow estimators of a video: quick ones (`CapturedFlow`), or thrifty ones."""
-    graphs = CapturedFlow(coarse_warps=preset.flow.coarse_warps) if captured else None
+def tvl1_motion(preset: Preset, captured: bool, lanes: int = 1) -> Callable[[float], Motion]:
+    """What makes the flow estimators of a video: quick ones (`CapturedFlow`, which has so many lanes), or thrifty
+    ones."""
+    graphs = CapturedFlow(lanes, coarse_warps=preset.flow.coarse_warps) if captured else None
     return partial(Tvl1Motion, captured=graphs, field=preset.flow)
+
+
+NETWORK_LANES = 2  # where a network follows: the flow of a frame is measured beside that of the result of another
 
 
 class PlanarDenoiser:
@@ -118,7 +122,7 @@ class PlanarDenoiser:
         if noise.clipped_rgb is not None and not self._untouched[0]:
             self._unclip = Unclipper(noise.clipped_rgb, layout, peak)
         self._originals: deque[list[Page | None]] = deque()  # the planes that are to be returned as they are
-        motion = motion or tvl1_motion(preset, captured)
+        motion = motion or tvl1_motion(preset, captured, 1 if network is None else NETWORK_LANES)
         height, width = padded_size(layout.height, layout.width)
         # Deviations of the opponent channels of R, G and B, if they are not 1.
         self._opponent = noise.opponent

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from torch import Tensor
 
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH
-from vnlsdenoise.classic.planar import PlanarDenoiser, first_needed, tvl1_motion, untouched
+from vnlsdenoise.classic.planar import NETWORK_LANES, PlanarDenoiser, first_needed, tvl1_motion, untouched
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.learned.network import Network
 from vnlsdenoise.noise.frames import measure_noise
@@ -129,7 +129,7 @@ class SceneDenoiser(Generic[F]):
         self._burst = burst
         self._pages = pages
         self._network = network
-        self._motion = tvl1_motion(preset, captured)
+        self._motion = tvl1_motion(preset, captured, 1 if network is None else NETWORK_LANES)
         self._beside = beside
         self._opened = opened
         self._wanted = wanted

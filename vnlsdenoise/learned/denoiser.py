@@ -2,20 +2,21 @@
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from vnlsdenoise.classic.denoiser import ClassicDenoiser
-from vnlsdenoise.classic.motion import Motion
+from vnlsdenoise.classic.motion import FlowPair, Motion
 from vnlsdenoise.classic.page import Page
 from vnlsdenoise.classic.pager import Pager, repeatable
 from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
+from vnlsdenoise.learned.fused import Encoder, FusedNetwork
 from vnlsdenoise.learned.memory import NetworkSize, arrival_work, step_work
 from vnlsdenoise.learned.network import Frames, Layout, Network
+from vnlsdenoise.learned.passes import corrected, enlarged
 from vnlsdenoise.learned.tiles import Tile, map_size, tiles_of
 
 # Samples for a pixel of a map: of planes of luma's size, and of subsampled ones.
@@ -32,21 +33,26 @@ class ChannelRange:
 
 @dataclass
 class _Frame:
-    """A frame and its classic result: luma or all channels, then subsampled chroma; and the flow from the frame before.
+    """A frame's classic result (luma or all channels, then subsampled chroma), its maps, and the flow from the frame
+    before.
 
-    fields: [2, 2, h, w], forward and backward, of the classic results, as `FlowPair`; None at the start of a scene.
+    maps: as the states, [1, H, W, C]. fields: [2, 2, h, w], forward and backward, of the classic results, as
+    `FlowPair`; None at the start of a scene.
     """
 
-    noisy: list[Page]
     classic: list[Page]
+    maps: Page
     fields: Page | None
 
 
 @dataclass
 class _Opened:
-    """The tensors of a frame's pages while a step works on it. flow: [2, h, w], to the frame that `state` is of."""
+    """The tensors of a frame's pages while a step works on it: maps and states [1, C, H, W], channels last.
 
-    noisy: list[Tensor]
+    flow: [2, h, w], to the frame that `state` is of.
+    """
+
+    maps: Tensor
     classic: list[Tensor]
     flow: Tensor | None
     state: Tensor | None
@@ -78,13 +84,18 @@ class LearnedDenoiser:
         self._network = network
         self._layout = layout
         self._channels = channels
+        self._encoder: Encoder | None = None  # of a network on a GPU
+        if isinstance(network, FusedNetwork):
+            self._encoder = network.encoder_of(layout, torch.tensor([[c.range, c.centre] for c in channels]))
         self._tiles = tiles_of(height, width, network.dimensions)
-        self._state_shape = (1, *map_size(height, width), network.dimensions.channels[0])
+        self._map_size = map_size(height, width)
+        self._state_shape = (1, *self._map_size, network.dimensions.channels[0])
         self._step_work = step_work(NetworkSize.of(network), layout, height, width)
         self._arrival_work = arrival_work(motion.planes, height, width)
         self._motion = motion
         self._pager = pager
         self._noisy: deque[list[Page]] = deque()
+        self._measured: FlowPair | None = None  # the flow to the last of them, until it is waited for
         self._frames: list[_Frame] = []  # from `RUN_IN` frames before the chunk that comes next
         self._first = 0  # number of the first of them in its scene
         self._next = number  # of the next classic result
@@ -127,18 +138,34 @@ class LearnedDenoiser:
             yield from self._chunks(ended=False)
 
     def _take(self, result: tuple[Page, Page | None]) -> None:
-        pages = [page for page in result if page is not None]
-        self._frames.append(_Frame(self._noisy.popleft(), pages, self._measured_flow(pages[0])))
+        classic = [page for page in result if page is not None]
+        self._settle()
+        fields, pair = self._flow_to(classic[0])
+        self._frames.append(_Frame(classic, self._encode(self._noisy.popleft(), classic), fields))
+        self._measured = pair
 
     @repeatable
-    def _measured_flow(self, classic: Page) -> Page | None:
-        """The flow from the result before to this one and back."""
+    def _flow_to(self, classic: Page) -> tuple[Page | None, FlowPair | None]:
+        """The flow from the result before to this one and back; or what is measured beside what comes next."""
         [luma], _ = self._pager.open([classic], work=self._arrival_work)
         pair = self._motion.push(luma[0])
-        if pair is None:
-            return None
-        pair.wait()
-        return self._pager.keep(pair.fields)
+        if pair is None or pair.ready is not None:
+            return None, pair
+        return self._pager.keep(pair.fields), None
+
+    def _settle(self) -> None:
+        """Wait for the flow to the last frame."""
+        if self._measured is not None:
+            self._measured.wait()
+            self._frames[-1].fields = self._pager.keep(self._measured.fields)
+            self._measured = None
+
+    @repeatable
+    def _encode(self, noisy: list[Page], classic: list[Page]) -> Page:
+        """The maps of a frame."""
+        opened, _ = self._pager.open([*noisy, *classic], work=self._step_work)
+        unclean, cleaned = opened[: len(noisy)], opened[len(noisy) :]
+        return self._keep(self._encoded(unclean, cleaned, tile) for tile in self._tiles)
 
     def _chunks(self, ended: bool) -> Iterator[tuple[Page, Page | None]]:
         """Work on the chunks that are complete: all frames are there, and those after them, or there are none."""
@@ -147,6 +174,7 @@ class LearnedDenoiser:
             last = self._first + len(self._frames)
             if start >= last or (not ended and last < start + CHUNK + RUN_IN):
                 return
+            self._settle()
             end = min(start + CHUNK, last)
             yield from self._chunk(self._frames[: end + RUN_IN - self._first], start - self._first, end - self._first)
             kept = max(0, end - RUN_IN) if end < last else last
@@ -174,87 +202,118 @@ class LearnedDenoiser:
 
     @repeatable
     def _step_back(self, frame: _Frame, fields: Page | None, state: Page | None) -> Page:
-        opened = self._open(frame, fields, 0, state)
-        new = self._new_state(opened)
-        for tile in self._tiles:
-            maps = self._encoded(opened, tile)
-            before, flow = _before(opened, tile, maps)
-            _lay(new, self._network.step_back(maps, before, flow, tile.corner), tile)
-        return self._keep_state(new)
+        opened = self._open(frame, fields, 0, state, None, [])
+
+        def new_state(tile: Tile) -> Tensor:
+            maps = _cut(opened.maps, tile)
+            return self._network.step_back(maps, *self._before(opened, tile), tile.corner)
+
+        return self._keep(map(new_state, self._tiles))
 
     @repeatable
     def _step_forth(
         self, frame: _Frame, state: Page | None, back: Page, *, corrects: bool
     ) -> tuple[Page, tuple[Page, Page | None] | None]:
         """The new state, and the corrected frame."""
-        opened, network = self._open(frame, frame.fields if state is not None else None, 1, state, back), self._network
+        fields, network = frame.fields if state is not None else None, self._network
+        opened = self._open(frame, fields, 1, state, back, frame.classic if corrects else [])
         assert opened.back is not None
-        new = self._new_state(opened)
-        corrections = [torch.empty_like(planes) for planes in opened.classic] if corrects else []
-        for tile in self._tiles:
-            maps = self._encoded(opened, tile)
-            before, flow = _before(opened, tile, maps)
-            behind = _cut(opened.back, tile)
-            forth = network.step_forth(maps, behind, before, flow, tile.corner)
-            _lay(new, forth, tile)
+        back_state = opened.back
+        corrections: list[Tensor] = []
+
+        def new_state(tile: Tile) -> Tensor:
+            maps, behind = _cut(opened.maps, tile), _cut(back_state, tile)
+            forth = network.step_forth(maps, behind, *self._before(opened, tile), tile.corner)
             if corrects:
-                found = network.correct(self._layout, network.decode(maps, behind, forth))
-                for factor, planes, part in zip(_FACTORS, corrections, found, strict=False):
-                    _lay(planes, part[0], tile, factor)
-        kept = self._keep_state(new)
+                self._lay_corrections(opened.classic, network.decode(maps, behind, forth), tile, corrections)
+            return forth
+
+        kept = self._keep(map(new_state, self._tiles))
         return kept, self._corrected(opened.classic, corrections) if corrects else None
 
     def _open(
-        self, frame: _Frame, fields: Page | None, way: int, state: Page | None, back: Page | None = None
+        self, frame: _Frame, fields: Page | None, way: int, state: Page | None, back: Page | None, classic: list[Page]
     ) -> _Opened:
-        count, more = len(frame.classic), [page for page in (fields, state, back) if page is not None]
-        parts, _ = self._pager.open([*frame.noisy, *frame.classic, *more], work=self._step_work)
-        others = iter(parts[2 * count :])
+        more = [page for page in (fields, state, back) if page is not None]
+        parts, _ = self._pager.open([frame.maps, *classic, *more], work=self._step_work)
+        others = iter(parts[1 + len(classic) :])
         return _Opened(
-            parts[:count],
-            parts[count : 2 * count],
+            _maps(parts[0]),
+            parts[1 : 1 + len(classic)],
             None if fields is None else next(others)[way],
-            None if state is None else next(others).permute(0, 3, 1, 2),
-            None if back is None else next(others).permute(0, 3, 1, 2),
+            None if state is None else _maps(next(others)),
+            None if back is None else _maps(next(others)),
         )
 
-    def _new_state(self, frame: _Opened) -> Tensor:
-        """Room for the state of a whole frame, [1, C, H, W], channels last."""
-        dtype = next(self._network.parameters()).dtype
-        return torch.empty(self._state_shape, dtype=dtype, device=frame.noisy[0].device).permute(0, 3, 1, 2)
-
-    def _keep_state(self, state: Tensor) -> Page:
+    def _keep(self, parts: Iterable[Tensor]) -> Page:
+        """Maps or a state of a whole frame, from those of its tiles, [1, C, h, w]."""
+        whole: Tensor | None = None
+        for tile, part in zip(self._tiles, parts, strict=True):
+            channels_last = part.permute(0, 2, 3, 1)
+            if len(self._tiles) == 1:
+                whole = channels_last.contiguous()
+                break
+            if whole is None:
+                whole = part.new_empty(self._state_shape)
+            core = channels_last[:, tile.rows.inner(), tile.columns.inner()]
+            _copy(core, whole[:, tile.rows.core(), tile.columns.core()])
+        assert whole is not None
         # What leaves the device comes back as a contiguous tensor: so it is kept as one.
-        return self._pager.keep(state.permute(0, 2, 3, 1))
+        return self._pager.keep(whole)
 
-    def _encoded(self, frame: _Opened, tile: Tile) -> Tensor:
+    def _lay_corrections(self, classic: list[Tensor], maps: Tensor, tile: Tile, corrections: list[Tensor]) -> None:
+        """Of a tile, into those of the frame, which are made with the first."""
+        found = self._network.correct(self._layout, maps)
+        if len(self._tiles) == 1:
+            whole = zip(found, classic, strict=True)
+            corrections += [part[0, ..., : planes.shape[-2], : planes.shape[-1]] for part, planes in whole]
+            return
+        if not corrections:
+            corrections += [torch.empty_like(planes) for planes in classic]
+        for factor, planes, part in zip(_FACTORS, corrections, found, strict=False):
+            _lay(planes, part[0], tile, factor)
+
+    def _before(self, opened: _Opened, tile: Tile) -> tuple[Tensor | None, Tensor | None]:
+        """The state of the neighbouring frame and a tile's flow to it; nothing where the recurrence begins."""
+        if opened.state is None or opened.flow is None:
+            return None, None
+        return opened.state, enlarged(_cut(opened.flow, tile)[None], *tile.size)
+
+    def _encoded(self, noisy: list[Tensor], classic: list[Tensor], tile: Tile) -> Tensor:
         """The maps of a part of a frame."""
-        device = frame.noisy[0].device
+        if self._encoder is not None:
+            return self._encoder(noisy, classic, tile, self._map_size)
+        device = noisy[0].device
         first, centred, removed = 0, [], []
-        for factor, noisy, classic in zip(_FACTORS, frame.noisy, frame.classic, strict=False):
-            of_size = self._channels[first : first + len(classic)]
-            first += len(classic)
+        for factor, unclean, cleaned in zip(_FACTORS, noisy, classic, strict=False):
+            of_size = self._channels[first : first + len(cleaned)]
+            first += len(cleaned)
             ranges = torch.tensor([c.range for c in of_size], device=device).view(-1, 1, 1)
             centres = torch.tensor([c.centre for c in of_size], device=device).view(-1, 1, 1)
-            cleaned, unclean = _cut(classic, tile, factor), _cut(noisy, tile, factor)
+            cleaned, unclean = _cut(cleaned, tile, factor), _cut(unclean, tile, factor)
             size = factor * tile.size[0], factor * tile.size[1]
-            centred.append(_enlarged((cleaned / ranges - centres)[None], *size))
-            removed.append(_enlarged((unclean - cleaned)[None], *size))
+            centred.append(enlarged((cleaned / ranges - centres)[None], *size))
+            removed.append(enlarged((unclean - cleaned)[None], *size))
         scale = torch.tensor([[c.range for c in self._channels]], device=device)
         return self._network.encode(Frames(self._layout, centred, removed, scale))
 
     def _corrected(self, classic: list[Tensor], corrections: list[Tensor]) -> tuple[Page, Page | None]:
-        sound = torch.stack([c.isfinite().all() for c in corrections]).all()
-        results = [self._pager.keep(p + torch.where(sound, c, 0.0)) for p, c in zip(classic, corrections, strict=True)]
-        self._unsound = (~sound).long() if self._unsound is None else self._unsound + (~sound).long()
+        planes, faults = corrected(classic, corrections)
+        self._unsound = faults if self._unsound is None else self._unsound + faults
+        results = [self._pager.keep(found) for found in planes]
         return results[0], results[1] if len(results) == 2 else None
 
 
-def _before(opened: _Opened, tile: Tile, maps: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The state of the neighbouring frame and a tile's flow to it; zeros where the recurrence begins."""
-    if opened.state is None or opened.flow is None:
-        return torch.zeros_like(maps), None
-    return opened.state, _enlarged(_cut(opened.flow, tile)[None], *tile.size)
+def _maps(page: Tensor) -> Tensor:
+    """[1, H, W, C], as kept -> [1, C, H, W], channels last."""
+    return page.permute(0, 3, 1, 2)
+
+
+def _copy(maps: Tensor, to: Tensor) -> None:
+    """[..., C]. A GPU moves values of parts of tensors one by one: so as wide ones, where that goes."""
+    if maps.is_cuda and maps.stride(-1) == 1 and maps.shape[-1] * maps.element_size() % 8 == 0:
+        maps, to = maps.view(torch.float64), to.view(torch.float64)
+    to.copy_(maps)
 
 
 def _cut(planes: Tensor, tile: Tile, factor: int = 1) -> Tensor:
@@ -269,11 +328,6 @@ def _lay(whole: Tensor, part: Tensor, tile: Tile, factor: int = 1) -> None:
     place.copy_(core[..., : place.shape[-2], : place.shape[-1]])
 
 
-def _enlarged(planes: Tensor, height: int, width: int) -> Tensor:
-    """[1, C, h, w] -> [1, C, height, width], the last column and row repeated."""
-    return functional.pad(planes, (0, width - planes.shape[-1], 0, height - planes.shape[-2]), mode="replicate")
-
-
 def working_type(device: torch.device) -> torch.dtype:
     """Of the values of a network on a device."""
     return torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -283,3 +337,10 @@ def on_device(network: Network, device: torch.device) -> Network:
     """A network where frames are, in the precision to work in."""
     moved: Network = network.to(device, working_type(device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return moved
+
+
+def for_inference(network: Network, device: torch.device) -> Network:
+    """As `on_device`, of a network that is not to learn; on a GPU a `FusedNetwork`."""
+    if device.type == "cuda":
+        return FusedNetwork(network, device, working_type(device))
+    return on_device(network, device)

@@ -8,12 +8,14 @@ import torch
 from vnlsdenoise.classic.motion import FLOW_PLANES
 from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
 from vnlsdenoise.learned.network import PLANES, Dimensions, Layout, Network
+from vnlsdenoise.learned.passes import CHUNKS
 from vnlsdenoise.learned.tiles import map_size, tiles_of
 
 # Maps that are there at once, at most, while a tile is worked on (measured): of the finest size while the decoder is at
 # work; while a cell is at one of its coarser sizes, those of the finest size that wait and those of the coarser one.
 _FINE, _WAITING, _COARSER = 9.5, 5, 6
 _LIBRARY = 6  # further maps of the finest size that cuDNN may take to work in
+_FUSED = 4.5  # of the finest size, where all convolutions are those of csrc/cuda/convolution.cu
 _VIEWS = 10  # planes as large as a tile's: cut, enlarged, the views of the head, and all of them once more
 _CORRECTIONS = 4  # as large as a frame: those of all tiles, checked, chosen, the results
 _FLOAT = 4
@@ -31,6 +33,13 @@ class NetworkSize:
     def of(network: Network) -> "NetworkSize":
         """That of a network on its device."""
         return NetworkSize(network.dimensions, next(network.parameters()).element_size())
+
+    @property
+    def fused(self) -> bool:
+        """Whether a GPU has kernels for all its convolutions (`passes.laid_out`)."""
+        fine, middle, coarse = self.dimensions.channels
+        of_side = ((1, fine), (1, middle), (2, middle), (2, coarse), (3, fine), (3, middle), (3, coarse))
+        return self.value < _FLOAT and all(channels in CHUNKS[side] for side, channels in of_side)
 
 
 @dataclass(frozen=True)
@@ -55,10 +64,13 @@ def network_need(size: NetworkSize, layout: Layout, height: int, width: int, lag
     field, state = 4 * _FLOAT * field_size, _state(size, height, width)
     frames = CHUNK + 2 * RUN_IN
     work = max(step_work(size, layout, height, width), arrival_work(FLOW_PLANES, height, width))
-    # Chroma that came apart is no page of the classic denoiser; nor are its results, once it has given them.
-    pages = frames * (2 * frame + field) + lag * chroma + (CHUNK + RUN_IN + 2) * state
-    opened = 2 * frame + field + 2 * state
-    held = _parameters(size.dimensions) * size.value + _FLOAT * field_size
+    # Chroma that came apart is no page of the classic denoiser; nor are its results, once it has given them, and the
+    # noisy frame that is encoded then. Maps are as large as states.
+    pages = frames * (frame + field + state) + frame + lag * chroma + (CHUNK + RUN_IN + 2) * state
+    opened = max(2 * frame, frame + field + 3 * state)
+    # On a GPU the weights are there once more, as the kernels take them.
+    weights = _parameters(size.dimensions) * size.value * (2 if size.value < _FLOAT else 1)
+    held = weights + _FLOAT * field_size
     return NetworkNeed(pages, work, work + opened, held)
 
 
@@ -68,11 +80,13 @@ def step_work(size: NetworkSize, layout: Layout, height: int, width: int) -> int
     tiles = [tile.size for tile in tiles_of(height, width, size.dimensions)]
     pixels = max(down * across for down, across in tiles)
     fine, middle, coarse = size.dimensions.channels
-    maps = max(_FINE * fine, _WAITING * fine + _COARSER * max(middle / 4, (middle + coarse) / 16))
-    maps += _LIBRARY * fine if size.value < _FLOAT else 0
+    if size.fused:
+        maps, sampled = _FUSED * fine, 0
+    else:
+        maps = max(_FINE * fine, _WAITING * fine + _COARSER * max(middle / 4, (middle + coarse) / 16))
+        maps += _LIBRARY * fine if size.value < _FLOAT else 0
+        sampled = 3 * fine * pixels * _FLOAT  # states, in float32
     state = _state(size, height, width)
-    # States are sampled in float32.
-    sampled = 3 * fine * pixels * _FLOAT + (state * _FLOAT // size.value if size.value < _FLOAT else 0)
     views = _VIEWS * _FLOAT * pixels * (4 * whole + half)
     frame = _FLOAT * (whole * height * width + half * (-(-height // 2) * -(-width // 2)))
     return int(state + max(maps * pixels * size.value, sampled) + views + _CORRECTIONS * frame + _SMALL)

@@ -4,7 +4,7 @@ import torch
 
 from vnlsdenoise.errors import UsageError
 from vnlsdenoise.learned.checkpoint import load_dimensions, load_network
-from vnlsdenoise.learned.denoiser import on_device, working_type
+from vnlsdenoise.learned.denoiser import for_inference, working_type
 from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.network import Network
 
@@ -33,7 +33,7 @@ def network_of(method: str, weights: str, device: torch.device) -> Network | Non
     Raises:
         UsageError: no such method or weights. InputError: the weights cannot be loaded.
     """
-    return None if chosen_method(method, weights, device) == "classic" else on_device(load_network(weights), device)
+    return None if chosen_method(method, weights, device) == "classic" else for_inference(load_network(weights), device)
 
 
 def network_size(method: str, weights: str, device: torch.device) -> NetworkSize | None:

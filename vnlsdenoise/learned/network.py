@@ -56,7 +56,7 @@ class Frames:
     scale: Tensor
 
 
-class _Head(nn.Module):
+class Head(nn.Module):
     """Frames of one layout to maps at half the size of luma."""
 
     def __init__(self, layout: Layout, channels: int) -> None:
@@ -68,6 +68,7 @@ class _Head(nn.Module):
         )
 
     def forward(self, frames: Frames) -> Tensor:
+        """-> [N, C, H / 2, W / 2]."""
         views, first = [], 0
         for classic, removed in zip(frames.classic, frames.removed, strict=True):
             scale = frames.scale[:, first : first + classic.shape[1], None, None]
@@ -87,7 +88,7 @@ def _half_size(plane: Tensor, luma: Tensor) -> Tensor:
     return functional.pixel_unshuffle(plane, 2) if plane.shape[-1] == luma.shape[-1] else plane
 
 
-class _Tail(nn.Module):
+class Tail(nn.Module):
     """Maps at half the size of luma to the corrections of one layout's planes."""
 
     def __init__(self, layout: Layout, channels: int) -> None:
@@ -99,6 +100,7 @@ class _Tail(nn.Module):
         nn.init.zeros_(self.conv.bias)
 
     def forward(self, maps: Tensor) -> list[Tensor]:
+        """[N, C, h, w] -> the planes of luma's size, then the halved ones, float32."""
         out = self.conv(maps).float().contiguous()
         planes = [functional.pixel_shuffle(out[:, : 4 * self._whole], 2)]
         return [*planes, out[:, 4 * self._whole :]] if self._half else planes
@@ -111,30 +113,45 @@ class Network(nn.Module):
         super().__init__()
         self.dimensions = dimensions
         channels = dimensions.channels[0]
-        self.heads = nn.ModuleDict({layout: _Head(layout, channels) for layout in PLANES})
+        self.heads = nn.ModuleDict({layout: Head(layout, channels) for layout in PLANES})
         self.encoder = residuals(channels, dimensions.encoder)
         self.backward_cell = AlignedCell(1, dimensions.channels, dimensions.cell)
         self.forward_cell = AlignedCell(2, dimensions.channels, dimensions.cell)
         self.decoder = nn.Sequential(
             nn.Conv2d(3 * channels, channels, 3, padding=1), *residuals(channels, dimensions.decoder)
         )
-        self.tails = nn.ModuleDict({layout: _Tail(layout, channels) for layout in PLANES})
+        self.tails = nn.ModuleDict({layout: Tail(layout, channels) for layout in PLANES})
+
+    def head(self, layout: Layout) -> Head:
+        """That of one layout."""
+        head = self.heads[layout]
+        assert isinstance(head, Head)
+        return head
+
+    def tail(self, layout: Layout) -> Tail:
+        """That of one layout."""
+        tail = self.tails[layout]
+        assert isinstance(tail, Tail)
+        return tail
 
     def encode(self, frames: Frames) -> Tensor:
         """[N, C, H / 2, W / 2] of frames whose height and width are multiples of `ALIGNMENT`."""
         maps: Tensor = self.encoder(self.heads[frames.layout](frames))
         return maps
 
-    def step_back(self, maps: Tensor, state: Tensor, flow: Tensor | None, corner: tuple[int, int] = (0, 0)) -> Tensor:
+    def step_back(
+        self, maps: Tensor, state: Tensor | None, flow: Tensor | None, corner: tuple[int, int] = (0, 0)
+    ) -> Tensor:
         """The backward recurrence: a frame's maps, the state of the next frame, and the flow to it, [N, 2, h, w].
 
-        corner: where maps and flow lie in the state, (top, left), if that is of a larger picture than they are.
+        state: None for zeros. corner: where maps and flow lie in the state, (top, left), if that is of a larger picture
+        than they are.
         """
         new: Tensor = self.backward_cell(state, flow, maps, corner=corner)
         return new
 
     def step_forth(
-        self, maps: Tensor, back: Tensor, state: Tensor, flow: Tensor | None, corner: tuple[int, int] = (0, 0)
+        self, maps: Tensor, back: Tensor, state: Tensor | None, flow: Tensor | None, corner: tuple[int, int] = (0, 0)
     ) -> Tensor:
         """The forward recurrence: as `step_back`, from the frame before, with this frame's backward state."""
         new: Tensor = self.forward_cell(state, flow, maps, back, corner=corner)

@@ -103,7 +103,7 @@ class AlignedCell(nn.Module):
     ) -> Tensor:
         """See the class."""
         self._check(state, flow, maps)
-        neighbour = torch.zeros_like(maps[0]) if state is None else _aligned(state, flow, corner)
+        neighbour = torch.zeros_like(maps[0]) if state is None else aligned(state, flow, corner)
         fine, middle = self.down_fine(self.mix(torch.cat((*maps, neighbour), 1)))
         middle, coarse = self.down_middle(middle)
         middle = self.up_middle(middle, self.bottom(coarse))
@@ -127,7 +127,7 @@ class AlignedCell(nn.Module):
             raise ValueError(f"without flow state must have the shape of maps, {list(shape)}, got {list(state.shape)}")
 
 
-def _aligned(state: Tensor, flow: Tensor | None, corner: tuple[int, int] = (0, 0)) -> Tensor:
+def aligned(state: Tensor, flow: Tensor | None, corner: tuple[int, int] = (0, 0)) -> Tensor:
     """state [N, C, H, W] seen along flow [N, 2, h, w] (x, y): out(p) = state(p + corner + flow(p)), bilinear, borders
     held."""
     if flow is None:
