@@ -19,7 +19,7 @@ FLOORS = [
     ["ops"],
     ["page"],
     ["video"],
-    ["_library"],
+    ["_library", "pinned"],
     ["errors", "weights"],
 ]
 FLOOR = {room: index for index, rooms in enumerate(FLOORS) for room in rooms}
