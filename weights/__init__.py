@@ -12,5 +12,5 @@ class Weights:
 
 
 WEIGHTS = {
-    "small": Weights("small.safetensors", "64274f9f0b6a51254c21882b5a9064a038844af7e0d9d5ea98097c514363f003"),
+    "small": Weights("small.safetensors", "0c55d8b1b30fbfb7364dcbde47dfd6f54d9bb96cae35970ed38ea963155733a7"),
 }
