@@ -163,7 +163,8 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     carried = min(max(carried, 1.0), _MOST_CARRIED)
     newest = lowest(-guide.new[:, band].mean(1), _NEWEST)
     missed = _apart(guide, dict.fromkeys((True, False), newest), odd, band)
-    unsteady = (1 - ramp(moving, *_MOVING)) * ramp(held, *_BARE) * ramp(missed, *_OF_NEWEST)
+    # Noise that a codec carries on is held, as texture is.
+    unsteady = (1 - ramp(moving, *_MOVING)) * ramp(held / carried, *_BARE) * ramp(missed, *_OF_NEWEST)
     first, most_times = _grain(guide, flat, odd, band, carried, unsteady)
     channels = (first, *(_grain(news, flat, odd, band, carried, unsteady, most_times)[0] for news in evidence[1:]))
     least = _LEAST_SHARE * channels[0].low
