@@ -94,10 +94,13 @@ def _measured(
     evidence = replace(evidence, new_top=new_top, new=new, trust=verdict.trust, calm=calm)
     first = verdict.channels[0]
     least = _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1)
-    if verdict.trust >= _SURE and first.low >= least and _is_told_in_part(noise, verdict, layout):
-        return replace(_grainy(verdict, layout), evidence=replace(evidence, taken="what is new"))
-    estimate = partial(_estimated, frames, planes, peak)
-    return replace(bounded(noise, verdict, layout, estimate, peak), evidence=evidence)
+    sure = verdict.trust >= _SURE and first.low >= least
+    new_noise = replace(_grainy(verdict, layout), evidence=replace(evidence, taken="what is new"))
+    if sure and _is_told_in_part(noise, verdict, layout):
+        return new_noise
+    noise = bounded(noise, verdict, layout, partial(_estimated, frames, planes, peak), peak)
+    # What the bounds leave of the other may be a part as well.
+    return new_noise if sure and _is_told_in_part(noise, verdict, layout) else replace(noise, evidence=evidence)
 
 
 def _is_told_in_part(noise: NoiseModel, verdict: Verdict, layout: PlaneFormat) -> bool:
