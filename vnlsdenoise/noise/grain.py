@@ -109,6 +109,8 @@ class Grain(NamedTuple):
     @property
     def colour(self) -> float:
         """Times that the noise is stronger at low frequencies than at the highest."""
+        if not self.top:
+            return math.inf
         return min(self.low / self.top, self.least_low / self.least) if self.least else self.low / self.top
 
     @property
