@@ -179,6 +179,7 @@ def test_black_frames_have_no_noise(family: str, device: str) -> None:
     frames = [[torch.zeros(shape) for shape in layout.plane_shapes] for _ in range(6)]
     noise = measure_noise(frames, lambda frame: [plane.to(device) for plane in frame], layout, PEAK)
     assert noise.sigma == (0.0,) * len(layout.plane_shapes)
+    assert noise.evidence is not None and noise.evidence.trust == 0
 
 
 def test_opponent_spectra_are_of_the_opponent_channels():
