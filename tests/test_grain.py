@@ -173,6 +173,15 @@ def test_frames_too_small_or_alone_have_no_second_witness(device):
     assert find_news(1, lambda _: [torch.zeros(64, 64, device=device)], 1.0, False) is None
 
 
+@pytest.mark.parametrize("family", ["gray", "yuv", "rgb"])
+def test_black_frames_have_no_noise(family: str, device: str) -> None:
+    layout = PlaneFormat(family, 256, 192, 8, *((1, 1) if family == "yuv" else ()))
+    frames = [[torch.zeros(shape) for shape in layout.plane_shapes] for _ in range(6)]
+    noise = measure_noise(frames, lambda frame: [plane.to(device) for plane in frame], layout, PEAK)
+    assert noise.sigma == (0.0,) * len(layout.plane_shapes)
+    assert noise.evidence is not None and noise.evidence.trust == 0
+
+
 def test_opponent_spectra_are_of_the_opponent_channels():
     spectrum = (1.0,) * 256
     with pytest.raises(ValueError, match="opponent_spectra"):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vnlsdenoise import planes
 from vnlsdenoise.pinned import PinnedRoom
 
 
@@ -40,3 +41,14 @@ def test_an_array_and_its_views_hold_the_place(room: PinnedRoom) -> None:
     del view, others
     again = [room.place(torch.zeros(4, 6)) for _ in range(31)]
     assert first in {place.values.data_ptr() for place in again}
+
+
+def test_many_sizes_do_not_pin_more_and_more(room: PinnedRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda:0")
+    monkeypatch.setitem(planes._leaving, device, room)
+    held = planes._room_to_leave(device).place(torch.zeros(4, 6))
+    held.values.fill_(7)
+    for size in range(1, 100):
+        planes._room_to_leave(device).place(torch.zeros(size)).values.fill_(1)
+        assert planes._leaving[device].sizes <= planes._MOST_SIZES
+    assert (held.array() == 7).all()

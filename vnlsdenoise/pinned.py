@@ -43,6 +43,11 @@ class PinnedRoom:
         self._free: dict[int, list[Tensor]] = defaultdict(list)  # by size in bytes
         self._taking = threading.Lock()
 
+    @property
+    def sizes(self) -> int:
+        """How many sizes of places there are."""
+        return len(self._free)
+
     def place(self, like: Tensor) -> PinnedPlace:
         """Room for the values of a tensor."""
         each = like.numel() * like.element_size()

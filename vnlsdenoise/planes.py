@@ -19,6 +19,7 @@ _OPPONENT = (
 # Where planes leave each GPU. It lasts as long as the process: whoever lets go of a frame, after the device failed too,
 # gives nothing back to torch, which would ask the device.
 _leaving: dict[torch.device, PinnedRoom] = defaultdict(PinnedRoom)
+_MOST_SIZES = 8  # of planes, that there is room for: a process that meets many would pin more and more for ever
 
 _NO_SAMPLE = 64  # times the peak: more is the result of no denoising
 
@@ -105,7 +106,8 @@ def planes_on_their_way(tensors: list[Tensor], layout: PlaneFormat) -> Callable[
     places: list[PinnedPlace] = []
     if native[0].is_cuda:
         device = native[0].device
-        places = [_leaving[device].place(plane) for plane in native]
+        room = _room_to_leave(device)
+        places = [room.place(plane) for plane in native]
         for place, plane in zip(places, native, strict=True):
             place.values.copy_(plane, non_blocking=True)
         # A host that sleeps until then leaves its cores to the decoder and the encoder.
@@ -121,6 +123,13 @@ def planes_on_their_way(tensors: list[Tensor], layout: PlaneFormat) -> Callable[
         return tuple(place.array() for place in places) or tuple(plane.numpy() for plane in native)
 
     return planes
+
+
+def _room_to_leave(device: torch.device) -> PinnedRoom:
+    """Where planes leave a GPU; a new one after many sizes, while the device is at work and torch may ask it."""
+    if _leaving[device].sizes >= _MOST_SIZES:
+        _leaving[device] = PinnedRoom()
+    return _leaving[device]
 
 
 def blend_grain(clean: list[Tensor], noisy: list[Tensor], share: float) -> list[Tensor]:

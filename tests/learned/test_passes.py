@@ -8,6 +8,7 @@ from vnlsdenoise.learned import passes
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.denoiser import working_type
 from vnlsdenoise.learned.fused import FusedNetwork
+from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.network import PLANES, Dimensions, Frames, Network
 from vnlsdenoise.learned.tiles import Span, Tile, map_size, tiles_of
 
@@ -279,3 +280,20 @@ def test_a_convolution_of_a_part_has_the_bits_of_the_whole():
     laid_out, bias = passes.laid_out(weight), torch.randn(48, device="cuda")
     part = passes.convolved([whole[..., 5:, 7:]], laid_out, bias)
     assert torch.equal(part[..., 1:, 1:], passes.convolved([whole], laid_out, bias)[..., 6:, 8:])
+
+
+@pytest.mark.parametrize(
+    ("channels", "fused"),
+    # The last three: no kernel for the head of grey, for the first halving, for 56 channels.
+    [
+        ((48, 96, 128), True),
+        ((64, 128, 192), True),
+        ((96, 128, 192), False),
+        ((64, 96, 96), False),
+        ((56, 96, 128), False),
+    ],
+)
+def test_memory_is_planned_for_the_kernels_that_there_are(channels: tuple[int, int, int], fused: bool) -> None:
+    dimensions = Dimensions(channels, 1, (1, 1, 1), 1)
+    assert NetworkSize(dimensions, 2).fused == fused
+    assert not NetworkSize(dimensions, 4).fused

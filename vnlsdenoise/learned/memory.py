@@ -7,8 +7,8 @@ import torch
 
 from vnlsdenoise.classic.motion import FLOW_PLANES
 from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
-from vnlsdenoise.learned.network import PLANES, Dimensions, Layout, Network
-from vnlsdenoise.learned.passes import CHUNKS
+from vnlsdenoise.learned.network import PLANES, VIEWS, Dimensions, Layout, Network
+from vnlsdenoise.learned.passes import MULTIPLE, chunk_of, padded
 from vnlsdenoise.learned.tiles import map_size, tiles_of
 
 # Maps that are there at once, at most, while a tile is worked on (measured): of the finest size while the decoder is at
@@ -38,8 +38,15 @@ class NetworkSize:
     def fused(self) -> bool:
         """Whether a GPU has kernels for all its convolutions (`passes.laid_out`)."""
         fine, middle, coarse = self.dimensions.channels
-        of_side = ((1, fine), (1, middle), (2, middle), (2, coarse), (3, fine), (3, middle), (3, coarse))
-        return self.value < _FLOAT and all(channels in CHUNKS[side] for side, channels in of_side)
+        heads = (padded(VIEWS * (4 * whole + half), MULTIPLE) for whole, half in PLANES.values())
+        tails = (padded(4 * whole + half, MULTIPLE) for whole, half in PLANES.values())
+        convolutions = (
+            *((fine, views, 3) for views in heads),
+            *((planes, fine, 3) for planes in tails),
+            *((channels, channels, 3) for channels in self.dimensions.channels),
+            *((middle, fine, 2), (coarse, middle, 2), (middle, coarse, 1), (fine, middle, 1)),
+        )
+        return self.value < _FLOAT and all(chunk_of(*convolution) for convolution in convolutions)
 
 
 @dataclass(frozen=True)

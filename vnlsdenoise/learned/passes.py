@@ -88,6 +88,12 @@ def add_convolved_enlarging(maps: Tensor, below: Tensor, weight: Tensor) -> Tens
     return maps
 
 
+def chunk_of(channels: int, given: int, side: int) -> int | None:
+    """Channels of a chunk of each of the sets of `given` maps of which a convolution makes so many channels; None where
+    csrc/cuda/convolution.cu has no kernel for that."""
+    return next((k for k in CHUNKS[side].get(channels, ()) if given % k == 0), None)
+
+
 def laid_out(weight: Tensor, sources: int = 1) -> Tensor | None:
     """The weight of a convolution of sets of maps as those above take it, where they have a kernel for it.
 
@@ -95,7 +101,7 @@ def laid_out(weight: Tensor, sources: int = 1) -> Tensor | None:
     each fourth lies beside the one before.
     """
     channels, given, side, _ = weight.shape
-    chunk = next((k for k in CHUNKS[side].get(channels, ()) if given // sources % k == 0), None)
+    chunk = chunk_of(channels, given // sources, side)
     if chunk is None or weight.dtype != torch.bfloat16 or not weight.is_cuda or sources > _SOURCES:
         return None
     rows = torch.arange(channels, device=weight.device).view(-1, 4, 2, 2).transpose(1, 2).flatten()

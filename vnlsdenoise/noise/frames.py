@@ -95,12 +95,14 @@ def _measured(
     first = verdict.channels[0]
     least = _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1)
     sure = verdict.trust >= _SURE and first.low >= least
-    new_noise = replace(_grainy(verdict, layout), evidence=replace(evidence, taken="what is new"))
-    if sure and _is_told_in_part(noise, verdict, layout):
-        return new_noise
-    noise = bounded(noise, verdict, layout, partial(_estimated, frames, planes, peak), peak)
-    # What the bounds leave of the other may be a part as well.
-    return new_noise if sure and _is_told_in_part(noise, verdict, layout) else replace(noise, evidence=evidence)
+    in_part = sure and _is_told_in_part(noise, verdict, layout)
+    if not in_part:
+        noise = bounded(noise, verdict, layout, partial(_estimated, frames, planes, peak), peak)
+        # What the bounds leave may be a part as well.
+        in_part = sure and _is_told_in_part(noise, verdict, layout)
+    if in_part:
+        return replace(_grainy(verdict, layout), evidence=replace(evidence, taken="what is new"))
+    return replace(noise, evidence=evidence)
 
 
 def _is_told_in_part(noise: NoiseModel, verdict: Verdict, layout: PlaneFormat) -> bool:

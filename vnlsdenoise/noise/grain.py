@@ -109,6 +109,8 @@ class Grain(NamedTuple):
     @property
     def colour(self) -> float:
         """Times that the noise is stronger at low frequencies than at the highest."""
+        if not self.top:
+            return math.inf
         return min(self.low / self.top, self.least_low / self.least) if self.least else self.low / self.top
 
     @property
@@ -268,8 +270,8 @@ def _was_found(
     """How sure it is, 0 to 1, that blocks were found again; and that, if not, at least none was taken for another."""
     quiet, sums = of_halves(guide.new, flat, odd), frequency_sums(odd.device)
     low = (sums >= _LOW[0]) & (sums <= _LOW[1])
-    found = ramp(float(guide.own[:, low].mean() / guide.new[:, low].mean()), *_FOUND)
-    steep = float(quiet[sums == 1].mean() / quiet[band].mean())
+    found = ramp(float(guide.own[:, low].mean() / guide.new[:, low].mean().clamp_min(1e-12)), *_FOUND)
+    steep = float(quiet[sums == 1].mean() / quiet[band].mean().clamp_min(1e-12))
     # Coarse grain is steep and independent; motion that was not found is steep, and the frames on both sides differ.
     as_grain = max(ramp(steep, *_STEEP_IN_MOTION), ramp(carried, *_INDEPENDENT_GRAIN))
     unmoved = ramp(steep, *_STEEP) * ramp(moving, *_UNMOVED) * as_grain
