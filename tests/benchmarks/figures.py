@@ -63,7 +63,7 @@ def quality_whole() -> str:
 
 
 def quality_learned() -> str:
-    learned = stored("quality-learned-h200")["results"], stored("quality-learned-2-5-20-75-h200")["results"]
+    learned = stored("quality-learned-10-30-50")["results"], stored("quality-learned-2-5-20-75")["results"]
     classic = stored("quality-crops-epyc")["results"], stored("quality-2-5-20-75-xeon")["results"]
     rows = []
     for preset in ("fast", "balanced", "learned"):
@@ -395,7 +395,7 @@ def choosing() -> str:
     share = balanced / slowest
     points = stored("cost-xeon")["points"]
     draft, loss = points["draft"][0] / points["fast"][0], -points["draft"][1]
-    learned = mean(stored("quality-learned-h200")["results"], 30, "learned") - at["balanced"][2]
+    learned = mean(stored("quality-learned-10-30-50")["results"], 30, "learned") - at["balanced"][2]
     rows = [
         ("the default", "nothing: `--preset balanced`, noise measured"),
         (f"{fast / balanced:.1f} times the speed for {min(less):.1f} to {max(less):.1f} dB less", "`--preset fast`"),
