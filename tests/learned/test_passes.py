@@ -297,3 +297,9 @@ def test_memory_is_planned_for_the_kernels_that_there_are(channels: tuple[int, i
     dimensions = Dimensions(channels, 1, (1, 1, 1), 1)
     assert NetworkSize(dimensions, 2).fused == fused
     assert not NetworkSize(dimensions, 4).fused
+
+
+def test_what_needs_much_shared_memory_has_no_kernel() -> None:
+    """Of cards of compute capability 8.6 and 8.9 a block has 99 KiB; two chunks of 48 channels take 144."""
+    assert passes.chunk_of(96, 48, 2) == 48
+    assert passes.chunk_of(96, 96, 2) is None

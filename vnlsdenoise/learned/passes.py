@@ -24,6 +24,7 @@ CHUNKS: dict[int, dict[int, tuple[int, ...]]] = {
     3: {16: (48, 32), 48: (48, 32, 16), 64: (32, 16), 96: (48,), 128: (32,), 192: (32,)},
 }
 _SOURCES = 3
+_ONE_CHUNK = (2, 96)  # side and channels that two chunks of would need more shared memory for than some cards have
 
 
 def padded(channels: int, multiple: int) -> int:
@@ -91,7 +92,8 @@ def add_convolved_enlarging(maps: Tensor, below: Tensor, weight: Tensor) -> Tens
 def chunk_of(channels: int, given: int, side: int) -> int | None:
     """Channels of a chunk of each of the sets of `given` maps of which a convolution makes so many channels; None where
     csrc/cuda/convolution.cu has no kernel for that."""
-    return next((k for k in CHUNKS[side].get(channels, ()) if given % k == 0), None)
+    chunk = next((k for k in CHUNKS[side].get(channels, ()) if given % k == 0), None)
+    return None if (side, channels) == _ONE_CHUNK and chunk != given else chunk
 
 
 def laid_out(weight: Tensor, sources: int = 1) -> Tensor | None:
