@@ -13,8 +13,8 @@ import vnlsdenoise
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.blocks import dct_matrix
 from vnlsdenoise.noise.frames import measure_noise
-from vnlsdenoise.noise.grain import judge
 from vnlsdenoise.noise.temporal import News, find_news, frequency_sums
+from vnlsdenoise.noise.verdict import judge
 from vnlsdenoise.planes import rgb_from_opponent
 from vnlsdenoise.video.frame import PlaneFormat
 

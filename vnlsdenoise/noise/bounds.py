@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from vnlsdenoise.noise.grain import Grain, Verdict
+from vnlsdenoise.noise.grain import Grain
 from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
+from vnlsdenoise.noise.verdict import Verdict
 from vnlsdenoise.planes import code_range
 from vnlsdenoise.video.frame import PlaneFormat
 

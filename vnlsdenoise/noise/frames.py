@@ -13,12 +13,12 @@ from vnlsdenoise.noise.bounds import LEAST_CLIPPED, bounded
 from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
 from vnlsdenoise.noise.coded import with_what_codecs_leave
 from vnlsdenoise.noise.estimate import ends_at_the_borders, estimate_sigma, measure_plane
-from vnlsdenoise.noise.grain import Verdict, judge
 from vnlsdenoise.noise.letters import has_letters, is_everywhere
 from vnlsdenoise.noise.model import ClippedRgb, Evidence, NoiseModel, PlaneNoise
 from vnlsdenoise.noise.picture import measure_picture
 from vnlsdenoise.noise.stabilise import stabilisers_of
 from vnlsdenoise.noise.temporal import find_news
+from vnlsdenoise.noise.verdict import Verdict, judge
 from vnlsdenoise.planes import opponent_from_rgb
 from vnlsdenoise.video.frame import PlaneFormat
 

@@ -1,0 +1,157 @@
+"""What is new in every frame: how sure it is that it is noise, and what noise."""
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+
+from vnlsdenoise.noise.estimate import ramp
+from vnlsdenoise.noise.grain import Grain, apart_of, flat_blocks, grain_of, lowest, noisier_blocks, of_halves
+from vnlsdenoise.noise.opponents import independent_deviation, told_by_differences
+from vnlsdenoise.noise.temporal import News, frequency_sums
+
+_BAND = (2, 14)  # sums u + v of 16x16 that tell structure and grain; below lie brightness and slopes
+# Of what the frames on both sides do not share, to what is new, in the tenth of the blocks with most of it: less than 1
+# in noise, of which this frame happens to have more than they have; 1 to 1.8 where motion was missed.
+_NEWEST, _OF_NEWEST = 0.1, (1.15, 0.95)
+# Of what the frames on both sides do not share at the lowest frequencies, to what is new, in the noisier blocks beside
+# the flat ones: about 1 in the noise of cameras; 1.9 and more in texture that moves by parts of a pixel.
+_MOVING, _CARRIED_LOW = (1.3, 1.8), 1.25
+# All that flat blocks hold, of what is new in them, at middle frequencies: 1 where they hold noise and nothing else.
+_PURE = (1.6, 1.3)
+_MIDDLE = (6, 14)
+_TEXTURE_BESIDE = (6.0, 4.0)  # the same: beside so much texture independence does not tell noise from what moved on
+_BARE = (2.6, 2.1)  # as `_PURE`: where flat blocks hold texture, the noisier ones do
+_TEXTURED = 7.0  # as `_PURE`, from which on there is no flat block
+# The same, to the share (below) of what is new that is new in flat blocks: up to 8 where a codec has left less noise in
+# flat blocks than elsewhere, or these hold some texture as well; from 10 on in most clean texture, of which the rest
+# moves by parts of a pixel or into another brightness.
+_TOGETHER, _LEAST_SHARE_NEW, _SUBPIXEL = (12.0, 8.0), (0.08, 0.11), (2.5, 2.0)
+# Of what the frames on both sides do not share in flat blocks, to what is new: 1 in noise, 3 in texture that was found
+# again but for parts of a pixel, by chance; more in what moves on evenly.
+_INDEPENDENT = (1.4, 1.15)
+# Of what is new in flat blocks, to what is new in all: noise is everywhere. Where no motion was found, blocks of
+# texture are new, and look like noise by all else.
+_EVERYWHERE = (0.1, 0.2)
+# Energy of what is new in flat blocks at the lowest frequencies, to that at those of the band: 2 to 8 in the noise of
+# cameras, 20 in grain of six pixels, 40 in grain of ten; from 20 on where blocks of another brightness were taken for
+# the same.
+_STEEP, _TOO_STEEP = (22.0, 18.0), (50.0, 35.0)
+_STEEP_IN_MOTION, _INDEPENDENT_GRAIN = (15.0, 12.0), (1.6, 1.3)
+# All that blocks hold at low frequencies, to what is new there: 2 to 13 where most motion was not found, or where the
+# picture is flat. In noise the noisier blocks then do not move (as at `_MOVING`).
+_LOW, _FOUND, _UNMOVED = (1, 2), (12.0, 20.0), (1.8, 1.5)
+# Times that noise is stronger at low frequencies than at the highest, in the geometric mean over the channels: of white
+# noise on a source that has some grain itself up to 2, of a camera's 4 and more.
+_COLOURED = (2.5, 3.5)
+_COLOURED_SUM = (1.6, 2.2)  # the same, of the sum of R, G and B alone, which holds most of the texture
+_LEAST_SHARE = 0.1  # of the first channel's deviation: noise of less does not say what the noise is
+# Of what the frames on both sides do not share, to what is new: noise that a codec carried on from frame to frame. More
+# is motion.
+_MOST_CARRIED, _IN_MOTION = 2.5, (2.6, 2.2)
+# At the lowest frequencies (as at `_MOVING`): motion would show there first, and what a codec carries on does not.
+_STOOD_STILL = (0.9, 0.7)
+_SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
+_FEWEST = 64  # blocks
+
+
+class Verdict(NamedTuple):
+    """trust: 0 to 1, how sure it is that what is new in flat blocks is noise, and that it is anything but white.
+
+    white: whether any channel has noise at the highest frequencies that is as strong as elsewhere.
+    independent: deviation of the white noise that R, G and B have each for itself, told by their differences; 0 where
+    these do not tell, where noise depends on the brightness, or where the three share white noise. textured: whether
+    even the flattest blocks hold texture.
+    """
+
+    trust: float
+    white: bool
+    channels: tuple[Grain, ...]
+    textured: bool
+    independent: float = 0.0
+
+
+def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
+    """The noise that explains what is new; None where there are too few blocks.
+
+    evidence: of every plane, before which the sum and the differences of R, G and B come if it is these. to_bytes:
+    takes a plane to 0..255.
+
+    What is new in flat blocks is noise if they hold nothing else: texture whose motion was not found shows in them too.
+    Whether it is coloured is asked of those of the first three channels that have a good part of it.
+    """
+    guide = evidence[0]
+    if len(guide.new) < _FEWEST:
+        return None
+    sums = frequency_sums(guide.new.device)
+    odd = sums % 2 == 1
+    band = (sums >= _BAND[0]) & (sums <= _BAND[1])
+    flat = flat_blocks(guide, odd, band)
+    carried = apart_of(guide, flat, odd, band)
+    # A codec that carries noise on does so everywhere, at the lowest frequencies a little.
+    slowest, noisier = sums == 1, noisier_blocks(guide, odd, band)
+    moving = apart_of(guide, noisier, odd, slowest) / min(max(1.0, apart_of(guide, flat, odd, slowest)), _CARRIED_LOW)
+    held, share = _held(guide, flat, odd), _share(guide, flat, odd, band)
+    pure = max(ramp(held, *_PURE), ramp(carried, *_INDEPENDENT) * ramp(held, *_TEXTURE_BESIDE))
+    pure *= ramp(share, *_EVERYWHERE)
+    thinned = ramp(held / max(share, 1e-12), *_TOGETHER) * ramp(share, *_LEAST_SHARE_NEW) * ramp(moving, *_SUBPIXEL)
+    found, same = _was_found(guide, flat, odd, band, moving, carried)
+    pure = max(pure, thinned * found) * same
+    pure *= max(ramp(_moved(guide, flat, odd, band), *_IN_MOTION), ramp(moving, *_STOOD_STILL))
+    carried = min(max(carried, 1.0), _MOST_CARRIED)
+    newest = lowest(-guide.new[:, band].mean(1), _NEWEST)
+    missed = apart_of(guide, dict.fromkeys((True, False), newest), odd, band)
+    # Noise that a codec carries on is held, as texture is.
+    unsteady = (1 - ramp(moving, *_MOVING)) * ramp(held / carried, *_BARE) * ramp(missed, *_OF_NEWEST)
+    first, most_times = grain_of(guide, flat, odd, band, carried, unsteady)
+    channels = (first, *(grain_of(news, flat, odd, band, carried, unsteady, most_times)[0] for news in evidence[1:]))
+    least = _LEAST_SHARE * channels[0].low
+    telling = [grain for grain in channels[:3] if grain.low >= least and grain.top > 0]
+    ratios = [grain.colour for grain in telling]
+    colour = ramp(math.prod(ratios) ** (1 / len(ratios)), *_COLOURED) if ratios else 0.0
+    if len(evidence) >= 6 and ratios:
+        colour *= ramp(ratios[0], *_COLOURED_SUM)
+    trust, white = pure * colour, any(grain.white for grain in telling)
+    if len(evidence) < 6:
+        return Verdict(trust, white, channels, held > _TEXTURED)
+    proof, alike, told = told_by_differences(evidence[:3], channels, odd, band, to_bytes)
+    if proof and (alike or proof > _SURER * trust):
+        trust, channels = max(proof, trust), (*told, *channels[3:])
+    return Verdict(trust, white, channels, held > _TEXTURED, independent_deviation(evidence[:3], odd, band))
+
+
+def _share(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
+    """Of what is new in all blocks, what is new in flat ones: noise is everywhere, and not where motion was missed."""
+    return float(of_halves(guide.new, flat, odd)[band].mean() / guide.new[:, band].mean().clamp_min(1e-12))
+
+
+def _was_found(
+    guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, moving: float, carried: float
+) -> tuple[float, float]:
+    """How sure it is, 0 to 1, that blocks were found again; and that, if not, at least none was taken for another."""
+    quiet, sums = of_halves(guide.new, flat, odd), frequency_sums(odd.device)
+    low = (sums >= _LOW[0]) & (sums <= _LOW[1])
+    found = ramp(float(guide.own[:, low].mean() / guide.new[:, low].mean().clamp_min(1e-12)), *_FOUND)
+    steep = float(quiet[sums == 1].mean() / quiet[band].mean().clamp_min(1e-12))
+    # Coarse grain is steep and independent; motion that was not found is steep, and the frames on both sides differ.
+    as_grain = max(ramp(steep, *_STEEP_IN_MOTION), ramp(carried, *_INDEPENDENT_GRAIN))
+    unmoved = ramp(steep, *_STEEP) * ramp(moving, *_UNMOVED) * as_grain
+    return found, max(found, unmoved) * ramp(steep, *_TOO_STEEP)
+
+
+def _held(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
+    """All that flat blocks hold at middle frequencies, to what is new in them."""
+    sums = frequency_sums(odd.device)
+    middle = (sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])
+    new, own = (float(of_halves(part, flat, odd)[middle].mean()) for part in (guide.new, guide.own))
+    return own / new if new > 0 else math.inf
+
+
+def _moved(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
+    """As `_apart`, where the blocks may have been chosen for having less noise than the frames beside them have.
+
+    What is new is then that of the block, twice as much as of either of these in the second difference, and theirs.
+    """
+    new, apart, own = (float(of_halves(part, blocks, odd)[band].mean()) for part in (news.new, news.apart, news.own))
+    expected = 3 * new - 2 * min(own, new)
+    return apart / expected if expected > 0 and apart > 0 else 1.0
