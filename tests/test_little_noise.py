@@ -61,6 +61,17 @@ def test_white_noise_under_faint_texture_is_not_told_stronger(contrast: float, s
     assert measured(noisy, device).sigma[0] == pytest.approx(true, rel=0.04)
 
 
+@pytest.mark.parametrize("sigma", [5, 8])
+def test_chroma_of_half_the_size_is_not_told_by_its_lowest_frequencies(sigma: float, device: str) -> None:
+    """It has more noise there; of its deviation it is told 1.1 times, which restores it best."""
+    clean = torch.full((6, 3, 144, 192), 120.0) + torch.linspace(-30, 30, 192)
+    noisy = planes_of(clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)))
+    of_both = zip(noisy, planes_of(clean), strict=True)
+    error = [[a[k].astype(float) - b[k] for k in (1, 2)] for a, b in of_both]
+    true = np.std(error, (0, 2, 3))
+    assert measured(noisy, device).sigma[1:] == pytest.approx(1.1 * true, rel=0.04)
+
+
 @pytest.mark.parametrize("sigma", [8.0, 20.0])
 def test_correlated_noise_is_not_taken_for_texture(sigma: float, device: str) -> None:
     clean = torch.full((6, 3, 144, 192), 120.0) + torch.linspace(-30, 30, 192)
