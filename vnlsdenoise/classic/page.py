@@ -187,12 +187,7 @@ class Order:
             return
         following = bisect_right(life, uses[-1])
         # What is not used again ends soon.
-        due = page.born + life[following] if following < len(life) else self._now
-        # A host has a hundred of these to look at with every step: the two comparisons of `_set` are here, too.
-        if page.here is not None and page.listed <= due <= self._now + _SOON:
-            page.due, page.known = due, True
-        else:
-            self._set(page, due, known=True)
+        self._set(page, page.born + life[following] if following < len(life) else self._now, known=True)
 
     def _set(self, page: Page, due: int, known: bool) -> None:
         page.due, page.known = due, known
