@@ -53,8 +53,6 @@ def bounded(
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
     untouched = layout.family == "yuv" and _is_untouched(verdict, peak)
-    strong = ramp(noise.sigma[0] / peak, *_STRONG)
-    times = _MOST_OF_MIDDLE + strong * (_MORE_OF_MIDDLE - _MOST_OF_MIDDLE)
     planes = []
     for index, (plane, news) in enumerate(own):
         # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
@@ -80,7 +78,7 @@ def bounded(
             plane = PlaneNoise(least)
         # Where texture hides noise from quiet areas, what is new at the highest frequencies is nearer.
         if simple and untouched and not (clipped or noise.clipped_rgb):
-            most = news.top if index == 0 else times * math.sqrt(news.top * news.low)
+            most = news.top if index == 0 else _most_by_middle(news, noise.sigma[0] / peak)
             plane = PlaneNoise(min(plane.sigma, most))
         planes.append(plane)
     clipped_rgb = noise.clipped_rgb
@@ -109,6 +107,12 @@ def _is_untouched(verdict: Verdict, peak: float) -> bool:
     if little and least >= _LEAST_KEPT * peak:
         return True
     return least > 0 and math.prod(channel.colour for channel in chroma) <= _UNTOUCHED**2
+
+
+def _most_by_middle(chroma: Grain, luma: float) -> float:
+    """The most noise of chroma, by what is new at low and at the highest frequencies; luma: its noise, of the peak."""
+    times = _MOST_OF_MIDDLE + ramp(luma, *_STRONG) * (_MORE_OF_MIDDLE - _MOST_OF_MIDDLE)
+    return times * math.sqrt(chroma.top * chroma.low)
 
 
 def _most_by_chroma(verdict: Verdict) -> float:
