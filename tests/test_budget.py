@@ -22,7 +22,6 @@ from vnlsdenoise.learned import tiles
 from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.denoiser import for_inference
 from vnlsdenoise.learned.memory import NetworkSize
-from vnlsdenoise.learned.methods import LEARNED_PRESET
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
@@ -371,7 +370,7 @@ def test_undoing_clipped_rgb_takes_what_is_planned_for_it(layout):
 def test_the_measured_peak_stays_under_the_prediction(layout, preset, tight):
     network = for_inference(load_network("small"), torch.device("cuda")) if preset == "learned" else None
     size = None if network is None else NetworkSize.of(network)
-    settings = PRESETS[LEARNED_PRESET if network is not None else preset]
+    settings = PRESETS[network.preset if network is not None else preset]
     plan = plan_memory(layout, settings, network=size, measured=False)
     noise = NoiseModel.of_sigma((0.05 * layout.peak,) * len(layout.plane_shapes))
     if tight:

@@ -10,7 +10,7 @@ from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.errors import UsageError
 from vnlsdenoise.learned.memory import NetworkSize
-from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
+from vnlsdenoise.learned.methods import network_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.planes import blend_grain
 from vnlsdenoise.scenes import mark_cuts, repeated
@@ -39,7 +39,7 @@ def denoise(
         sigma: deviation of the noise in the scale of the data: one for all channels or one each, white noise; a
             `NoiseModel` for noise that depends on the intensity, is correlated or was clipped; None = every scene's is
             measured. Channels whose sigma is 0 are returned as they are.
-        method: "classic", or "learned" for a network behind it (which takes the preset "fast"); "auto" is "learned" on
+        method: "classic", or "learned" for a network behind it (whose weights say which preset); "auto" is "learned" on
             a GPU, with weights that are nowhere worse by the tables of docs/quality.md (none yet), else "classic".
         weights: of the network: a name of `vnlsdenoise.weights` or a .safetensors file.
         preset: of the classic method, "draft", "fast", "balanced" or "best".
@@ -79,7 +79,7 @@ def denoise(
     if keep_grain == 1 or (noise is not None and not any(noise.sigma)):
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
-    preset = preset if network is None else LEARNED_PRESET
+    preset = preset if network is None else network.preset
     size = None if network is None else NetworkSize.of(network)
     memory = plan_memory(layout, PRESETS[preset], max_memory, size, measured=noise is None)
     denoiser = SceneDenoiser[Tensor](

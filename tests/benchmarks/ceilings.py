@@ -30,7 +30,7 @@ from vnlsdenoise.bench.speed import SIGMA, SIZES, device_name, footage
 from vnlsdenoise.engine.local import denoise_frames, predict_memory, predict_waiting
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
-from vnlsdenoise.learned.methods import LEARNED_PRESET
+from vnlsdenoise.learned.checkpoint import load_header
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 
 RECORDED = 8  # frames that the footage repeats
@@ -48,7 +48,7 @@ def measure(size: str, preset: str, device: str, ceiling: int | None, frames: in
         (SIGMA,) * 3,
         method="learned" if learned else "classic",
         weights=weights or "small",
-        preset=LEARNED_PRESET if learned else preset,
+        preset=load_header(weights or "small").preset if learned else preset,
         device=device,
         max_memory=ceiling,
         scene_cuts=False,

@@ -22,7 +22,7 @@ from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.learned import memory
 from vnlsdenoise.learned.denoiser import LearnedDenoiser
 from vnlsdenoise.learned.memory import NetworkSize, step_work
-from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
+from vnlsdenoise.learned.methods import network_of
 from vnlsdenoise.learned.tiles import tiles_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
@@ -49,7 +49,7 @@ def measure(height: int, width: int, weights: str) -> dict[str, float]:
     assert network is not None
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
     noise = NoiseModel.of_sigma((SIGMA,) * 3)
-    work = PlanarDenoiser(layout, noise, PRESETS[LEARNED_PRESET], peak=255, network=network)
+    work = PlanarDenoiser(layout, noise, PRESETS[network.preset], peak=255, network=network)
     source = footage(height, width, "cuda")
     peaks: list[int] = []
     kept = {name: getattr(LearnedDenoiser, name) for name in STEPS}

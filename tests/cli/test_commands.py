@@ -17,6 +17,7 @@ from test_clipped_rgb import SD, noisy_frames
 
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
+from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.read import VideoReader
 
@@ -298,7 +299,7 @@ def test_an_internal_error_is_one_line_and_1(clip: Path) -> None:
 
 
 def test_the_learned_method_is_planned_and_carried_out(clip: Path, tmp_path: Path) -> None:
-    """It starts from preset fast, whatever preset is asked for, and the plan and the summary say so."""
+    """It starts from the preset of its weights, whatever preset is asked for; the plan and the summary say so."""
     status, out, err = call(
         clip, "-o", tmp_path / "out.mkv", "--method", "learned", "--sigma", 8, "--lossless", "--json"
     )
@@ -307,6 +308,10 @@ def test_the_learned_method_is_planned_and_carried_out(clip: Path, tmp_path: Pat
     assert (settings["method"], settings["weights"], settings["preset"]) == ("learned", "small", "fast")
     status, out, err = call(clip, "--dry-run", "--method", "learned", "--sigma", 8)
     assert status == 0 and "learned, fast, corrected by the network small" in out, err
+    network, other = load_network("small"), tmp_path / "other.safetensors"
+    save_network(other, Header(network.dimensions, "draft"), network.state_dict())
+    status, out, err = call(clip, "--dry-run", "--method", "learned", "--weights", other, "--sigma", 8)
+    assert status == 0 and "learned, draft, corrected by the network" in out, err
 
 
 def test_what_auto_chose_is_said(clip: Path, tmp_path: Path) -> None:

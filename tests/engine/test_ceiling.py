@@ -16,7 +16,7 @@ from vnlsdenoise.engine.host import available_memory
 from vnlsdenoise.engine.local import predict_memory, predict_waiting
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
-from vnlsdenoise.learned.checkpoint import save_network
+from vnlsdenoise.learned.checkpoint import Header, save_network
 from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.video.frame import PlaneFormat
@@ -73,7 +73,7 @@ def test_a_process_on_the_cpu_stays_under_its_ceiling(method, tmp_path):
         for tail in network.tails.values():
             torch.nn.init.normal_(tail.conv.weight, std=0.01)
         learned, size = [tmp_path / "wide.safetensors"], NetworkSize(dimensions, 4)
-        save_network(learned[0], dimensions, network.state_dict())
+        save_network(learned[0], Header(dimensions), network.state_dict())
     free = run(width, height, frames, 0, *learned)
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
     spared = plan_memory(layout, PRESETS["fast"], network=size).peak - least_memory(layout, PRESETS["fast"], size)

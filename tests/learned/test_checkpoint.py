@@ -9,17 +9,18 @@ from safetensors.torch import save_file
 from vnlsdenoise.weights import WEIGHTS, Weights
 
 from vnlsdenoise.errors import InputError, UsageError
-from vnlsdenoise.learned.checkpoint import find_weights, load_network, save_network
+from vnlsdenoise.learned.checkpoint import Header, find_weights, load_header, load_network, save_network
 from vnlsdenoise.learned.network import Dimensions, Network
 
 TINY = Dimensions((8, 12, 16), 1, (1, 2, 1), 2)
 
 
-def test_a_network_comes_back_with_its_dimensions(tmp_path):
+def test_a_network_comes_back_with_its_dimensions_and_preset(tmp_path):
     network = Network(TINY)
-    save_network(tmp_path / "a.safetensors", TINY, network.state_dict(), steps="7")
+    save_network(tmp_path / "a.safetensors", Header(TINY, "balanced"), network.state_dict(), steps="7")
     loaded = load_network(str(tmp_path / "a.safetensors"))
-    assert loaded.dimensions == TINY
+    assert (loaded.dimensions, loaded.preset) == (TINY, "balanced")
+    assert load_header(str(tmp_path / "a.safetensors")) == Header(TINY, "balanced")
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
     for (name, one), other in zip(network.state_dict().items(), loaded.state_dict().values(), strict=True):
         assert torch.equal(one, other), name
@@ -48,11 +49,15 @@ def test_what_is_wrong_is_named(tmp_path, monkeypatch):
         load_network(str(other))
     tensors = Network(TINY).state_dict()
     short = tmp_path / "short.safetensors"
-    save_network(short, TINY, dict(list(tensors.items())[1:]))
+    save_network(short, Header(TINY), dict(list(tensors.items())[1:]))
     with pytest.raises(InputError, match="cannot be loaded"):
         load_network(str(short))
+    strange = tmp_path / "strange.safetensors"
+    save_network(strange, Header(TINY, "superb"), tensors)
+    with pytest.raises(InputError, match="its preset 'superb' is not known"):
+        load_header(str(strange))
     broken = tmp_path / "broken.safetensors"
-    save_network(broken, TINY, {name: value / 0 for name, value in tensors.items()})
+    save_network(broken, Header(TINY), {name: value / 0 for name, value in tensors.items()})
     with pytest.raises(InputError, match="not finite"):
         load_network(str(broken))
     monkeypatch.setitem(WEIGHTS, "changed", Weights("small.safetensors", "0" * 64))

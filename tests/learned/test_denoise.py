@@ -16,7 +16,7 @@ from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.engine.local import predict_memory
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError, UsageError
-from vnlsdenoise.learned.checkpoint import load_network, save_network
+from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
 from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
 from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, for_inference
 from vnlsdenoise.learned.network import Dimensions, Network
@@ -47,7 +47,7 @@ def network():
 
 @pytest.fixture
 def weights(network, tmp_path):
-    save_network(tmp_path / "tiny.safetensors", TINY, network.state_dict())
+    save_network(tmp_path / "tiny.safetensors", Header(TINY), network.state_dict())
     return str(tmp_path / "tiny.safetensors")
 
 

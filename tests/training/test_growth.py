@@ -9,7 +9,7 @@ import skimage.data
 import torch
 
 from vnlsdenoise.errors import InputError
-from vnlsdenoise.learned.checkpoint import load_network, save_network
+from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
 from vnlsdenoise.learned.network import PLANES, Dimensions, Frames, Network
 from vnlsdenoise.learned.sizes import SIZES
 from vnlsdenoise.training.growth import grown
@@ -130,7 +130,7 @@ def test_a_grown_network_lowers_the_loss(device, tmp_path):
     old = Network(Dimensions((16, 16, 16), 0, (1, 1, 1), 1))
     for tail in old.tails.values():
         torch.nn.init.constant_(tail.conv.bias, 0.7)
-    save_network(tmp_path / "old.safetensors", old.dimensions, old.state_dict())
+    save_network(tmp_path / "old.safetensors", Header(old.dimensions), old.state_dict())
     settings = Settings(
         (footage,),
         tmp_path / "run",

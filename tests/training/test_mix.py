@@ -3,7 +3,7 @@
 import torch
 from click.testing import CliRunner
 
-from vnlsdenoise.learned.checkpoint import load_network, save_network
+from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.training.mix import main
 
@@ -12,7 +12,7 @@ SMALL, LARGER = Dimensions((16, 16, 16), 0, (1, 1, 1), 1), Dimensions((16, 16, 3
 
 def saved(path, dimensions, seed):
     torch.manual_seed(seed)
-    save_network(path, dimensions, Network(dimensions).state_dict())
+    save_network(path, Header(dimensions), Network(dimensions).state_dict())
     return str(path)
 
 
@@ -32,3 +32,11 @@ def test_networks_of_two_sizes_are_not_mixed(tmp_path):
     result = CliRunner().invoke(main, [*paths, "-o", str(out)])
     assert result.exit_code == 2 and "only networks of one size" in result.output
     assert not out.exists()
+
+
+def test_networks_that_correct_two_presets_are_not_mixed(tmp_path):
+    paths = [tmp_path / "fast.safetensors", tmp_path / "balanced.safetensors"]
+    for path in paths:
+        save_network(path, Header(SMALL, path.stem), Network(SMALL).state_dict())
+    result = CliRunner().invoke(main, [*map(str, paths), "-o", str(tmp_path / "mixed.safetensors")])
+    assert result.exit_code == 2 and "only networks of one size and preset" in result.output

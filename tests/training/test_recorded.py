@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from vnlsdenoise.errors import InputError
-from vnlsdenoise.learned.checkpoint import load_network, save_network
+from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.training.__main__ import main
 from vnlsdenoise.training.footage import find_pairs, find_sources, read_all
@@ -96,7 +96,7 @@ def test_what_is_given_and_what_is_wanted_have_noise_of_their_own(folder, layout
 def gain_over_classic(folder, weights):
     """Mean, in dB, against the clean clips and at their own noise."""
     cases = {"444": recorded(folder, "444", pairs=True, times=3)}
-    return Validation(cases, GRID, 3, 48, DIMENSIONS, CPU)(dict(load_network(str(weights)).state_dict()))["444"]
+    return Validation(cases, GRID, 3, 48, DIMENSIONS, CPU, "fast")(dict(load_network(str(weights)).state_dict()))["444"]
 
 
 def test_training_on_pairs_removes_more_than_the_classic_denoiser(folder, tmp_path):
@@ -111,7 +111,7 @@ def test_training_on_noisy_clips_alone_leads_to_the_clean_ones(folder, tmp_path)
     """
     network = Network(DIMENSIONS)
     torch.nn.init.constant_(network.tails["444"].conv.bias, 0.7)
-    save_network(tmp_path / "start.safetensors", DIMENSIONS, network.state_dict())
+    save_network(tmp_path / "start.safetensors", Header(DIMENSIONS), network.state_dict())
     before = gain_over_classic(folder, tmp_path / "start.safetensors")
     made = settings(
         folder / "noisy", tmp_path / "run", 50, kind="noisy", rate=1e-2, start=str(tmp_path / "start.safetensors")
@@ -126,7 +126,7 @@ def test_training_on_noisy_clips_alone_leads_to_the_clean_ones(folder, tmp_path)
 def test_a_run_begins_with_weights_that_are_there(folder, tmp_path):
     network = Network(DIMENSIONS)
     torch.nn.init.normal_(network.tails["444"].conv.weight, std=0.01)
-    save_network(tmp_path / "start.safetensors", DIMENSIONS, network.state_dict())
+    save_network(tmp_path / "start.safetensors", Header(DIMENSIONS), network.state_dict())
     made = settings(folder, tmp_path / "run", 1, kind="pairs", start=str(tmp_path / "start.safetensors"), rate=1e-9)
     Trainer(made, Process.of_environment("cpu")).run()
     after = load_network(str(tmp_path / "run" / NETWORK)).state_dict()

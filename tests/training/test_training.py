@@ -11,7 +11,7 @@ import skimage.data
 import torch
 
 from vnlsdenoise.errors import InputError
-from vnlsdenoise.learned.checkpoint import load_network
+from vnlsdenoise.learned.checkpoint import load_header, load_network
 from vnlsdenoise.learned.network import Dimensions, Frames, Network
 from vnlsdenoise.training.ahead import Ahead
 from vnlsdenoise.training.degradation import Channels, Degraded, Mixture, Noise, degrade, mean_of_clipped
@@ -83,6 +83,15 @@ def test_runs_repeat_and_go_on(folder, tmp_path):
     assert [line["step"] for line in starts if line["event"] == "start"] == [0, 4]
     with pytest.raises(InputError, match="no run to go on with"):
         train(settings(folder, tmp_path / "none", 6, resume=True))
+    with pytest.raises(InputError, match="go on with --preset fast"):
+        train(settings(folder, tmp_path / "one", 8, resume=True, preset="draft"))
+
+
+def test_a_network_learns_on_the_results_of_its_preset(folder, tmp_path):
+    found = {preset: train(settings(folder, tmp_path / preset, 1, preset=preset)) for preset in ("draft", "fast")}
+    for preset in found:
+        assert load_header(str(tmp_path / preset / NETWORK)).preset == preset
+    assert found["draft"] != found["fast"]
 
 
 def test_recorded_mosaics_are_trained_on_beside_others(folder, tmp_path):
@@ -153,8 +162,8 @@ def test_plates_of_brief_scenes_are_their_scenes_results():
             return dataclasses.replace(channels, noisy=noisy, wanted=wanted, scenes=self._scenes)
 
     random = np.random.default_rng(0)
-    whole = PlateMaker(Given(slice(0, 4), (1, 3))).make(random)
-    single, rest = (PlateMaker(Given(times, ())).make(random) for times in (slice(0, 1), slice(1, 4)))
+    whole = PlateMaker(Given(slice(0, 4), (1, 3)), "fast").make(random)
+    single, rest = (PlateMaker(Given(times, ()), "fast").make(random) for times in (slice(0, 1), slice(1, 4)))
     assert torch.equal(whole.classic[0], torch.cat((single.classic[0], rest.classic[0])))
     assert whole.fields[0].isnan().all() and torch.equal(whole.fields[1:], rest.fields)
 
@@ -242,7 +251,7 @@ def test_the_mean_of_clipped_noise():
 def test_crops_are_cut_from_the_plate():
     footage = Footage([np.random.default_rng(0).integers(0, 256, (6, 3, 80, 80)).astype(np.uint8)], CPU)
     grid = Grid(1, 2, 64, 64)
-    plate = PlateMaker(Degraded(Scenery(footage, grid, 4), "420", Mixture())).make(np.random.default_rng(1))
+    plate = PlateMaker(Degraded(Scenery(footage, grid, 4), "420", Mixture()), "fast").make(np.random.default_rng(1))
     pool = Pool("420", 2, 4, grid, CPU)
     pool.put(1, plate)
     batch = pool.crops(np.array([[1, 1, 8, 72]]), 3, 40)

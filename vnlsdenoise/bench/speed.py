@@ -22,7 +22,7 @@ from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.engine.host import resident_memory
 from vnlsdenoise.learned.chunks import CHUNK
 from vnlsdenoise.learned.memory import NetworkSize
-from vnlsdenoise.learned.methods import LEARNED_PRESET, network_of
+from vnlsdenoise.learned.methods import network_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 
@@ -109,7 +109,7 @@ def denoiser(
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
     method, _, weights = preset.partition(":")
     network = network_of("learned", weights, torch.device(device)) if method == "learned" else None
-    settings = PRESETS[LEARNED_PRESET if network else preset]
+    settings = PRESETS[network.preset if network else preset]
     corrected = None if network is None else NetworkSize.of(network)
     plan = plan_memory(layout, settings, ceiling, corrected, measured=False)
     noise = NoiseModel.of_sigma((SIGMA,) * 3)

@@ -340,7 +340,8 @@ def settings_of(request: Request, format: PlaneFormat) -> DenoiseSettings | None
     import torch
 
     from vnlsdenoise.engine import local
-    from vnlsdenoise.learned.methods import LEARNED_PRESET, chosen_method
+    from vnlsdenoise.learned.checkpoint import load_header
+    from vnlsdenoise.learned.methods import chosen_method
 
     device = local.resolve_device(request.device)
     method = chosen_method(request.method, request.weights, torch.device(device))
@@ -353,7 +354,7 @@ def settings_of(request: Request, format: PlaneFormat) -> DenoiseSettings | None
         float(request.keep_grain),
         method,
         request.weights,
-        LEARNED_PRESET if method == "learned" else request.preset,
+        load_header(request.weights).preset if method == "learned" else request.preset,
         device,
         scene_cuts=request.scene_cuts == "auto",
         duplicates=request.duplicates == "auto",

@@ -1,10 +1,10 @@
-"""Weights on disk: safetensors, with the network's dimensions in the file's own metadata."""
+"""Weights on disk: safetensors, with what else there is to know of the network in the file's own metadata."""
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import InputError, UsageError
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.weights import WEIGHTS
@@ -21,9 +22,18 @@ _FORMAT = "vnlsdenoise-network-1"
 _PREFIX = "network."  # of the names of the network's own tensors; a file may hold others beside them
 
 
-def save_network(path: Path, dimensions: Dimensions, tensors: Mapping[str, Tensor], **notes: str) -> None:
-    """Write a network's weights, named as in its `state_dict`, with its dimensions and further notes."""
-    metadata = {"format": _FORMAT, "dimensions": json.dumps(asdict(dimensions)), **notes}
+@dataclass(frozen=True)
+class Header:
+    """What a file tells of its network beside the weights: its dimensions, and the classic preset that it corrects."""
+
+    dimensions: Dimensions
+    preset: str = "fast"
+
+
+def save_network(path: Path, header: Header, tensors: Mapping[str, Tensor], **notes: str) -> None:
+    """Write a network's weights, named as in its `state_dict`, with its header and further notes."""
+    dimensions = json.dumps(asdict(header.dimensions))
+    metadata = {"format": _FORMAT, "dimensions": dimensions, "preset": header.preset, **notes}
     save_file({_PREFIX + name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, metadata)
 
 
@@ -50,8 +60,8 @@ def load_network(name: str) -> Network:
         UsageError: no such name. InputError: the file is missing, or does not hold such a network.
     """
     path = find_weights(name)
-    with _opened(path) as (file, dimensions):
-        network = Network(dimensions)
+    with _opened(path) as (file, header):
+        network = Network(header.dimensions, header.preset)
         keys = [key for key in file.keys() if key.startswith(_PREFIX)]  # noqa: SIM118
         network.load_state_dict({key.removeprefix(_PREFIX): file.get_tensor(key).float() for key in keys})
     if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
@@ -59,22 +69,24 @@ def load_network(name: str) -> Network:
     return network.eval().requires_grad_(False)
 
 
-def load_dimensions(name: str) -> Dimensions:
-    """The dimensions of the network of this name or path, whose weights stay where they are; errors as of
-    `load_network`."""
-    with _opened(find_weights(name)) as (_, dimensions):
-        return dimensions
+def load_header(name: str) -> Header:
+    """Of the file of this name or path, whose weights stay where they are; errors as of `load_network`."""
+    with _opened(find_weights(name)) as (_, header):
+        return header
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Dimensions]]:
+def _opened(path: Path) -> Iterator[tuple[Any, Header]]:
     """A file of weights, while it is read."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise InputError(f"{path} does not hold weights of vnlsdenoise (format {metadata.get('format')!r})")
-            yield file, _dimensions(json.loads(metadata["dimensions"]))
+            preset = metadata.get("preset", Header.preset)  # older files say none, and have no other
+            if preset not in PRESETS:
+                raise ValueError(f"its preset {preset!r} is not known")
+            yield file, Header(_dimensions(json.loads(metadata["dimensions"])), preset)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"weights {path} cannot be loaded: {reason}; check the file") from error

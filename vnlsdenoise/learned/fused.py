@@ -176,7 +176,7 @@ class FusedNetwork(Network):
     """
 
     def __init__(self, network: Network, device: torch.device, dtype: torch.dtype) -> None:
-        super().__init__(network.dimensions)
+        super().__init__(network.dimensions, network.preset)
         self.load_state_dict(network.state_dict())
         self.to(device, dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval().requires_grad_(False)

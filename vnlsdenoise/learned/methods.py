@@ -3,13 +3,12 @@
 import torch
 
 from vnlsdenoise.errors import UsageError
-from vnlsdenoise.learned.checkpoint import load_dimensions, load_network
+from vnlsdenoise.learned.checkpoint import load_header, load_network
 from vnlsdenoise.learned.denoiser import for_inference, working_type
 from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.network import Network
 
 METHODS = ("classic", "learned", "auto")
-LEARNED_PRESET = "fast"  # of the classic result that the networks are trained on
 # The weights that the tables of tests/benchmarks/results show to be nowhere worse than `balanced`, on any kind of
 # noise. A test holds this to them.
 NEVER_WORSE: frozenset[str] = frozenset()
@@ -40,4 +39,4 @@ def network_size(method: str, weights: str, device: torch.device) -> NetworkSize
     """What decides the memory of the network of a method, which is not loaded; errors as of `network_of`."""
     if chosen_method(method, weights, device) == "classic":
         return None
-    return NetworkSize(load_dimensions(weights), working_type(device).itemsize)
+    return NetworkSize(load_header(weights).dimensions, working_type(device).itemsize)

@@ -107,11 +107,15 @@ class Tail(nn.Module):
 
 
 class Network(nn.Module):
-    """See the top of this page. Its parts are called one by one where frames come one by one."""
+    """See the top of this page. Its parts are called one by one where frames come one by one.
 
-    def __init__(self, dimensions: Dimensions) -> None:
+    preset: of the classic denoiser, whose results the network corrects.
+    """
+
+    def __init__(self, dimensions: Dimensions, preset: str = "fast") -> None:
         super().__init__()
         self.dimensions = dimensions
+        self.preset = preset
         channels = dimensions.channels[0]
         self.heads = nn.ModuleDict({layout: Head(layout, channels) for layout in PLANES})
         self.encoder = residuals(channels, dimensions.encoder)

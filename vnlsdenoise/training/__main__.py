@@ -6,8 +6,9 @@ from typing import get_args
 import click
 import torch
 
+from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import UsageError, VnlsError
-from vnlsdenoise.learned.sizes import SIZES
+from vnlsdenoise.learned.sizes import CORRECTED, SIZES
 from vnlsdenoise.training.loop import Kind, Process, Settings, Trainer, crops_of_layouts, mosaics_of_layouts
 from vnlsdenoise.training.schedule import Length
 
@@ -24,6 +25,11 @@ from vnlsdenoise.training.schedule import Length
 )
 @click.option("--weights", help="To begin with, of this size or a smaller one: small, or a file.")
 @click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True, help="Of the network.")
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    help="Of the classic results that the network corrects.  [default: fast for small, balanced for base]",
+)
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="When to end, by the clock.")
 @click.option("--steps", type=click.IntRange(min=1), help="When to end, by steps: a run that can be repeated.")
 @click.option("--resume", is_flag=True, help="Go on with the run in OUT; its earlier time counts.")
@@ -61,6 +67,7 @@ def main(
     kind: Kind,
     weights: str | None,
     size: str,
+    preset: str | None,
     minutes: float | None,
     steps: int | None,
     resume: bool,
@@ -95,6 +102,7 @@ def main(
             resume,
             kind,
             weights,
+            preset or CORRECTED[size],
             seed=seed,
             crops=crops_of_layouts(crops),
             rate=rate,

@@ -11,7 +11,8 @@ import torch
 import torch.distributed as distributed
 from torch import Tensor
 
-from vnlsdenoise.learned.checkpoint import load_network
+from vnlsdenoise.errors import InputError
+from vnlsdenoise.learned.checkpoint import Header, load_network
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
 from vnlsdenoise.training.ahead import Ahead
@@ -49,8 +50,9 @@ class Settings:
     """What a run is made of.
 
     folders: of footage. kind: what lies there, clean footage, pairs of noisy and clean clips, or noisy clips alone.
-    start: weights to begin with, of a network of the same size or a smaller one, None for none. out: where the network,
-    the state and the log go. resume: go on with what lies there.
+    start: weights to begin with, of a network of the same size or a smaller one, None for none. preset: of the classic
+    results that the network is to correct. out: where the network, the state and the log go. resume: go on with what
+    lies there.
     crops: a step on one device, of each layout. frames, side: of a crop. rate: largest learning rate.
     grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
     mixture: of the noise. camera, coded: shares of the mosaics that a camera records, and that go through a codec, of
@@ -65,6 +67,7 @@ class Settings:
     resume: bool = False
     kind: Kind = "clean"
     start: str | None = None
+    preset: str = "fast"
     seed: int = 0
     crops: tuple[tuple[Layout, int], ...] = crops_of_layouts(32)
     frames: int = 12
@@ -124,13 +127,13 @@ class Trainer:
         self._pools = [
             Pool(layout, plates, settings.plate_frames, settings.grid, device) for layout, plates in settings.plates
         ]
-        self._makers = {layout: PlateMaker(material) for layout, material in zip(layouts, materials, strict=True)}
+        makers = [PlateMaker(material, settings.preset) for material in materials]
+        self._makers = dict(zip(layouts, makers, strict=True))
         self._validation = None
         if process.rank == 0:
+            shape = settings.grid, settings.frames, settings.side
             variance = TARGET_VARIANCE if settings.kind == "noisy" else 0.0
-            self._validation = Validation(
-                cases, settings.grid, settings.frames, settings.side, settings.dimensions, device, variance
-            )
+            self._validation = Validation(cases, *shape, settings.dimensions, device, settings.preset, variance)
         self._made = 0
         for _ in range(sum(pool.plates for pool in self._pools)):
             self._keep(self._plate(self._made))
@@ -288,6 +291,11 @@ class Trainer:
     def _resumed(self) -> Progress:
         weights, progress = load_weights(self._settings.out)
         network = load_network(str(self._settings.out / NETWORK))
+        if network.preset != self._settings.preset:
+            raise InputError(
+                f"the run in {self._settings.out} is on results of {network.preset!r}; go on with --preset "
+                f"{network.preset}, or begin another with --weights {self._settings.out / NETWORK} and another --out"
+            )
         self._optimiser.load(weights, dict(network.state_dict()), progress.step)
         self._made += progress.step // self._settings.renew
         return progress
@@ -314,7 +322,8 @@ class Trainer:
         if self._validation is None:
             return {}
         average, weights = self._named(self._optimiser.average), self._named(self._optimiser.weights)
-        save_run(self._settings.out, self._settings.dimensions, average, weights, Progress(step, seconds))
+        header = Header(self._settings.dimensions, self._settings.preset)
+        save_run(self._settings.out, header, average, weights, Progress(step, seconds))
         return self._validate(step, seconds)
 
     def _validate(self, step: int, seconds: float) -> dict[str, float]:

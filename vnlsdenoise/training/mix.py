@@ -9,16 +9,17 @@ from pathlib import Path
 import click
 
 from vnlsdenoise.errors import UsageError, VnlsError
-from vnlsdenoise.learned.checkpoint import load_network, save_network
+from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
 from vnlsdenoise.learned.network import Network
 
 
 def mixed(before: Network, after: Network, share: float) -> Network:
     """A network of `share` of the weights of `after`, the rest of `before`; raises UsageError where they differ in
-    size."""
-    if before.dimensions != after.dimensions:
-        raise UsageError(f"only networks of one size can be mixed, got {before.dimensions} and {after.dimensions}")
-    made = Network(after.dimensions)
+    size, or in the classic preset that they correct."""
+    kinds = [(network.dimensions, network.preset) for network in (before, after)]
+    if kinds[0] != kinds[1]:
+        raise UsageError(f"only networks of one size and preset can be mixed, got {kinds[0]} and {kinds[1]}")
+    made = Network(after.dimensions, after.preset)
     there = after.state_dict()
     made.load_state_dict({name: here.lerp(there[name], share) for name, here in before.state_dict().items()})
     return made
@@ -34,7 +35,7 @@ def main(before: str, after: str, share: float, out: Path) -> None:
     try:
         network = mixed(load_network(before), load_network(after), share)
         tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
-        save_network(out, network.dimensions, tensors, mixed=f"{share:g}")
+        save_network(out, Header(network.dimensions, network.preset), tensors, mixed=f"{share:g}")
     except VnlsError as error:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(error.exit_code) from error

@@ -49,10 +49,11 @@ class Material(Protocol):
 
 
 class PlateMaker:
-    """Makes plates of what it is given."""
+    """Makes plates of what it is given, with the classic results of a preset."""
 
-    def __init__(self, material: Material) -> None:
+    def __init__(self, material: Material, preset: str) -> None:
         self._material = material
+        self._settings = PRESETS[preset]
         self._captured = CapturedFlow()  # the flow of noisy frames and of results, one after the other
 
     @torch.no_grad()
@@ -75,7 +76,7 @@ class PlateMaker:
     def _denoised(self, channels: Channels) -> list[Tensor]:
         height, width = channels.noisy[0].shape[-2:]
         denoiser = ClassicDenoiser(
-            PRESETS["fast"],
+            self._settings,
             height,
             width,
             Tvl1Motion(255 / channels.peak, self._captured),

@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vnlsdenoise.errors import InputError
-from vnlsdenoise.learned.checkpoint import save_network
-from vnlsdenoise.learned.network import Dimensions
+from vnlsdenoise.learned.checkpoint import Header, save_network
 
 NETWORK, STATE, LOG = "network.safetensors", "state.safetensors", "log.jsonl"
 
@@ -30,14 +29,14 @@ class Progress:
 
 def save_run(
     folder: Path,
-    dimensions: Dimensions,
+    header: Header,
     average: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
     progress: Progress,
 ) -> None:
     """Write the moving average as a network to use (half precision), and the weights to go on from."""
     network = folder / f"{NETWORK}.part"
-    save_network(network, dimensions, {name: value.half() for name, value in average.items()}, steps=str(progress.step))
+    save_network(network, header, {name: value.half() for name, value in average.items()}, steps=str(progress.step))
     os.replace(network, folder / NETWORK)
     metadata = {"step": str(progress.step), "seconds": str(progress.seconds)}
     state = folder / f"{STATE}.part"

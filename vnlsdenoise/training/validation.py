@@ -44,7 +44,8 @@ def cases_of(scenery: Scenery, *, camera: bool, coded: bool) -> dict[str, Materi
 class Validation:
     """Crops of held-back scenes with their classic results, and the network that is tried on them.
 
-    target_variance: of the noise of what is wanted, in units of that of the input; 0 where it is clean.
+    preset: of the classic results. target_variance: of the noise of what is wanted, in units of that of the input; 0
+    where it is clean.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Validation:
         side: int,
         dimensions: Dimensions,
         device: torch.device,
+        preset: str,
         target_variance: float = 0.0,
     ) -> None:
         self._network = on_device(Network(dimensions), device).eval()
@@ -63,7 +65,7 @@ class Validation:
         self._pools: dict[str, Pool] = {}
         for name, material in cases.items():
             pool = Pool(material.layout, 1, times, grid, device)
-            pool.put(0, PlateMaker(material).make(np.random.default_rng(_SEED)))
+            pool.put(0, PlateMaker(material, preset).make(np.random.default_rng(_SEED)))
             self._pools[name] = pool
 
     @torch.no_grad()
