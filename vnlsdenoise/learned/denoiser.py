@@ -16,7 +16,7 @@ from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
 from vnlsdenoise.learned.fused import Encoder, FusedNetwork
 from vnlsdenoise.learned.memory import NetworkSize, arrival_work, step_work
 from vnlsdenoise.learned.network import Frames, Layout, Network
-from vnlsdenoise.learned.passes import corrected, enlarged
+from vnlsdenoise.learned.passes import corrected, enlarged, limited, magnitude
 from vnlsdenoise.learned.tiles import Tile, map_size, tiles_of
 
 # Samples for a pixel of a map: of planes of luma's size, and of subsampled ones.
@@ -36,11 +36,12 @@ class _Frame:
     """A frame's classic result (luma or all channels, then subsampled chroma), its maps, and the flow from the frame
     before.
 
-    maps: as the states, [1, H, W, C]. fields: [2, 2, h, w], forward and backward, of the classic results, as
-    `FlowPair`; None at the start of a scene.
+    removed: the `magnitude` of what was removed, of the planes of every size. maps: as the states, [1, H, W, C].
+    fields: [2, 2, h, w], forward and backward, of the classic results, as `FlowPair`; None at the start of a scene.
     """
 
     classic: list[Page]
+    removed: list[Tensor]
     maps: Page
     fields: Page | None
 
@@ -141,7 +142,7 @@ class LearnedDenoiser:
         classic = [page for page in result if page is not None]
         self._settle()
         fields, pair = self._flow_to(classic[0])
-        self._frames.append(_Frame(classic, self._encode(self._noisy.popleft(), classic), fields))
+        self._frames.append(_Frame(classic, *self._encode(self._noisy.popleft(), classic), fields))
         self._measured = pair
 
     @repeatable
@@ -161,11 +162,12 @@ class LearnedDenoiser:
             self._measured = None
 
     @repeatable
-    def _encode(self, noisy: list[Page], classic: list[Page]) -> Page:
-        """The maps of a frame."""
+    def _encode(self, noisy: list[Page], classic: list[Page]) -> tuple[list[Tensor], Page]:
+        """How much was removed from a frame, and its maps."""
         opened, _ = self._pager.open([*noisy, *classic], work=self._step_work)
         unclean, cleaned = opened[: len(noisy)], opened[len(noisy) :]
-        return self._keep(self._encoded(unclean, cleaned, tile) for tile in self._tiles)
+        removed = [magnitude(one - other) for one, other in zip(unclean, cleaned, strict=True)]
+        return removed, self._keep(self._encoded(unclean, cleaned, tile) for tile in self._tiles)
 
     def _chunks(self, ended: bool) -> Iterator[tuple[Page, Page | None]]:
         """Work on the chunks that are complete: all frames are there, and those after them, or there are none."""
@@ -229,7 +231,7 @@ class LearnedDenoiser:
             return forth
 
         kept = self._keep(map(new_state, self._tiles))
-        return kept, self._corrected(opened.classic, corrections) if corrects else None
+        return kept, self._corrected(opened.classic, limited(corrections, frame.removed)) if corrects else None
 
     def _open(
         self, frame: _Frame, fields: Page | None, way: int, state: Page | None, back: Page | None, classic: list[Page]

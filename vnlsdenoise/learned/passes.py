@@ -24,6 +24,7 @@ CHUNKS: dict[int, dict[int, tuple[int, ...]]] = {
     3: {16: (48, 32), 48: (48, 32, 16), 64: (32, 16), 96: (48,), 128: (32,), 192: (32,)},
 }
 _SOURCES = 3
+_TINY = 1e-30
 _ONE_CHUNK = (2, 96)  # side and channels that two chunks of would need more shared memory for than some cards have
 
 
@@ -186,6 +187,25 @@ def planes(maps: Tensor, whole: int, half: int) -> list[Tensor]:
         return [plane[None] for plane in (large, small) if plane is not None]
     large = functional.pixel_shuffle(maps[:, : 4 * whole], 2)
     return [large, maps[:, 4 * whole : 4 * whole + half]] if half else [large]
+
+
+def magnitude(planes: Tensor) -> Tensor:
+    """[planes, h, w] -> [planes]: the square root of the sum of squares."""
+    norm: Tensor = torch.linalg.vector_norm(planes, dim=(1, 2))
+    return norm
+
+
+def limited(corrections: Sequence[Tensor], removed: Sequence[Tensor]) -> list[Tensor]:
+    """Corrections [planes, h, w], of every plane no more than was removed; removed: [planes], its `magnitude`.
+
+    Of what a codec leaves, noise may be told that is not there. The classic denoiser, which looks at what is, then
+    removes little; the network would put in as much detail as so much noise could have hidden.
+    """
+    found = []
+    for planes, most in zip(corrections, removed, strict=True):
+        share = (most / magnitude(planes).clamp_min(_TINY)).clamp_max(1)
+        found.append(planes * share[:, None, None])
+    return found
 
 
 def corrected(base: Sequence[Tensor], corrections: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
