@@ -104,7 +104,7 @@ def test_planes_of_every_layout_keep_their_shapes_and_lose_noise(
             assert float((plane - wanted).std()) < left * s
 
 
-def test_a_network_changes_a_plane_no_more_than_the_classic_denoiser_did(device):
+def test_a_network_changes_colours_no_more_than_the_classic_denoiser_did(device):
     """Of one that puts in far too much: noise that is told, but not there, is no reason for as much detail."""
     layout, sigma, network = PlaneFormat("yuv", 50, 38, 8, 1, 1), (12.0, 6.0, 8.0), Network(TINY)
     for tail in network.tails.values():
@@ -112,7 +112,7 @@ def test_a_network_changes_a_plane_no_more_than_the_classic_denoiser_did(device)
     _, noisy = planes_of(layout, 3, sigma, device)
     classic, learned = (denoised(layout, noisy, sigma, which, device) for which in (None, network))
     for given, one, other in zip(noisy, classic, learned, strict=True):
-        for unclean, cleaned, changed in zip(given, one, other, strict=True):
+        for unclean, cleaned, changed in list(zip(given, one, other, strict=True))[1:]:
             most = (unclean - cleaned).square().mean().sqrt()
             assert 0.9 * most < (changed - cleaned).square().mean().sqrt() < 1.01 * most
 

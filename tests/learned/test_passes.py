@@ -305,21 +305,22 @@ def test_what_needs_much_shared_memory_has_no_kernel() -> None:
     assert passes.chunk_of(96, 96, 2) is None
 
 
-def test_a_plane_is_corrected_by_no_more_than_was_removed_from_it(device):
-    given = [torch.randn(2, 21, 37).to(device), torch.randn(1, 10, 18).to(device)]
+def test_colours_are_corrected_by_no_more_than_was_removed_from_them(device):
+    given = [torch.randn(3, 21, 37).to(device), torch.randn(1, 10, 18).to(device)]
     sizes = [passes.magnitude(planes) for planes in given]
     for size, planes in zip(sizes, given, strict=True):
         wanted = planes.cpu().double().square().sum((1, 2)).sqrt()
         torch.testing.assert_close(size.cpu().double(), wanted, rtol=1e-6, atol=0)
-    halved, kept, nothing = 0.5 * sizes[0][:1], 1.5 * sizes[0][1:], 0 * sizes[1]
-    first, second = passes.limited(given, [torch.cat((halved, kept)), nothing])
-    torch.testing.assert_close(first, given[0] * torch.tensor([0.5, 1.0], device=device)[:, None, None])
+    luma, halved, kept = (sizes[0] * torch.tensor([0.5, 0.5, 1.5], device=device)).split(1)
+    first, second = passes.limited(given, [torch.cat((luma, halved, kept)), 0 * sizes[1]])
+    torch.testing.assert_close(first, given[0] * torch.tensor([1, 0.5, 1], device=device)[:, None, None])
     assert not second.any()
-    assert not passes.limited([torch.zeros(1, 4, 4, device=device)], [nothing])[0].any()
+    nothing = [torch.zeros(2, 4, 4, device=device)]
+    assert not passes.limited(nothing, [torch.zeros(2, device=device)])[0].any()
 
 
 def test_a_limit_leaves_what_is_no_number_to_be_found(device):
-    base, corrections = (torch.randn(1, 12, 16).to(device) for _ in range(2))
-    corrections[0, 3, 5] = torch.nan
+    base, corrections = (torch.randn(2, 12, 16).to(device) for _ in range(2))
+    corrections[1, 3, 5] = torch.nan
     found, faults = passes.corrected([base], passes.limited([corrections], [passes.magnitude(base)]))
     assert int(faults) == 1 and torch.equal(found[0], base)

@@ -196,14 +196,17 @@ def magnitude(planes: Tensor) -> Tensor:
 
 
 def limited(corrections: Sequence[Tensor], removed: Sequence[Tensor]) -> list[Tensor]:
-    """Corrections [planes, h, w], of every plane no more than was removed; removed: [planes], its `magnitude`.
+    """Corrections [planes, h, w], of every plane but the first no more than was removed; removed: its `magnitude`.
 
-    Of what a codec leaves, noise may be told that is not there. The classic denoiser, which looks at what is, then
-    removes little; the network would put in as much detail as so much noise could have hidden.
+    Colours that a codec has left smooth may be told more noise than they have. The classic denoiser, which looks at
+    what is there, then removes little of them; the network would draw in them what it sees in luma. Luma has no such
+    guide, and where its noise is told too low the network takes more of it, rightly.
     """
     found = []
-    for planes, most in zip(corrections, removed, strict=True):
+    for index, (planes, most) in enumerate(zip(corrections, removed, strict=True)):
         share = (most / magnitude(planes).clamp_min(_TINY)).clamp_max(1)
+        if index == 0:
+            share[0] = 1
         found.append(planes * share[:, None, None])
     return found
 
