@@ -84,8 +84,8 @@ if TYPE_CHECKING:
     type=click.Choice(["classic", "learned", "auto"]),
     default="classic",
     show_default=True,
-    help="The training-free denoiser, or a network behind it (with preset fast); auto: the network where, on "
-    "a GPU, no table of quality shows it worse (nowhere yet).",
+    help="The training-free denoiser, or a network behind it; auto: the network where, on a GPU, no table of quality "
+    "shows it worse (nowhere yet).",
 )
 @click.option(
     "--weights",
@@ -96,9 +96,7 @@ if TYPE_CHECKING:
 @click.option(
     "--preset",
     type=click.Choice(["draft", "fast", "balanced", "best"]),
-    default="balanced",
-    show_default=True,
-    help="Speed or quality.",
+    help="Speed or quality.  [default: balanced; before a network what it was trained on, fast]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(

@@ -10,7 +10,7 @@ from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.errors import UsageError
 from vnlsdenoise.learned.memory import NetworkSize
-from vnlsdenoise.learned.methods import network_of
+from vnlsdenoise.learned.methods import chosen_method, network_of, preset_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.planes import blend_grain
 from vnlsdenoise.scenes import mark_cuts, repeated
@@ -23,7 +23,7 @@ def denoise(
     *,
     method: str = "classic",
     weights: str = "small",
-    preset: str = "balanced",
+    preset: str | None = None,
     device: str | torch.device | None = None,
     peak: float | None = None,
     scene_cuts: bool = True,
@@ -39,10 +39,11 @@ def denoise(
         sigma: deviation of the noise in the scale of the data: one for all channels or one each, white noise; a
             `NoiseModel` for noise that depends on the intensity, is correlated or was clipped; None = every scene's is
             measured. Channels whose sigma is 0 are returned as they are.
-        method: "classic", or "learned" for a network behind it (whose weights say which preset); "auto" is "learned" on
+        method: "classic", or "learned" for a network behind it; "auto" is "learned" on
             a GPU, with weights that are nowhere worse by the tables of docs/quality.md (none yet), else "classic".
         weights: of the network: a name of `vnlsdenoise.weights` or a .safetensors file.
-        preset: of the classic method, "draft", "fast", "balanced" or "best".
+        preset: of the classic method, "draft", "fast", "balanced" or "best"; None for "balanced", and with the learned
+            method for the one that its weights were trained on.
         device: where to work, e.g. "cuda"; None = where the video is.
         peak: the value of full white; None = 1 if the mean of the video's absolute values is at most 1.5, else 255. It
             scales the image that flow is measured on, and the estimate of sigma.
@@ -65,13 +66,14 @@ def denoise(
         )
     if video.dim() != 4 or video.shape[1] not in (1, 3) or 0 in video.shape:
         raise ValueError(f"video must have shape [T, 1 or 3, H, W], got {list(video.shape)}")
-    if preset not in PRESETS:
+    if preset is not None and preset not in PRESETS:
         raise UsageError(f"no such preset: {preset!r}; there are: {', '.join(PRESETS)}")
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     if not 0 <= keep_grain <= 1:
         raise ValueError(f"keep_grain must be from 0 to 1, got {keep_grain}")
     work = torch.device(device) if device is not None else video.device
+    preset = preset_of(preset, chosen_method(method, weights, work), weights)
     network = network_of(method, weights, work)
     peak = peak if peak is not None else _guess_peak(video)
     channels = video.shape[1]
@@ -79,7 +81,6 @@ def denoise(
     if keep_grain == 1 or (noise is not None and not any(noise.sigma)):
         return video.clone()
     layout = PlaneFormat("rgb" if channels == 3 else "gray", video.shape[3], video.shape[2], depth=8)
-    preset = preset if network is None else network.preset
     size = None if network is None else NetworkSize.of(network)
     memory = plan_memory(layout, PRESETS[preset], max_memory, size, measured=noise is None)
     denoiser = SceneDenoiser[Tensor](

@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from vnlsdenoise.bench.quality import denoiser_of
 from vnlsdenoise.bench.speed import SIGMA, SIZES, device_name, footage
 from vnlsdenoise.engine.local import denoise_frames, predict_memory, predict_waiting
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError
-from vnlsdenoise.learned.checkpoint import load_header
 from vnlsdenoise.video.frame import Frame, PlaneFormat
 
 RECORDED = 8  # frames that the footage repeats
@@ -42,13 +42,9 @@ def measure(size: str, preset: str, device: str, ceiling: int | None, frames: in
     torch.set_num_threads(threads)
     height, width = SIZES[size]
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
-    method, _, weights = preset.partition(":")
-    learned = method == "learned"
     settings = DenoiseSettings(
         (SIGMA,) * 3,
-        method="learned" if learned else "classic",
-        weights=weights or "small",
-        preset=load_header(weights or "small").preset if learned else preset,
+        **denoiser_of(preset),
         device=device,
         max_memory=ceiling,
         scene_cuts=False,

@@ -44,7 +44,6 @@ def write_table(options: argparse.Namespace, preset: str, results: dict[str, Any
         return
     path = options.json
     if several:
-        method, _, weights = preset.partition(":")
-        path = path.with_stem("-".join([path.stem, method, *([pathlib.Path(weights).stem] if weights else [])]))
+        path = path.with_stem("-".join([path.stem, *(pathlib.Path(part).stem for part in preset.split(":"))]))
     arguments = {"preset": preset, "crop": options.crop, "frames": options.frames}
     path.write_text(json.dumps({"arguments": arguments, "results": results}, indent=1))

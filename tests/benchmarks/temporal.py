@@ -28,7 +28,7 @@ from clips import chosen_clips, clip_parser
 import vnlsdenoise
 from vnlsdenoise.bench.quality import Video, add_noise, denoiser_of
 from vnlsdenoise.learned import tiles
-from vnlsdenoise.learned.checkpoint import load_dimensions
+from vnlsdenoise.learned.checkpoint import load_header
 from vnlsdenoise.learned.chunks import CHUNK
 
 FRAMES = 56
@@ -87,7 +87,7 @@ def at_tiles(clean: Video, noisy: Video, sigma: int, preset: str, device: str, s
     whole = denoised(noisy, sigma, preset, device)
     with in_tiles(side):
         apart = denoised(noisy, sigma, preset, device)
-        laid = tiles.tiles_of(*clean.shape[1:3], load_dimensions(denoiser_of(preset)["weights"]))
+        laid = tiles.tiles_of(*clean.shape[1:3], load_header(denoiser_of(preset)["weights"]).dimensions)
     height, width = clean.shape[1:3]
     if all(2 * tile.size[0] >= height and 2 * tile.size[1] >= width for tile in laid):
         raise SystemExit(f"every tile of {side} pixels sees all of {width}x{height}: give a larger --crop")

@@ -299,7 +299,7 @@ def test_an_internal_error_is_one_line_and_1(clip: Path) -> None:
 
 
 def test_the_learned_method_is_planned_and_carried_out(clip: Path, tmp_path: Path) -> None:
-    """It starts from the preset of its weights, whatever preset is asked for; the plan and the summary say so."""
+    """It starts from the preset of its weights, or the one that is asked for; the plan and the summary say so."""
     status, out, err = call(
         clip, "-o", tmp_path / "out.mkv", "--method", "learned", "--sigma", 8, "--lossless", "--json"
     )
@@ -309,9 +309,11 @@ def test_the_learned_method_is_planned_and_carried_out(clip: Path, tmp_path: Pat
     status, out, err = call(clip, "--dry-run", "--method", "learned", "--sigma", 8)
     assert status == 0 and "learned, fast, corrected by the network small" in out, err
     network, other = load_network("small"), tmp_path / "other.safetensors"
-    save_network(other, Header(network.dimensions, "draft"), network.state_dict())
+    save_network(other, Header(network.dimensions, "balanced"), network.state_dict())
     status, out, err = call(clip, "--dry-run", "--method", "learned", "--weights", other, "--sigma", 8)
-    assert status == 0 and "learned, draft, corrected by the network" in out, err
+    assert status == 0 and "learned, balanced, corrected by the network" in out, err
+    status, out, err = call(clip, "--dry-run", "--method", "learned", "--preset", "best", "--sigma", 8)
+    assert status == 0 and "learned, best, corrected by the network small" in out, err
 
 
 def test_what_auto_chose_is_said(clip: Path, tmp_path: Path) -> None:
@@ -326,6 +328,9 @@ def test_what_auto_chose_is_said(clip: Path, tmp_path: Path) -> None:
 def test_the_learned_method_names_what_it_cannot_do(clip: Path, tmp_path: Path) -> None:
     learned = (clip, "-o", tmp_path / "out.mkv", "--method", "learned")
     assert_error(call(*learned, "--max-memory", "1MiB"), 6, "with the learned method needs", "take --method classic")
+    assert_error(
+        call(*learned, "--preset", "draft"), 2, "does not work behind preset draft", "take fast, balanced, best"
+    )
     text = tmp_path / "text.safetensors"
     text.write_text("these are no weights, but there is enough of them for a header")
     assert_error(call(*learned, "--weights", text), 3, "cannot be loaded", "text.safetensors")

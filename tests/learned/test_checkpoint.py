@@ -54,7 +54,7 @@ def test_what_is_wrong_is_named(tmp_path, monkeypatch):
         load_network(str(short))
     strange = tmp_path / "strange.safetensors"
     save_network(strange, Header(TINY, "superb"), tensors)
-    with pytest.raises(InputError, match="its preset 'superb' is not known"):
+    with pytest.raises(InputError, match="it corrects preset 'superb', which is not known"):
         load_header(str(strange))
     broken = tmp_path / "broken.safetensors"
     save_network(broken, Header(TINY), {name: value / 0 for name, value in tensors.items()})

@@ -69,6 +69,15 @@ def test_the_batch_and_repeats_do_not_change_a_bit(device, weights):
         assert torch.equal(vnlsdenoise.denoise(noisy, 20.0, batch=batch, **options), whole)
 
 
+def test_a_network_corrects_the_preset_that_is_asked_for(device):
+    noisy = (clip() + 20 * torch.randn(6, 3, 72, 88)).to(device)
+    usual, asked = (vnlsdenoise.denoise(noisy, 20.0, method="learned", preset=p) for p in (None, "balanced"))
+    assert torch.equal(usual, vnlsdenoise.denoise(noisy, 20.0, method="learned", preset="fast"))
+    assert not torch.equal(usual, asked)
+    with pytest.raises(UsageError, match="does not work behind preset draft"):
+        vnlsdenoise.denoise(noisy, 20.0, method="learned", preset="draft")
+
+
 def planes_of(layout, frames, sigma, device):
     clean = [torch.full(shape, 90.0 + 20 * i, device=device) for i, shape in enumerate(layout.plane_shapes)]
     noisy = [[p + s * torch.randn_like(p) for p, s in zip(clean, sigma, strict=True)] for _ in range(frames)]

@@ -84,14 +84,14 @@ def test_runs_repeat_and_go_on(folder, tmp_path):
     with pytest.raises(InputError, match="no run to go on with"):
         train(settings(folder, tmp_path / "none", 6, resume=True))
     with pytest.raises(InputError, match="go on with --preset fast"):
-        train(settings(folder, tmp_path / "one", 8, resume=True, preset="draft"))
+        train(settings(folder, tmp_path / "one", 8, resume=True, preset="balanced"))
 
 
 def test_a_network_learns_on_the_results_of_its_preset(folder, tmp_path):
-    found = {preset: train(settings(folder, tmp_path / preset, 1, preset=preset)) for preset in ("draft", "fast")}
+    found = {preset: train(settings(folder, tmp_path / preset, 1, preset=preset)) for preset in ("fast", "balanced")}
     for preset in found:
         assert load_header(str(tmp_path / preset / NETWORK)).preset == preset
-    assert found["draft"] != found["fast"]
+    assert found["fast"] != found["balanced"]
 
 
 def test_recorded_mosaics_are_trained_on_beside_others(folder, tmp_path):

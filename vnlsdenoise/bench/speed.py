@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from vnlsdenoise import ops
+from vnlsdenoise.bench.quality import denoiser_of
 from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
@@ -107,9 +108,9 @@ def denoiser(
     may go on beside the finest one.
     """
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
-    method, _, weights = preset.partition(":")
-    network = network_of("learned", weights, torch.device(device)) if method == "learned" else None
-    settings = PRESETS[network.preset if network else preset]
+    chosen = {"method": "classic", "weights": "", **denoiser_of(preset)}
+    network = network_of(chosen["method"], chosen["weights"], torch.device(device))
+    settings = PRESETS[chosen["preset"]]
     corrected = None if network is None else NetworkSize.of(network)
     plan = plan_memory(layout, settings, ceiling, corrected, measured=False)
     noise = NoiseModel.of_sigma((SIGMA,) * 3)

@@ -340,8 +340,7 @@ def settings_of(request: Request, format: PlaneFormat) -> DenoiseSettings | None
     import torch
 
     from vnlsdenoise.engine import local
-    from vnlsdenoise.learned.checkpoint import load_header
-    from vnlsdenoise.learned.methods import chosen_method
+    from vnlsdenoise.learned.methods import chosen_method, preset_of
 
     device = local.resolve_device(request.device)
     method = chosen_method(request.method, request.weights, torch.device(device))
@@ -354,7 +353,7 @@ def settings_of(request: Request, format: PlaneFormat) -> DenoiseSettings | None
         float(request.keep_grain),
         method,
         request.weights,
-        load_header(request.weights).preset if method == "learned" else request.preset,
+        preset_of(request.preset, method, request.weights),
         device,
         scene_cuts=request.scene_cuts == "auto",
         duplicates=request.duplicates == "auto",

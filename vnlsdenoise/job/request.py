@@ -21,7 +21,8 @@ class Request:
 
     sigma: noise deviation in 8-bit code values, one number or one a plane, white noise; None to measure every scene.
     strength multiplies it; luma and chroma multiply further (RGB: luma all planes). noise_model: "auto", or "white" to
-    take the noise for one deviation a plane. keep_grain: share of what was removed that is put back. output None: only
+    take the noise for one deviation a plane. keep_grain: share of what was removed that is put back. preset None: what
+    the method usually takes. output None: only
     plan. video_stream: index of the stream to denoise, None for the film. gaps: whether images may lack numbers.
     part: of the film that is meant. roi: the rectangle that is denoised, None for everything. residual: where what was
     removed is written, None for nowhere. strict: refuse where anything would not be kept. new_folders: those on the way
@@ -41,7 +42,7 @@ class Request:
     keep_grain: float = 0.0
     method: str = "classic"
     weights: str = "small"
-    preset: str = "balanced"
+    preset: str | None = None
     device: str = "auto"
     max_memory: int | None = None
     encoding: Encoding = field(default_factory=Encoding)

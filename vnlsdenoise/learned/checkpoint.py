@@ -13,9 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import InputError, UsageError
 from vnlsdenoise.learned.network import Dimensions, Network
+from vnlsdenoise.learned.sizes import CORRECTABLE
 from vnlsdenoise.weights import WEIGHTS
 
 _FORMAT = "vnlsdenoise-network-1"
@@ -84,8 +84,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Header]]:
             if metadata.get("format") != _FORMAT:
                 raise InputError(f"{path} does not hold weights of vnlsdenoise (format {metadata.get('format')!r})")
             preset = metadata.get("preset", Header.preset)  # older files say none, and have no other
-            if preset not in PRESETS:
-                raise ValueError(f"its preset {preset!r} is not known")
+            if preset not in CORRECTABLE:
+                raise ValueError(f"it corrects preset {preset!r}, which is not known")
             yield file, Header(_dimensions(json.loads(metadata["dimensions"])), preset)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

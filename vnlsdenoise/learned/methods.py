@@ -7,8 +7,10 @@ from vnlsdenoise.learned.checkpoint import load_header, load_network
 from vnlsdenoise.learned.denoiser import for_inference, working_type
 from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.network import Network
+from vnlsdenoise.learned.sizes import CORRECTABLE
 
 METHODS = ("classic", "learned", "auto")
+USUAL = "balanced"  # preset of the classic method
 # The weights that the tables of tests/benchmarks/results show to be nowhere worse than `balanced`, on any kind of
 # noise. A test holds this to them.
 NEVER_WORSE: frozenset[str] = frozenset()
@@ -24,6 +26,23 @@ def chosen_method(method: str, weights: str, device: torch.device) -> str:
     if method != "auto":
         return method
     return "learned" if device.type == "cuda" and weights in NEVER_WORSE else "classic"
+
+
+def preset_of(asked: str | None, method: str, weights: str) -> str:
+    """The classic preset: what is asked for, else "balanced", or that whose results the weights were trained on.
+
+    method: as `chosen_method` gives it. Raises UsageError where no network corrects that preset; InputError as of
+    `load_header`.
+    """
+    if method == "classic":
+        return asked or USUAL
+    preset = asked or load_header(weights).preset
+    if preset not in CORRECTABLE:
+        those = ", ".join(CORRECTABLE)
+        raise UsageError(
+            f"the learned method does not work behind preset {preset}; take {those}, or the classic method"
+        )
+    return preset
 
 
 def network_of(method: str, weights: str, device: torch.device) -> Network | None:

@@ -6,9 +6,8 @@ from typing import get_args
 import click
 import torch
 
-from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.errors import UsageError, VnlsError
-from vnlsdenoise.learned.sizes import CORRECTED, SIZES
+from vnlsdenoise.learned.sizes import CORRECTABLE, CORRECTED, SIZES
 from vnlsdenoise.training.loop import Kind, Process, Settings, Trainer, crops_of_layouts, mosaics_of_layouts
 from vnlsdenoise.training.schedule import Length
 
@@ -27,7 +26,7 @@ from vnlsdenoise.training.schedule import Length
 @click.option("--size", type=click.Choice(list(SIZES)), default="small", show_default=True, help="Of the network.")
 @click.option(
     "--preset",
-    type=click.Choice(list(PRESETS)),
+    type=click.Choice(CORRECTABLE),
     help="Of the classic results that the network corrects.  [default: fast for small, balanced for base]",
 )
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="When to end, by the clock.")
