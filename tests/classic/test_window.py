@@ -3,15 +3,16 @@ import pytest
 from vnlsdenoise.classic.window import SlidingWindow
 
 
-def run(frames: int, radius: int) -> tuple[list[tuple[int, list[int]]], list[int], int]:
-    """-> (frame worked on, window) of every call, finished frames in order, most frames held."""
+def run(frames: int, radius: int, known: int) -> tuple[list[tuple[int, list[int]]], list[int], list[int]]:
+    """-> (frame worked on, window) of every call, finished frames in order, how many of them after each that came.
+
+    known: so many frames are known of before they come.
+    """
     calls: list[tuple[int, list[int]]] = []
     finished: list[int] = []
-    held = 0
+    after: list[int] = []
 
     def work(window: list[int], index: int) -> None:
-        nonlocal held
-        held = max(held, len(window))
         calls.append((window[index], list(window)))
         assert not set(window) & set(finished), "a frame was given out before its last contribution"
 
@@ -22,18 +23,21 @@ def run(frames: int, radius: int) -> tuple[list[tuple[int, list[int]]], list[int
     window = SlidingWindow(radius, work, finish)
     out: list[int] = []
     for frame in range(frames):
-        out.extend(window.push(frame))
+        out.extend(window.push(frame, followed=frame + known < frames))
+        after.append(len(out))
     out.extend(window.flush())
     assert out == finished
-    return calls, out, held
+    return calls, out, after
 
 
 @pytest.mark.parametrize("radius", [0, 1, 4])
 @pytest.mark.parametrize("frames", [1, 2, 3, 8, 9, 10, 30])
-def test_every_frame_once_in_its_window(frames: int, radius: int) -> None:
-    calls, out, held = run(frames, radius)
+@pytest.mark.parametrize("known", [1, 2, 100])
+def test_every_frame_once_in_its_window(frames: int, radius: int, known: int) -> None:
+    calls, out, after = run(frames, radius, known)
     assert out == list(range(frames))
-    assert held <= 2 * radius + 1
+    # One that is the last that is known of has to wait.
+    assert after == [max(0, frame + (frame + known < frames) - 2 * radius) for frame in range(frames)]
     assert [frame for frame, _ in calls] == list(range(frames))
     for frame, window in calls:
         first = max(0, min(frame - radius, frames - 1 - 2 * radius))
@@ -45,7 +49,7 @@ def test_a_new_clip_begins_after_flush() -> None:
     seen: list[tuple[int, ...]] = []
     window = SlidingWindow[int, int](1, lambda items, index: seen.append((*items, index)), lambda item: item)
     for start in (0, 100):
-        out = [done for frame in range(start, start + 4) for done in window.push(frame)]
+        out = [done for frame in range(start, start + 4) for done in window.push(frame, frame < start + 3)]
         out.extend(window.flush())
         assert out == list(range(start, start + 4))
     half = len(seen) // 2

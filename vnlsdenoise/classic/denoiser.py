@@ -142,9 +142,11 @@ class ClassicDenoiser:
         What a burst makes possible is done in equal parts, with every frame of the next burst: so the flow of that one
         is measured beside it.
         """
-        if self._cycle is None and len(self._waiting[-1]) >= self._burst:
+        # The newest frame waits for another, which tells that the clip goes on.
+        followed = len(self._waiting[-1]) - (self._arrived is None)
+        if self._cycle is None and followed >= self._burst:
             self._pager.next_cycle()
-            self._cycle, self._worked, self._parts = self._through(ended=False), 0, 0
+            self._cycle, self._worked, self._parts = self._through(followed, ended=False), 0, 0
         self._parts += 1
         yield from self._continued(math.inf if self._parts >= self._burst else self._parts * self._part)
 
@@ -153,7 +155,9 @@ class ClassicDenoiser:
         self._settle()
         self._pager.ending()
         yield from self._continued(math.inf)
-        yield from (result for result in self._through(ended=True) if not isinstance(result, Pause))
+        yield from (
+            result for result in self._through(len(self._waiting[-1]), ended=True) if not isinstance(result, Pause)
+        )
         self._motion.reset()
         self._number = 0  # a scene's result does not depend on where in the video it lies
 
@@ -168,10 +172,11 @@ class ClassicDenoiser:
             else:
                 yield result
 
-    def _through(self, ended: bool) -> Iterator[tuple[Page, Page | None] | Pause]:
-        """Frames that wait, through one level after the other; a result takes the next finer level's frame along."""
+    def _through(self, count: int, ended: bool) -> Iterator[tuple[Page, Page | None] | Pause]:
+        """So many frames that wait, through one level after the other; a result takes the next finer level's frame
+        along. ended: the clip ends with them; else it goes on."""
         last = len(self._levels) - 1
-        coarsest = (self._waiting[last].popleft() for _ in range(len(self._waiting[last])))
+        coarsest = (self._waiting[last].popleft() for _ in range(count))
         results = self._levels[last].push(coarsest, ended=ended)
         for index in range(last - 1, -1, -1):
             results = self._levels[index].push(self._joined(index, results), ended=ended)

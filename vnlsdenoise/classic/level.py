@@ -120,14 +120,14 @@ class LevelDenoiser:
         self._batch = batch
         self._burst = burst
         self._pager = pager
-        self._window = 2 * level.radius + 1
+        self._beside = beside
         self._shrink = self._sliding(self._shrink_frame, self._finish_shrink, beside)
         self._wiener = [self._sliding(self._wiener_worker(step), self._finish_wiener, beside) for step in level.wiener]
 
-    def push(self, frames: Iterator[LevelFrame | Pause], *, ended: bool = False) -> Iterator[Page | Pause]:
+    def push(self, frames: Iterator[LevelFrame | Pause], *, ended: bool) -> Iterator[Page | Pause]:
         """Add the next frames; yields finished frames [C, H, W], and `Pause` wherever the rest may wait.
 
-        ended: the clip has, and nothing is to be left.
+        ended: the clip ends with them, and nothing is to be left; else it goes on.
         """
         items: Iterator[_PassFrame | Pause] = (
             frame if isinstance(frame, Pause) else self._guided(frame) for frame in frames
@@ -157,6 +157,8 @@ class LevelDenoiser:
     def _passed(
         self, window: SlidingWindow[_PassFrame, _PassFrame], items: Iterator[_PassFrame | Pause], ended: bool
     ) -> Iterator[_PassFrame | Pause]:
+        # What goes on beside other work is not waited for before the next frame has come.
+        followed = not ended and not self._beside
         coming: deque[_PassFrame] = deque()
         for item in items:
             if isinstance(item, Pause):
@@ -165,20 +167,20 @@ class LevelDenoiser:
             coming.append(item)
             del item
             if len(coming) == self._burst:
-                yield from self._worked(window, coming)
+                yield from self._worked(window, coming, followed)
         if coming:
-            yield from self._worked(window, coming)
+            yield from self._worked(window, coming, followed)
         if ended:
             yield from window.flush()
 
     def _worked(
-        self, window: SlidingWindow[_PassFrame, _PassFrame], coming: deque[_PassFrame]
+        self, window: SlidingWindow[_PassFrame, _PassFrame], coming: deque[_PassFrame], followed: bool
     ) -> Iterator[_PassFrame | Pause]:
         self._pager.next_pass()
         done: deque[_PassFrame] = deque()
         while coming:
             pause = Pause(coming[0].frame.noisy.size)
-            done.extend(window.push(coming.popleft()))
+            done.extend(window.push(coming.popleft(), followed))
             yield pause
         while done:
             yield done.popleft()
@@ -200,8 +202,8 @@ class LevelDenoiser:
 
     @property
     def stay(self) -> int:
-        """Frames that come before one leaves."""
-        return self._window * self.passes
+        """Frames that come before one leaves, at the least."""
+        return 2 * self._level.radius * self.passes
 
     # --- step 1
 
@@ -212,7 +214,7 @@ class LevelDenoiser:
         [noisy, *coarse], _ = self._pager.open(pages, work=GUIDE_WORK * frame.noisy.size)
         if frame.coarse is not None:
             guide = ops.search_image(noisy[0], coarse[0][0], self._preset.guide)
-            self._pager.rest(frame.coarse, self._window)  # until step 1 is finished
+            self._pager.rest(frame.coarse, 2 * self._level.radius)  # until step 1 is finished
         else:
             guide = ops.search_image(noisy[0], None, 1.0)
         return _PassFrame(frame, self._pager.keep(guide), [], self._pager.keep(ops.new_sums(noisy)))
@@ -280,7 +282,7 @@ class LevelDenoiser:
     def _next_pass(self, item: _PassFrame, result: Tensor) -> _PassFrame:
         left = len(self._wiener) - len(item.results)  # passes that are still to come
         for page in item.results:
-            self._pager.rest(page, left * self._window)  # until they are mixed
+            self._pager.rest(page, left * 2 * self._level.radius)  # until they are mixed
         results = [*item.results, self._pager.keep(result)]
         return _PassFrame(item.frame, None, results, self._pager.keep(ops.new_sums(result)) if left else None)
 
