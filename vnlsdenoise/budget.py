@@ -12,10 +12,10 @@ from typing import Any
 from vnlsdenoise.classic.denoiser import DEFAULT_BATCH, goes_beside, level_sizes, levels_of
 from vnlsdenoise.classic.level import (
     GUIDE_WORK,
+    MIX_WORK,
     NORMALISE_WORK,
     RECOMPOSE_WORK,
     SMALLEST_BATCH,
-    mix_work,
     query_bytes,
 )
 from vnlsdenoise.classic.motion import FLOW_PAIR_PLANES, FLOW_PLANES, half_planes
@@ -320,7 +320,7 @@ def _of_pyramid(preset: Preset, sizes: list[tuple[int, int]], channels: list[int
         passed = max(passed, opened)
         # Each with the pages that it opens: noisy, sums, coarser result; the results that are mixed.
         finishing = max(GUIDE_WORK, RECOMPOSE_WORK, NORMALISE_WORK) * frame
-        mixing = mix_work(passes + 1) * frame
+        mixing = MIX_WORK * frame
         work = max(work, finishing, mixing)
         step = max(step, frame + sums + below + finishing, (passes + 1) * frame + mixing)
         below = frame

@@ -21,6 +21,7 @@ CANDIDATES_A_NEIGHBOR = 3  # at least so many are searched for each patch of a g
 GUIDE_WORK = 7  # enlarged, low-pass, high band and search image of luma; sums of twice the frame's size
 RECOMPOSE_WORK = 8  # basic, enlarged, low, recomposed and final frame, what halving and doubling pass through, variance
 NORMALISE_WORK = 3  # the result, and sums for the next pass
+MIX_WORK = 2  # the mean of the results, and one of them by its weight
 
 
 @dataclass
@@ -82,11 +83,6 @@ def _query_grid(height: int, width: int, step: Pass, phase: tuple[int, int], dev
     grid = np.empty((len(rows), len(columns), 2), np.int32)
     grid[..., 0], grid[..., 1] = np.array(rows)[:, None], columns
     return torch.from_numpy(grid.reshape(-1, 2)).to(device)
-
-
-def mix_work(results: int) -> int:
-    """What the mean of so many results allocates, in sizes of the frame: each weighted, all stacked, and their sum."""
-    return 2 * results + 1
 
 
 def query_bytes(step: Pass, frames: int) -> int:
@@ -191,9 +187,11 @@ class LevelDenoiser:
         if len(used) == 1:
             return used[0][1]
         pages = [result for _, result in used]
-        tensors, _ = self._pager.open(pages, work=mix_work(len(pages)) * pages[0].size)
-        weights = [weight for weight, _ in used]
-        return self._pager.keep(torch.stack([w * t for w, t in zip(weights, tensors, strict=True)]).sum(0))
+        tensors, _ = self._pager.open(pages, work=MIX_WORK * pages[0].size)
+        mean = used[0][0] * tensors[0]
+        for (weight, _), tensor in zip(used[1:], tensors[1:], strict=True):
+            mean.add_(weight * tensor)
+        return self._pager.keep(mean)
 
     @property
     def passes(self) -> int:

@@ -172,7 +172,7 @@ def flow_image(luma: Tensor, scale: float, *, blur: float = 1.2) -> Tensor:
 
 def _gaussian(images: Tensor, deviation: float) -> Tensor:
     # By sums of shifted images: cuDNN, for so small a convolution, takes 0.14 s before its first result.
-    taps = _taps(deviation, images.dtype, images.device)
+    taps = _taps(deviation, images.dtype)
     radius = len(taps) // 2
     padded = functional.pad(images[:, None], (radius, radius, radius, radius), mode="replicate")[:, 0]
     return _filtered(_filtered(padded, taps, 2), taps, 1)
@@ -188,8 +188,9 @@ def _filtered(images: Tensor, taps: tuple[float, ...], axis: int) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _taps(deviation: float, dtype: torch.dtype, device: torch.device) -> tuple[float, ...]:
+def _taps(deviation: float, dtype: torch.dtype) -> tuple[float, ...]:
+    # On the CPU: a GPU would load a library's kernel for each of these steps, and be waited for, before a first frame.
     radius = math.ceil(3 * deviation)
-    offsets = torch.arange(-radius, radius + 1, dtype=dtype, device=device)
+    offsets = torch.arange(-radius, radius + 1, dtype=dtype)
     taps = torch.exp(-0.5 * (offsets / deviation) ** 2)
     return tuple((taps / taps.sum()).tolist())
