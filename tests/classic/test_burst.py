@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vnlsdenoise import ops
+from vnlsdenoise.classic.denoiser import level_sizes, support_of
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.noise import NoiseModel
@@ -58,3 +59,13 @@ def test_the_work_of_a_burst_is_spread_over_the_next_one(monkeypatch: pytest.Mon
     steady = by_frame[-4 * BURST :]
     assert min(steady) > 0
     assert max(steady) < 2 * sum(steady) / len(steady)
+
+
+@pytest.mark.parametrize("preset", ["draft", "fast"])
+def test_a_frame_comes_out_with_the_one_that_tells_that_nothing_more_adds_to_it(device: str, preset: str) -> None:
+    """One frame beyond those that the first takes from, or that what is added to it takes from."""
+    layout, settings = PlaneFormat("yuv", 96, 80, 8, 1, 1), PRESETS[preset]
+    work = denoiser(layout, preset, 1)
+    frames = (list(work.push([plane.to(device) for plane in frame_of(layout)])) for _ in range(200))
+    first = next(number for number, done in enumerate(frames) if done)
+    assert first == support_of(settings, level_sizes(settings, 80, 96, True))

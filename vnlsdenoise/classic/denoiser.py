@@ -104,9 +104,10 @@ class ClassicDenoiser:
         """Take in the next frame, of which the caller lets go, and measure its flow; returns the page of the frame."""
         # The frame itself is no page yet.
         given = sum(part.nbytes for part in (frame, chroma) if part is not None)
+        # Its flow is begun before anything waits for that of the frame before.
+        pyramid, pair = self._arrival(frame, chroma, given)
         self._settle(given)
-        self._arrived = self._arrival(frame, chroma, given)
-        pyramid, pair = self._arrived
+        self._arrived = pyramid, pair
         self._part = sum(page.size * level.passes for page, level in zip(pyramid, self._levels, strict=True))
         if pair is None or pair.ready is None:
             self._settle()
@@ -116,8 +117,11 @@ class ClassicDenoiser:
     def _arrival(self, frame: Tensor, chroma: Tensor | None, given: int) -> tuple[list[Page], FlowPair | None]:
         size = frame.shape[-2:]
         field = -(-size[0] // 2) * -(-size[1] // 2) * frame.element_size()
-        # What is below the frame in its pyramid takes no more than itself, with what it is made of.
-        self._pager.reserve(2 * given + self._motion.planes * field)
+        # What is below the frame in its pyramid takes no more than itself, with what it is made of. The flow of the
+        # frame before is no page yet.
+        _, before = self._arrived or (None, None)
+        waiting = 0 if before is None else before.fields.nbytes
+        self._pager.reserve(2 * given + self._motion.planes * field + waiting)
         pyramid = self._pyramid(frame, chroma)
         pair = self._motion.push(frame[0])
         return [self._pager.keep(noisy) for noisy in pyramid], pair
