@@ -8,6 +8,7 @@ from reference import tvl1 as reference
 from torch import Tensor
 
 from vnlsdenoise.ops import flow_image, flow_levels, tvl1_flow
+from vnlsdenoise.ops.tvl1 import _taps, computed_taps
 
 
 def texture(height: int, width: int, pairs: int = 1, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -204,6 +205,13 @@ def test_flow_image(device):
     assert images.std().item() == pytest.approx(0.01 * 255 / 2 / 4.25, rel=0.15)
     assert flow_image(luma.to(device), 1.0, blur=0).std().item() == pytest.approx(0.005, rel=0.1)
     assert flow_image(torch.rand(1, 1, 1, device=device), 1.0).shape == (1, 1, 1)
+
+
+def test_the_taps_that_are_kept_are_those_of_the_device(device):
+    """To the last bit on a GPU, which is spared the kernels that compute them."""
+    form = 1.2, torch.float32
+    assert _taps(*form, device) == computed_taps(*form, device)
+    assert _taps(*form, "cuda") == pytest.approx(computed_taps(*form, "cpu"), rel=3e-7)
 
 
 def test_flow_image_refuses():

@@ -27,6 +27,11 @@ from vnlsdenoise.ops.pyramid import pyramid_down
 
 _MAX_LEVELS = 16  # kMaxFlowLevels of csrc/tvl1.h
 _COARSEST_SIDE = 16
+_BLUR = 1.2  # of `flow_image`
+# Its taps as a GPU computes them, whose exponential is not rounded as a CPU's. It would load seven kernels of a library
+# for that, and be waited for: half of the time that a first frame takes to go in.
+_HALF = tuple(map(float.fromhex, ("0x1.50f47ap-10", "0x1.deb1dcp-7", "0x1.53968p-4", "0x1.e12f68p-3")))
+_CUDA_TAPS = (*_HALF, float.fromhex("0x1.547856p-2"), *_HALF[::-1])
 # Planes of the size of an image that a pair needs beside its pyramids: kPlanes of the two tvl1 sources.
 _PLANES = {"cpu": 12, "cuda": 16}
 
@@ -145,7 +150,7 @@ def flow_levels(height: int, width: int) -> int:
     return levels
 
 
-def flow_image(luma: Tensor, scale: float, *, blur: float = 1.2) -> Tensor:
+def flow_image(luma: Tensor, scale: float, *, blur: float = _BLUR) -> Tensor:
     """The images to measure flow on: half the resolution, smoothed, on the scale from 0 to 255.
 
     A flow between them, times 2 and resampled, is one between the frames: pixel x of the result lies at 2 x + 1/2.
@@ -172,7 +177,7 @@ def flow_image(luma: Tensor, scale: float, *, blur: float = 1.2) -> Tensor:
 
 def _gaussian(images: Tensor, deviation: float) -> Tensor:
     # By sums of shifted images: cuDNN, for so small a convolution, takes 0.14 s before its first result.
-    taps = _taps(deviation, images.dtype)
+    taps = _taps(deviation, images.dtype, images.device.type)
     radius = len(taps) // 2
     padded = functional.pad(images[:, None], (radius, radius, radius, radius), mode="replicate")[:, 0]
     return _filtered(_filtered(padded, taps, 2), taps, 1)
@@ -188,9 +193,15 @@ def _filtered(images: Tensor, taps: tuple[float, ...], axis: int) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _taps(deviation: float, dtype: torch.dtype) -> tuple[float, ...]:
-    # On the CPU: a GPU would load a library's kernel for each of these steps, and be waited for, before a first frame.
+def _taps(deviation: float, dtype: torch.dtype, device: str) -> tuple[float, ...]:
+    if device == "cuda" and dtype == torch.float32 and deviation == _BLUR:
+        return _CUDA_TAPS
+    return computed_taps(deviation, dtype, device)
+
+
+def computed_taps(deviation: float, dtype: torch.dtype, device: str) -> tuple[float, ...]:
+    """Weights of a Gaussian, as the device computes them."""
     radius = math.ceil(3 * deviation)
-    offsets = torch.arange(-radius, radius + 1, dtype=dtype)
+    offsets = torch.arange(-radius, radius + 1, dtype=dtype, device=device)
     taps = torch.exp(-0.5 * (offsets / deviation) ** 2)
     return tuple((taps / taps.sum()).tolist())
