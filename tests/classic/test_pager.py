@@ -7,7 +7,6 @@ from collections import deque
 import pytest
 import torch
 
-from vnlsdenoise.classic.page import Order, Page
 from vnlsdenoise.classic.pager import Pager
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS
@@ -109,44 +108,6 @@ def test_when_a_page_is_wanted_is_learnt_from_those_before_it(device):
         moved.append(pager.moved)
     # Ten pages, or four beside what is used: only those that rest leave, each once at the most, and come back once.
     assert 0 < moved[-1] - moved[-11] <= 2 * 10 * SIZE
-
-
-def test_small_pages_stay_as_long_as_large_ones_could_leave(device):
-    """Though they are wanted last: to move one takes a host as long."""
-    pager = Pager(6 * SIZE)
-    small = [pager.keep(torch.full((2,), number, device=device)) for number in range(4)]
-    large = pages(pager, 5, device)
-    for page in small:
-        pager.rest(page, 9)
-    pager.next_pass()
-    pager.reserve(5 * SIZE)
-    assert all(page.here is None for page in large)
-    assert all(page.here is not None for page in small)
-    pager.reserve(6 * SIZE)
-    assert pager.resident == 0
-    assert [int(pager.open([page])[0][0][0]) for page in small] == list(range(4))
-
-
-def test_what_is_wanted_much_later_is_not_brought_yet():
-    order, read, wanted = Order(), [], []
-    for _ in range(3):  # pages that are used 2, 20 and 90 steps after the start of a cycle of 100
-        order.ended_cycle = order.regular = True
-        order.next_frame()
-        tensors = [torch.zeros(SIZE // 4 + number) for number in range(3)]
-        read = [Page(tensor, order, tensor.device, tensor.nbytes) for tensor in tensors]
-        for page, tensor in zip(read, tensors, strict=True):
-            order.new(page, tensor)
-            order.touch([page])
-            order.went(page)
-        wanted = []
-        for step in range(1, 101):
-            order.next_step()
-            wanted.append([read.index(page) for page in order.coming(10)])
-            for page, use in zip(read, (2, 20, 90), strict=True):
-                if step == use:
-                    order.touch([page])
-    for page, use in enumerate((2, 20, 90)):
-        assert [step for step, found in enumerate(wanted, 1) if page in found] == list(range(max(1, use - 10), use + 1))
 
 
 def test_a_step_begins_again_where_the_device_is_full(device):
