@@ -23,6 +23,10 @@ _OUTLIER = 3.0  # deviations of a bin above the fit from which it no longer coun
 _LEAST_CONTRAST = 1.15  # ratio of the largest to the smallest deviation, else the noise has one
 _EXTRAPOLATED = 4.0  # most that the variance changes, as a ratio, beyond the intensities that it was measured at
 _LEAST_GAIN = 12.0  # of chi square over noise of one deviation, else it has one
+# Deviations from black and white within which R, G and B that were clipped have less noise, and luma with them: what
+# lies between tells whether noise depends on the intensity by itself, if so many of its bins were measured.
+_REACH_OF_CLIPPING, _FEWEST_BINS = 2.5, 3
+_BLACK, _WHITE = 16 / 256, 235 / 256  # of the peak
 
 Array = npt.NDArray[np.float64]
 
@@ -125,9 +129,33 @@ def measure_curve(quiet: QuietBlocks, peak: float, clipped: bool) -> MeasuredCur
     chance = 2 * 1.17 / np.sqrt(2 * 15 * count / _OVERLAP)
     weight = 1 / (chance**2 + _MODEL_ERROR**2)
     fit, used = _fitted(level, variance, weight, peak)
+    whole = MeasuredCurve(level, np.sqrt(fit), share, _gain(variance, fit, used * weight))
+    return whole if clipped or not whole.varies else _without_slopes(whole, variance, weight, peak)
+
+
+def _gain(variance: Array, fit: Array, weight: Array) -> float:
+    """Of chi square, of a fit over a constant."""
     constant = (weight * variance).sum() / weight.sum()
-    gain = (used * weight * ((variance / constant - 1) ** 2 - (variance / fit - 1) ** 2)).sum()
-    return MeasuredCurve(level, np.sqrt(fit), share, float(gain))
+    return float((weight * ((variance / constant - 1) ** 2 - (variance / fit - 1) ** 2)).sum())
+
+
+def _without_slopes(whole: MeasuredCurve, variance: Array, weight: Array, peak: float) -> MeasuredCurve:
+    """The same, level between black and white if noise is the same there: its fall near them is that of clipping.
+
+    A smooth curve through all would draw the fall on to where there is none.
+    """
+    level, share = whole.level, whole.share
+    reach = _REACH_OF_CLIPPING * whole.sigma
+    inner = (level > _BLACK * peak + reach) & (level < _WHITE * peak - reach)
+    if inner.sum() < _FEWEST_BINS:
+        return whole
+    own, trust = variance[inner], weight[inner]
+    fit, used = _fitted(level[inner], own, trust, peak)
+    if MeasuredCurve(level[inner], np.sqrt(fit), share[inner], _gain(own, fit, used * trust)).varies:
+        return whole
+    constant = (used * trust * own).sum() / (used * trust).sum()
+    drawn = np.where(inner, constant, (whole.deviation**2).clip(max=constant))
+    return MeasuredCurve(level, np.sqrt(drawn), share, _gain(variance, drawn, weight))
 
 
 class MeasuredBin(NamedTuple):
