@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vnlsdenoise.noise.bounds import LEAST_CLIPPED, bounded
+from vnlsdenoise.noise.bounds import LEAST_CLIPPED, ROUNDING, bounded
 from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
 from vnlsdenoise.noise.coded import with_what_codecs_leave
 from vnlsdenoise.noise.estimate import ends_at_the_borders, estimate_sigma, measure_plane
@@ -32,6 +32,7 @@ _SEEN_RGB = 0.8  # the same, of every one of R, G and B
 # more than so many times that part: beyond that motion was missed.
 _CLEARLY_COLOURED, _MOST_OF_PART = 2.8, 2.5
 _SURE = 0.5  # trust in what is new, from which it is taken for the noise
+_WHOLE = 1e-3  # of a step: samples so near to whole ones were rounded
 _LEAST_GRAIN = 0.45 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
 
 F = TypeVar("F")
@@ -97,7 +98,8 @@ def _measured(
     sure = verdict.trust >= _SURE and first.low >= least
     in_part = sure and _is_told_in_part(noise, verdict, layout)
     if not in_part:
-        noise = bounded(noise, verdict, layout, partial(_estimated, frames, planes, peak), peak)
+        rounding = _rounding(planes(frames[0])[0], peak / layout.peak)
+        noise = bounded(noise, verdict, layout, partial(_estimated, frames, planes, peak), peak, rounding)
         # What the bounds leave may be a part as well.
         in_part = sure and _is_told_in_part(noise, verdict, layout)
     if in_part:
@@ -119,6 +121,12 @@ def _is_told_in_part(noise: NoiseModel, verdict: Verdict, layout: PlaneFormat) -
     coloured = layout.family != "rgb" and own[0].colour > _CLEARLY_COLOURED
     in_part = coloured or any(plane.spectrum for plane in noise.planes)
     return in_part and math.hypot(*(channel.deviation for channel in own)) < _MOST_OF_PART * quiet
+
+
+def _rounding(plane: Tensor, step: float) -> float:
+    """The variance that rounding to steps has left in samples; 0 where they are not whole steps."""
+    steps = plane / step
+    return ROUNDING * step**2 if bool(((steps - steps.round()).abs() < _WHOLE).all()) else 0.0
 
 
 def _white(
