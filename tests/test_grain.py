@@ -5,6 +5,7 @@ import pytest
 import skimage.data
 import torch
 from test_coded_noise import drifting, plane, through_h264
+from test_little_noise import texture
 from test_noise import PEAK
 from torch import Tensor
 from torch.nn import functional
@@ -12,6 +13,7 @@ from torch.nn import functional
 import vnlsdenoise
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.blocks import dct_matrix
+from vnlsdenoise.noise.camera import Camera
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.temporal import News, find_news, frequency_sums
 from vnlsdenoise.noise.verdict import judge
@@ -262,6 +264,17 @@ def test_noise_of_a_mosaic_of_sensors_is_told_where_motion_is_not_found(sigma, d
     assert found.sigma[0] == pytest.approx(float(noise.std()), rel=0.15)
     clean = measure_noise(list(unfollowed(6).expand(6, 3, 192, 256).to(device)), list, RGB, PEAK)
     assert not clean.correlated
+
+
+@pytest.mark.parametrize(("contrast", "gain"), [(15, 0.0005), (30, 0.002)])
+def test_colours_that_a_mosaic_makes_of_fine_texture_are_no_noise(contrast, gain, device):
+    """They are others in every frame where the texture turns."""
+    camera, random = Camera(gain, gain / 2), torch.Generator().manual_seed(2)
+    pairs = [camera.recorded(picture / PEAK, random) for picture in texture(contrast=contrast).clamp(0, PEAK)]
+    noisy, clean = (torch.stack(side).mul(PEAK).round() for side in zip(*pairs, strict=True))
+    layout = PlaneFormat("rgb", noisy.shape[3], noisy.shape[2], 8)
+    found = measure_noise(list(noisy.to(device)), list, layout, PEAK)
+    assert found.sigma == pytest.approx((float((noisy - clean).std()),) * 3, rel=0.1)
 
 
 def test_what_clipping_left_does_not_bound_what_the_noise_was(device):
