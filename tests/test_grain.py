@@ -14,7 +14,7 @@ import vnlsdenoise
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.blocks import dct_matrix
 from vnlsdenoise.noise.camera import Camera
-from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.noise.frames import _what_is_new, measure_noise
 from vnlsdenoise.noise.temporal import News, find_news, frequency_sums
 from vnlsdenoise.noise.verdict import judge
 from vnlsdenoise.planes import rgb_from_opponent
@@ -158,6 +158,22 @@ def test_colours_share_the_grain_of_a_camera(device):
     assert noise.correlated and len(noise.opponent_spectra) == 3
     assert noise.opponent[0] > 5 * max(noise.opponent[1:])
     assert noise.as_dict()["opponent_spectra"][0] == list(noise.opponent_spectra[0])
+
+
+def test_what_is_less_sure_to_be_noise_of_colours_is_taken_in_part(monkeypatch, device):
+    """Cameras through a codec, where all is texture; in YUV the step of the quantiser tells some of it."""
+    grain = coarse_grain((6, 1, 192, 256), 6.0) + coarse_grain((6, 3, 192, 256), 1.0, 1)
+    video = list((drifting(6)[:, None] + grain).to(device))
+
+    def told(trust: float) -> float:
+        judged = "vnlsdenoise.noise.frames._what_is_new"
+        monkeypatch.setattr(judged, lambda *args: _what_is_new(*args)._replace(trust=trust))
+        return measure_noise(video, list, RGB, PEAK).sigma[0]
+
+    whole = told(0.4)
+    assert told(1.0) == whole > 5
+    assert told(0.3) == pytest.approx(whole / 2)
+    assert told(0.2) < whole / 4
 
 
 def test_chroma_has_its_own_grain(device):
