@@ -45,13 +45,14 @@ class QuietBlocks:
 class MeasuredCurve:
     """level, deviation: knots of the fit over the true intensity. share: of the blocks, around each knot.
 
-    gain: of chi square over noise of one deviation.
+    gain: of chi square over noise of one deviation. levelled: whether a fall near black and white was left to clipping.
     """
 
     level: Array
     deviation: Array
     share: Array
     gain: float
+    levelled: bool = False
 
     @property
     def sigma(self) -> float:
@@ -146,7 +147,8 @@ def _without_slopes(whole: MeasuredCurve, variance: Array, weight: Array, peak: 
     """
     level, share = whole.level, whole.share
     reach = _REACH_OF_CLIPPING * whole.sigma
-    inner = (level > _BLACK * peak + reach) & (level < _WHITE * peak - reach)
+    ends = np.array([_BLACK * peak + reach, _WHITE * peak - reach])
+    inner = (level > ends[0]) & (level < ends[1])
     if inner.sum() < _FEWEST_BINS:
         return whole
     own, trust = variance[inner], weight[inner]
@@ -155,7 +157,13 @@ def _without_slopes(whole: MeasuredCurve, variance: Array, weight: Array, peak: 
         return whole
     constant = (used * trust * own).sum() / (used * trust).sum()
     drawn = np.where(inner, constant, (whole.deviation**2).clip(max=constant))
-    return MeasuredCurve(level, np.sqrt(drawn), share, _gain(variance, drawn, weight))
+    # What a codec has thinned is told by the noisier intensities, too: there is as much of it as before.
+    drawn *= whole.sigma**2 / ((share * drawn).sum() / share.sum())
+    gain, constant = _gain(variance, drawn, weight), drawn[inner][0]
+    # It is level up to there, whatever intensities were measured.
+    level, drawn, share = np.append(level, ends), np.append(drawn, [constant] * 2), np.append(share, [0.0] * 2)
+    order = level.argsort()
+    return MeasuredCurve(level[order], np.sqrt(drawn[order]), share[order], gain, levelled=True)
 
 
 class MeasuredBin(NamedTuple):

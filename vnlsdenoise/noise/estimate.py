@@ -92,7 +92,7 @@ def _over_intensities(planes: Tensor, peak: float, sigma: float, whole: bool) ->
     """sigma: what `estimate_sigma` says, which stands where nothing speaks against it."""
     clipped = not whole and ends_at_the_borders(planes, peak)
     measured = measure_curve(quiet_blocks(list(planes), peak), peak, clipped)
-    if measured is None or not (measured.varies or clipped) or sigma < _PROOF[1] * peak:
+    if measured is None or not (measured.varies or measured.levelled or clipped) or sigma < _PROOF[1] * peak:
         return PlaneNoise(sigma)
     return measured.noise(peak, clipped)
 
