@@ -1,6 +1,6 @@
 """The noise curve: the deviation at every intensity, measured on the quiet blocks of that brightness."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -45,14 +45,15 @@ class QuietBlocks:
 class MeasuredCurve:
     """level, deviation: knots of the fit over the true intensity. share: of the blocks, around each knot.
 
-    gain: of chi square over noise of one deviation. levelled: whether a fall near black and white was left to clipping.
+    gain: of chi square over noise of one deviation. levelled: the same where its fall near black and white is that of
+    clipping, and it is level between them.
     """
 
     level: Array
     deviation: Array
     share: Array
     gain: float
-    levelled: bool = False
+    levelled: "MeasuredCurve | None" = None
 
     @property
     def sigma(self) -> float:
@@ -72,6 +73,11 @@ class MeasuredCurve:
     def noise(self, peak: float, clipped: bool) -> PlaneNoise:
         """What was measured, as the noise of a plane that reaches to `peak`."""
         return PlaneNoise(self.sigma, self._knots(peak) if self.varies else (), clipped=clipped)
+
+    def noise_between(self, peak: float) -> PlaneNoise:
+        """The same of noise that was not clipped, level between black and white if it is."""
+        level = self.levelled
+        return PlaneNoise(level.sigma, level._knots(peak)) if level else self.noise(peak, clipped=False)
 
     def _knots(self, peak: float) -> tuple[tuple[float, float], ...]:
         """(level, deviation) of every knot, and the variance drawn on straight to black and white."""
@@ -131,7 +137,7 @@ def measure_curve(quiet: QuietBlocks, peak: float, clipped: bool) -> MeasuredCur
     weight = 1 / (chance**2 + _MODEL_ERROR**2)
     fit, used = _fitted(level, variance, weight, peak)
     whole = MeasuredCurve(level, np.sqrt(fit), share, _gain(variance, fit, used * weight))
-    return whole if clipped or not whole.varies else _without_slopes(whole, variance, weight, peak)
+    return replace(whole, levelled=None if clipped or not whole.varies else _levelled(whole, variance, weight, peak))
 
 
 def _gain(variance: Array, fit: Array, weight: Array) -> float:
@@ -140,8 +146,8 @@ def _gain(variance: Array, fit: Array, weight: Array) -> float:
     return float((weight * ((variance / constant - 1) ** 2 - (variance / fit - 1) ** 2)).sum())
 
 
-def _without_slopes(whole: MeasuredCurve, variance: Array, weight: Array, peak: float) -> MeasuredCurve:
-    """The same, level between black and white if noise is the same there: its fall near them is that of clipping.
+def _levelled(whole: MeasuredCurve, variance: Array, weight: Array, peak: float) -> MeasuredCurve | None:
+    """The same, level between black and white; None where noise is not the same there.
 
     A smooth curve through all would draw the fall on to where there is none.
     """
@@ -150,11 +156,11 @@ def _without_slopes(whole: MeasuredCurve, variance: Array, weight: Array, peak: 
     ends = np.array([_BLACK * peak + reach, _WHITE * peak - reach])
     inner = (level > ends[0]) & (level < ends[1])
     if inner.sum() < _FEWEST_BINS:
-        return whole
+        return None
     own, trust = variance[inner], weight[inner]
     fit, used = _fitted(level[inner], own, trust, peak)
     if MeasuredCurve(level[inner], np.sqrt(fit), share[inner], _gain(own, fit, used * trust)).varies:
-        return whole
+        return None
     constant = (used * trust * own).sum() / (used * trust).sum()
     drawn = np.where(inner, constant, (whole.deviation**2).clip(max=constant))
     # What a codec has thinned is told by the noisier intensities, too: there is as much of it as before.
@@ -163,7 +169,7 @@ def _without_slopes(whole: MeasuredCurve, variance: Array, weight: Array, peak: 
     # It is level up to there, whatever intensities were measured.
     level, drawn, share = np.append(level, ends), np.append(drawn, [constant] * 2), np.append(share, [0.0] * 2)
     order = level.argsort()
-    return MeasuredCurve(level[order], np.sqrt(drawn[order]), share[order], gain, levelled=True)
+    return MeasuredCurve(level[order], np.sqrt(drawn[order]), share[order], gain)
 
 
 class MeasuredBin(NamedTuple):
