@@ -5,6 +5,7 @@ import pytest
 import skimage.data
 import torch
 from test_coded_noise import drifting, plane, through_h264
+from test_little_noise import texture
 from test_noise import PEAK
 from torch import Tensor
 from torch.nn import functional
@@ -12,7 +13,8 @@ from torch.nn import functional
 import vnlsdenoise
 from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.blocks import dct_matrix
-from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.noise.camera import Camera
+from vnlsdenoise.noise.frames import _what_is_new, measure_noise
 from vnlsdenoise.noise.temporal import News, find_news, frequency_sums
 from vnlsdenoise.noise.verdict import judge
 from vnlsdenoise.planes import rgb_from_opponent
@@ -158,6 +160,22 @@ def test_colours_share_the_grain_of_a_camera(device):
     assert noise.as_dict()["opponent_spectra"][0] == list(noise.opponent_spectra[0])
 
 
+def test_what_is_less_sure_to_be_noise_of_colours_is_taken_in_part(monkeypatch, device):
+    """Cameras through a codec, where all is texture; in YUV the step of the quantiser tells some of it."""
+    grain = coarse_grain((6, 1, 192, 256), 6.0) + coarse_grain((6, 3, 192, 256), 1.0, 1)
+    video = list((drifting(6)[:, None] + grain).to(device))
+
+    def told(trust: float) -> float:
+        judged = "vnlsdenoise.noise.frames._what_is_new"
+        monkeypatch.setattr(judged, lambda *args: _what_is_new(*args)._replace(trust=trust))
+        return measure_noise(video, list, RGB, PEAK).sigma[0]
+
+    whole = told(0.4)
+    assert told(1.0) == whole > 5
+    assert told(0.3) == pytest.approx(whole / 2)
+    assert told(0.2) < whole / 4
+
+
 def test_chroma_has_its_own_grain(device):
     planes = [drifting(6) + coarse_grain((6, 192, 256), 6.0)]
     planes += [128 + coarse_grain((6, 96, 128), 3.0, seed) for seed in (1, 2)]
@@ -262,6 +280,17 @@ def test_noise_of_a_mosaic_of_sensors_is_told_where_motion_is_not_found(sigma, d
     assert found.sigma[0] == pytest.approx(float(noise.std()), rel=0.15)
     clean = measure_noise(list(unfollowed(6).expand(6, 3, 192, 256).to(device)), list, RGB, PEAK)
     assert not clean.correlated
+
+
+@pytest.mark.parametrize(("contrast", "gain"), [(15, 0.0005), (30, 0.002)])
+def test_colours_that_a_mosaic_makes_of_fine_texture_are_no_noise(contrast, gain, device):
+    """They are others in every frame where the texture turns."""
+    camera, random = Camera(gain, gain / 2), torch.Generator().manual_seed(2)
+    pairs = [camera.recorded(picture / PEAK, random) for picture in texture(contrast=contrast).clamp(0, PEAK)]
+    noisy, clean = (torch.stack(side).mul(PEAK).round() for side in zip(*pairs, strict=True))
+    layout = PlaneFormat("rgb", noisy.shape[3], noisy.shape[2], 8)
+    found = measure_noise(list(noisy.to(device)), list, layout, PEAK)
+    assert found.sigma == pytest.approx((float((noisy - clean).std()),) * 3, rel=0.1)
 
 
 def test_what_clipping_left_does_not_bound_what_the_noise_was(device):

@@ -31,6 +31,13 @@ def texture(frames: int = 6, contrast: float = 60) -> Tensor:
     return (128 + contrast * torch.stack(shown)).expand(-1, 3, -1, -1)
 
 
+def clouds(contrast: float, frames: int = 6) -> Tensor:
+    """Coloured clouds that are others in every frame, as where motion is missed, [T, 3, H, W]."""
+    coarse = torch.randn(frames, 3, 36, 48, generator=torch.Generator().manual_seed(4))
+    fine = torch.nn.functional.interpolate(coarse, (144, 192), mode="bicubic", align_corners=False)
+    return (120 + contrast * torch.nn.functional.avg_pool2d(fine, 9, 1, 4)).clamp(0, 255)
+
+
 def planes_of(video: Tensor) -> list[tuple[Any, ...]]:
     """Y, U and V of R, G and B [T, 3, H, W]."""
     images = video.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
@@ -70,6 +77,26 @@ def test_chroma_of_half_the_size_is_not_told_by_its_lowest_frequencies(sigma: fl
     error = [[a[k].astype(float) - b[k] for k in (1, 2)] for a, b in of_both]
     true = np.std(error, (0, 2, 3))
     assert measured(noisy, device).sigma[1:] == pytest.approx(1.1 * true, rel=0.04)
+
+
+@pytest.mark.parametrize("contrast", [10, 40])
+@pytest.mark.parametrize("sigma", [5, 8])
+def test_what_moves_unseen_is_no_noise_of_chroma(contrast: float, sigma: float, device: str) -> None:
+    """It shows at low frequencies alone, where white noise shows no more than elsewhere."""
+    clean = clouds(contrast)
+    noisy = planes_of(clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)))
+    of_both = zip(noisy, planes_of(clean), strict=True)
+    true = np.std([[a[k].astype(float) - b[k] for k in (1, 2)] for a, b in of_both], (0, 2, 3))
+    assert measured(noisy, device).sigma[1:] == pytest.approx(1.1 * true, rel=0.06)
+
+
+def test_rounding_of_the_picture_is_no_noise(device: str) -> None:
+    """Of texture that was rounded before white noise came; samples that were never rounded have all that is new."""
+    clean = texture(contrast=15).round()
+    noisy = clean + torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    layout = PlaneFormat("rgb", 192, 144, 8)
+    assert measure_noise(list(noisy.round().to(device)), list, layout, 255.0).sigma == pytest.approx((1,) * 3, rel=0.02)
+    assert measure_noise(list(noisy.to(device)), list, layout, 255.0).sigma == pytest.approx((1,) * 3, rel=0.02)
 
 
 @pytest.mark.parametrize("sigma", [8.0, 20.0])

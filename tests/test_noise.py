@@ -125,6 +125,14 @@ def test_clipped_noise_is_measured_as_it_was(device, sigma):
     assert noise.sigma == pytest.approx(sigma, rel=0.04)
 
 
+def test_white_noise_that_was_clipped_near_black_is_level_elsewhere(device):
+    """Luma of limited range: black is 16. Where nothing is bright, the fall towards black says nothing of white."""
+    dark = torch.linspace(0, 80, 320).expand(8, 160, 320)
+    planes = (16 + noisy(dark[0], 10.0, 8).clamp_min(0)).to(device)
+    noise = measure_plane(planes, peak=PEAK)
+    assert [noise.deviation_at(level) for level in (50, 90, 160, 220)] == pytest.approx([10] * 4, rel=0.04)
+
+
 def test_white_noise_has_no_curve(device):
     planes = noisy(textured(), 12.0, 8).to(device)
     assert measure_plane(planes, peak=PEAK) == PlaneNoise(estimate_sigma(planes, peak=PEAK))

@@ -25,6 +25,11 @@ _UNTOUCHED = 1.85
 # The same of luma: 1.3 at the most where white noise lies on texture, 2.3 where there is little; 3.6 and more where
 # noise is correlated.
 _PLAIN, _LITTLE_PLAIN = 1.4, 2.3
+# The same just below the highest frequencies, where texture whose motion was missed has little. Of luma: up to 1.28 in
+# white noise, 1.6 and more in that of cameras. Of chroma that was halved in size, in the geometric mean: 1.2 to 1.33,
+# from 1.36 on where a codec was.
+_WHITE_BESIDE, _HALVED_BESIDE = 1.3, 1.34
+_HALVED = 1.6  # of such chroma, at low frequencies to the highest: more is texture
 # Chroma that was halved in size has more noise at low frequencies than at the highest. Taken for white it is restored
 # best by 1.1 times its deviation, which is this times the mean of both; beside strong noise of luma, of so much of the
 # peak, by more (20 clips, sigma 5 to 50; three quarters of that lose up to 6 dB).
@@ -36,23 +41,31 @@ _LITTLE, _MOST_OF_CHROMA = 2.5 / 255, 3.5
 _MOST_OF_LITTLE = 1.15  # as `_MOST_OF_LEAST`
 _MOST_HIDDEN = 1.35  # times the noise, that texture makes of it where there is more
 _LEAST_LITTLE = 0.75  # of a step of the samples: chroma does not tell of less
+ROUNDING = 1 / 12  # variance that it leaves, of a step of the samples squared
 
 
 def bounded(
-    noise: NoiseModel, verdict: Verdict, layout: PlaneFormat, estimate: Callable[[int], float], peak: float
+    noise: NoiseModel,
+    verdict: Verdict,
+    layout: PlaneFormat,
+    estimate: Callable[[int], float],
+    peak: float,
+    rounding: float,
 ) -> NoiseModel:
     """No more noise than is new in every frame.
 
     noise: by what quiet areas hold. estimate: the deviation of a plane by the number of it, as white noise.
+    rounding: variance that the samples had before noise came, from being rounded: new as well, and not to be removed.
     """
     independent, own = verdict.independent, list(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True))
     clipped = noise.clipped and any(_reaches_an_end(plane, news, peak) for plane, news in own)
     most_before = _MOST_INDEPENDENT * (_BEFORE_CLIPPING if clipped else 1.0)
     if independent and _in_flat_blocks(own) > most_before * independent:
-        return NoiseModel.of_sigma([independent] * len(noise.planes))
+        return NoiseModel.of_sigma([_without(rounding, independent)] * len(noise.planes))
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
-    untouched = layout.family == "yuv" and _is_untouched(verdict, peak)
+    halved = layout.family == "yuv" and _is_halved(verdict, peak)
+    untouched = halved or (layout.family == "yuv" and _is_untouched(verdict, peak))
     planes = []
     for index, (plane, news) in enumerate(own):
         # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
@@ -77,9 +90,12 @@ def bounded(
         if asked and not clipped and plane.deviation_at(news.at) > most_of_least * least:
             plane = PlaneNoise(least)
         # Where texture hides noise from quiet areas, what is new at the highest frequencies is nearer.
-        if simple and untouched and not (clipped or noise.clipped_rgb):
-            most = news.top if index == 0 else _most_by_middle(news, noise.sigma[0] / peak)
+        if simple and untouched and not (clipped or (noise.clipped_rgb and index == 0)):
+            most = news.top if index == 0 else _most_by_middle(news, noise.sigma[0] / peak, halved)
             plane = PlaneNoise(min(plane.sigma, most))
+        # Chroma of half the size was averaged before it was rounded, and is told more than it has.
+        if simple and not clipped and (white if layout.family != "yuv" else untouched and index == 0):
+            plane = PlaneNoise(_without(rounding, plane.sigma))
         planes.append(plane)
     clipped_rgb = noise.clipped_rgb
     if clipped_rgb is not None:
@@ -109,18 +125,31 @@ def _is_untouched(verdict: Verdict, peak: float) -> bool:
     return least > 0 and math.prod(channel.colour for channel in chroma) <= _UNTOUCHED**2
 
 
-def _most_by_middle(chroma: Grain, luma: float) -> float:
+def _is_halved(verdict: Verdict, peak: float) -> bool:
+    """Whether luma looks white and chroma halved in size from white noise, just below the highest frequencies."""
+    luma, *chroma = verdict.channels
+    if min(channel.least for channel in chroma) < _LEAST_KEPT * peak or not all(channel.top for channel in chroma):
+        return False
+    beside = math.prod(channel.beside / channel.top for channel in chroma)
+    return luma.beside <= _WHITE_BESIDE * luma.top and beside <= _HALVED_BESIDE**2
+
+
+def _most_by_middle(chroma: Grain, luma: float, halved: bool) -> float:
     """The most noise of chroma, by what is new at low and at the highest frequencies; luma: its noise, of the peak."""
     times = _MOST_OF_MIDDLE + ramp(luma, *_STRONG) * (_MORE_OF_MIDDLE - _MOST_OF_MIDDLE)
-    return times * math.sqrt(chroma.top * chroma.low)
+    low = min(chroma.low, _HALVED * chroma.top) if halved else chroma.low
+    return times * math.sqrt(chroma.top * low)
 
 
 def _most_by_chroma(verdict: Verdict) -> float:
     """The most noise of luma, by that of chroma beyond what rounding leaves."""
-    rounding = 1 / 12
-    chroma = max(sum(channel.least**2 for channel in verdict.channels[1:]) / 2 - rounding, 0.0)
+    chroma = max(sum(channel.least**2 for channel in verdict.channels[1:]) / 2 - ROUNDING, 0.0)
     # Noise of less than a step is hardly more than rounding leaves.
-    return max(math.sqrt(_MOST_OF_CHROMA**2 * chroma + rounding), _LEAST_LITTLE)
+    return max(math.sqrt(_MOST_OF_CHROMA**2 * chroma + ROUNDING), _LEAST_LITTLE)
+
+
+def _without(variance: float, deviation: float) -> float:
+    return math.sqrt(max(deviation**2 - variance, 0.0))
 
 
 def _reaches_an_end(plane: PlaneNoise, news: Grain, peak: float) -> bool:

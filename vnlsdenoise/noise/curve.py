@@ -1,6 +1,6 @@
 """The noise curve: the deviation at every intensity, measured on the quiet blocks of that brightness."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,10 @@ _OUTLIER = 3.0  # deviations of a bin above the fit from which it no longer coun
 _LEAST_CONTRAST = 1.15  # ratio of the largest to the smallest deviation, else the noise has one
 _EXTRAPOLATED = 4.0  # most that the variance changes, as a ratio, beyond the intensities that it was measured at
 _LEAST_GAIN = 12.0  # of chi square over noise of one deviation, else it has one
+# Deviations from black and white within which R, G and B that were clipped have less noise, and luma with them: what
+# lies between tells whether noise depends on the intensity by itself, if so many of its bins were measured.
+_REACH_OF_CLIPPING, _FEWEST_BINS = 2.5, 3
+_BLACK, _WHITE = 16 / 256, 235 / 256  # of the peak
 
 Array = npt.NDArray[np.float64]
 
@@ -41,13 +45,15 @@ class QuietBlocks:
 class MeasuredCurve:
     """level, deviation: knots of the fit over the true intensity. share: of the blocks, around each knot.
 
-    gain: of chi square over noise of one deviation.
+    gain: of chi square over noise of one deviation. levelled: the same where its fall near black and white is that of
+    clipping, and it is level between them.
     """
 
     level: Array
     deviation: Array
     share: Array
     gain: float
+    levelled: "MeasuredCurve | None" = None
 
     @property
     def sigma(self) -> float:
@@ -67,6 +73,11 @@ class MeasuredCurve:
     def noise(self, peak: float, clipped: bool) -> PlaneNoise:
         """What was measured, as the noise of a plane that reaches to `peak`."""
         return PlaneNoise(self.sigma, self._knots(peak) if self.varies else (), clipped=clipped)
+
+    def noise_between(self, peak: float) -> PlaneNoise:
+        """The same of noise that was not clipped, level between black and white if it is."""
+        level = self.levelled
+        return PlaneNoise(level.sigma, level._knots(peak)) if level else self.noise(peak, clipped=False)
 
     def _knots(self, peak: float) -> tuple[tuple[float, float], ...]:
         """(level, deviation) of every knot, and the variance drawn on straight to black and white."""
@@ -125,9 +136,40 @@ def measure_curve(quiet: QuietBlocks, peak: float, clipped: bool) -> MeasuredCur
     chance = 2 * 1.17 / np.sqrt(2 * 15 * count / _OVERLAP)
     weight = 1 / (chance**2 + _MODEL_ERROR**2)
     fit, used = _fitted(level, variance, weight, peak)
+    whole = MeasuredCurve(level, np.sqrt(fit), share, _gain(variance, fit, used * weight))
+    return replace(whole, levelled=None if clipped or not whole.varies else _levelled(whole, variance, weight, peak))
+
+
+def _gain(variance: Array, fit: Array, weight: Array) -> float:
+    """Of chi square, of a fit over a constant."""
     constant = (weight * variance).sum() / weight.sum()
-    gain = (used * weight * ((variance / constant - 1) ** 2 - (variance / fit - 1) ** 2)).sum()
-    return MeasuredCurve(level, np.sqrt(fit), share, float(gain))
+    return float((weight * ((variance / constant - 1) ** 2 - (variance / fit - 1) ** 2)).sum())
+
+
+def _levelled(whole: MeasuredCurve, variance: Array, weight: Array, peak: float) -> MeasuredCurve | None:
+    """The same, level between black and white; None where noise is not the same there.
+
+    A smooth curve through all would draw the fall on to where there is none.
+    """
+    level, share = whole.level, whole.share
+    reach = _REACH_OF_CLIPPING * whole.sigma
+    ends = np.array([_BLACK * peak + reach, _WHITE * peak - reach])
+    inner = (level > ends[0]) & (level < ends[1])
+    if inner.sum() < _FEWEST_BINS:
+        return None
+    own, trust = variance[inner], weight[inner]
+    fit, used = _fitted(level[inner], own, trust, peak)
+    if MeasuredCurve(level[inner], np.sqrt(fit), share[inner], _gain(own, fit, used * trust)).varies:
+        return None
+    constant = (used * trust * own).sum() / (used * trust).sum()
+    drawn = np.where(inner, constant, (whole.deviation**2).clip(max=constant))
+    # What a codec has thinned is told by the noisier intensities, too: there is as much of it as before.
+    drawn *= whole.sigma**2 / ((share * drawn).sum() / share.sum())
+    gain, constant = _gain(variance, drawn, weight), drawn[inner][0]
+    # It is level up to there, whatever intensities were measured.
+    level, drawn, share = np.append(level, ends), np.append(drawn, [constant] * 2), np.append(share, [0.0] * 2)
+    order = level.argsort()
+    return MeasuredCurve(level[order], np.sqrt(drawn[order]), share[order], gain)
 
 
 class MeasuredBin(NamedTuple):

@@ -48,7 +48,7 @@ def measure_plane(
         any noise is seen by the luma.
     """
     sigma, least = estimate_sigma(planes, peak=peak), _LEAST_SIGMA * peak
-    noise = _over_intensities(planes, peak, sigma, whole)
+    noise, between = _over_intensities(planes, peak, sigma, whole)
     by_luma = ramp(luma.sigma / peak, *_PROOF) if luma else 0.0
     if noise.sigma < least and not by_luma:
         return noise
@@ -64,7 +64,9 @@ def measure_plane(
     coded = proven * (1 if luma else ramp(told.fall, *_CODED_FALL) * ramp(share, *_LEAST_CHANGING))
     deviation = sigma + coded * (changing - sigma)
     # How the deviation depends on the intensity was measured on what the codec has taken away.
-    return PlaneNoise(deviation) if coded and deviation > noise.sigma else noise
+    if coded:
+        return PlaneNoise(deviation) if deviation > noise.sigma else noise
+    return between
 
 
 def _proof(sigma: float, change: Change, peak: float) -> float:
@@ -85,16 +87,20 @@ def ramp(value: float, none: float, all: float) -> float:
 
 def measure_intensities(planes: Tensor, *, peak: float) -> PlaneNoise:
     """The noise of a plane taken for white in space: what `measure_plane` finds before it asks for a spectrum."""
-    return _over_intensities(planes, peak, estimate_sigma(planes, peak=peak), whole=False)
+    return _over_intensities(planes, peak, estimate_sigma(planes, peak=peak), whole=False)[1]
 
 
-def _over_intensities(planes: Tensor, peak: float, sigma: float, whole: bool) -> PlaneNoise:
-    """sigma: what `estimate_sigma` says, which stands where nothing speaks against it."""
+def _over_intensities(planes: Tensor, peak: float, sigma: float, whole: bool) -> tuple[PlaneNoise, PlaneNoise]:
+    """The noise as quiet blocks have it, and level between black and white where its fall there is that of clipping.
+
+    sigma: what `estimate_sigma` says, which stands where nothing speaks against it.
+    """
     clipped = not whole and ends_at_the_borders(planes, peak)
     measured = measure_curve(quiet_blocks(list(planes), peak), peak, clipped)
     if measured is None or not (measured.varies or clipped) or sigma < _PROOF[1] * peak:
-        return PlaneNoise(sigma)
-    return measured.noise(peak, clipped)
+        return PlaneNoise(sigma), PlaneNoise(sigma)
+    noise = measured.noise(peak, clipped)
+    return noise, noise if clipped else measured.noise_between(peak)
 
 
 def ends_at_the_borders(planes: Tensor, peak: float) -> bool:

@@ -12,6 +12,7 @@ from vnlsdenoise.noise.temporal import SIDE, News, frequency_sums
 
 _FINEST = 16  # from this sum on: high frequencies, which tell where there is least that is new
 TOP = 23  # from this sum on: the highest frequencies, where white noise is measured
+_BESIDE = (17, 19)  # sums below those: texture has less there than at low frequencies, what a codec leaves has more
 _FLAT = 0.1  # share of the blocks: those of least structure
 _NOISIER = (0.85, 1.0)  # ranks of the blocks that tell how strong noise is
 # Times the deviation that a quarter of them exceed: more is no noise. That of cameras has one block in thirty with 1.1
@@ -32,14 +33,16 @@ class Grain(NamedTuple):
     """Noise of a channel, as strong as in the parts of the picture where there is much of it.
 
     spectrum: of 256 variances, of mean 1. top, low: deviations at the highest frequencies and at those of the band, in
-    flat blocks, of some of which `means` are the means. most: of what is new at the highest frequencies, exceeded in a
-    quarter of all blocks. least, least_low: as top and low in the blocks with least that is new, whose means have the
-    median `at`: noise is in all blocks, and texture that was not found again is not.
+    flat blocks, of some of which `means` are the means. beside: as top, at the next frequencies. most: of what is new
+    at the highest frequencies, exceeded in a quarter of all blocks. least, least_low: as top and low in the blocks with
+    least that is new, whose means have the median `at`: noise is in all blocks, and texture that was not found again is
+    not.
     """
 
     deviation: float
     spectrum: Spectrum
     top: float
+    beside: float
     low: float
     most: float
     means: tuple[float, ...]
@@ -125,6 +128,7 @@ def grain_of(
     quiet = of_halves(news.new, flat, odd)
     sums = frequency_sums(odd.device)
     top, low = float(quiet[sums >= TOP].mean()) ** 0.5, float(quiet[band].mean()) ** 0.5
+    beside = float(quiet[(sums >= _BESIDE[0]) & (sums <= _BESIDE[1])].mean()) ** 0.5
     most = float(news.new[:, sums >= TOP].mean(1).quantile(0.75)) ** 0.5
     brightness = news.own[flat[True] | flat[False], 0, 0].sqrt() / SIDE
     means = tuple(brightness.quantile(torch.linspace(0, 1, _MEANS, device=brightness.device)).tolist())
@@ -137,7 +141,7 @@ def grain_of(
     variance = torch.minimum(variance, _MOST * quiet.clamp_min(1e-12))
     times = float(variance.mean() / quiet.mean().clamp_min(1e-12))
     variance = variance * min(1.0, most_times / max(times, 1e-12))
-    grain = Grain(0.0, (), top, low, most, means, least, least_low, at)
+    grain = Grain(0.0, (), top, beside, low, most, means, least, least_low, at)
     return of_variance(grain, carried * smoothed(variance)), times
 
 

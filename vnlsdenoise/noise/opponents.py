@@ -23,6 +23,10 @@ _PLAIN, _MOST_PLAIN = (5, 16), 9
 _PROVEN, _PROVEN_APART, _PROVEN_FALL = (1.4, 1.8), (1.5, 1.3), (1.5, 1.8)
 _PLATEAU = 1.4**2  # times the variance at the lowest of those frequencies: more at lower ones is texture
 _NO_MORE = 1.3**2  # times the energy in the sum that independent noise has there, at sums 10 to 16: texture hides less
+# Of a mosaic of sensors, interpolation makes colours of fine texture that are others in every frame. Where that is all
+# over the picture, what is new grows with the texture from the start: what there would be without any is the noise.
+# Sums of the frequencies of luma that tell texture; parts of the blocks by it, how many are asked, blocks in each.
+_TEXTURE, _PARTS, _ASKED, _FEWEST = (6, 14), 16, 3, 16
 _STEADY = 1.25  # ratio of the deviations at all brightnesses, of noise of one deviation
 _BRIGHTNESSES = 5
 
@@ -39,6 +43,8 @@ def told_by_differences(
     """
     sums = frequency_sums(odd.device)
     plain, lower = (sums >= _PLAIN[0]) & (sums <= _PLAIN[1]), (sums >= _PLAIN[0]) & (sums <= _MOST_PLAIN)
+    textured = (sums >= _TEXTURE[0]) & (sums <= _TEXTURE[1])
+    texture = (opponents[0].own - opponents[0].new)[:, textured].mean(1).clamp_min(0)
     variances, proof = [], 1.0
     for news in opponents:
         flat = flat_blocks(news, odd, band)
@@ -52,8 +58,25 @@ def told_by_differences(
         variances.append(smoothed(variance))
     expected, finest = (variances[1] + variances[2]) / 2, plain & (sums > _MOST_PLAIN)
     alike = bool(variances[0][finest].mean() <= _NO_MORE * expected[finest].mean())
-    variances[0] = variances[0].minimum(expected)
+    for index in (1, 2):
+        without = _without_texture(opponents[index].new[:, plain].mean(1), texture)
+        # Less than a straight line says: the first of the texture makes most of what is new.
+        variances[index] *= min(without / max(float(variances[index][plain].mean()), 1e-12), 1.0) ** 2
+    variances[0] = variances[0].minimum((variances[1] + variances[2]) / 2)
     return proof, alike, [of_variance(grain, variance) for grain, variance in zip(found, variances, strict=False)]
+
+
+def _without_texture(new: Tensor, texture: Tensor) -> float:
+    """What would be new, [N], where there is no texture: drawn on from the blocks with least of it, at least 0."""
+    order = texture.argsort(stable=True)
+    if len(order) < _PARTS * _FEWEST:
+        return math.inf
+    parts = order.chunk(_PARTS)[:_ASKED]
+    held = torch.stack([texture[part].mean() for part in parts])
+    found = torch.stack([new[part].mean() for part in parts])
+    apart = held - held.mean()
+    slope = float((apart * (found - found.mean())).sum() / apart.square().sum().clamp_min(1e-12))
+    return max(float(found.mean()) - max(slope, 0.0) * float(held.mean()), 0.0)
 
 
 def independent_deviation(opponents: list[News], odd: Tensor, band: Tensor) -> float:
