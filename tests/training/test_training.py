@@ -197,13 +197,29 @@ def test_cells_of_clips_are_their_very_samples():
     random = np.random.default_rng(0)
     video = random.integers(0, 256, (6, 3, 50, 70)).astype(np.uint8)
     footage = Footage([video], CPU)
-    cells = Scenery(footage, Grid(1, 8, 40, 32), 4).of_clips(random, 8)
+    cells = Scenery(footage, Grid(1, 8, 40, 32), 4).of_clips(random, 8, footage.clips)
     seen = (Scenery(footage, Grid(1, 8, 40, 32), 4).seen(cells) * 255).numpy()
     assert np.abs(seen - seen.round()).max() < 1e-3
     whole = np.sort(video.reshape(6, -1))
     for cell, times in zip(seen.round(), cells.frames, strict=True):
         for frame, time in zip(cell, times, strict=True):
             assert np.isin(frame, whole[time]).all()
+
+
+@pytest.mark.parametrize("times", [1, 6])
+def test_cells_that_are_alike_are_of_few_sources(times):
+    """Of clips, or of photographs; each has a level of its own here, however it is coloured."""
+    footage = Footage([np.full((times, 3, 50, 50), level, np.uint8) for level in range(40, 240, 5)], CPU)
+    scenery = Scenery(footage, Grid(4, 8, 40, 32), 4)
+
+    def sources(alike):
+        views, kept = [], scenery.seen
+        scenery.seen = lambda seen: views.append(set(seen.sources.tolist())) or kept(seen)
+        scenery.draw(np.random.default_rng(3), alike=alike)
+        scenery.seen = kept
+        return len(set.union(*views))
+
+    assert sources(alike=True) <= 4 < 10 < sources(alike=False)
 
 
 def test_channels_are_in_units_of_their_noise():

@@ -84,7 +84,8 @@ class PartlyMeasured:
         if drawn < self._camera + self._coded:
             recording = draw_recording(random, camera=bool(drawn < self._camera))
             scenes = self._degraded.draw_scenes(random)
-            clean, seed = self._scenery.draw(random), int(random.integers(2**62))
+            # What a codec leaves depends on the picture: what is measured on a part is to be true of the rest.
+            clean, seed = self._scenery.draw(random, alike=True), int(random.integers(2**62))
             found = recorded_mosaic(clean, self.layout, recording, seed, scenes)
         return found if found is not None and _is_told(found) else self._degraded.draw(random)
 

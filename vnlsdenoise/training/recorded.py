@@ -63,7 +63,7 @@ class Recorded:
     def draw(self, random: np.random.Generator) -> Channels:
         """A mosaic; raises InputError where its clip has no noise."""
         clip = int(random.integers(len(self._videos)))
-        views = self._noisy.of_clips(random, self._grid.cells, clip)
+        views = self._noisy.of_clips(random, self._grid.cells, np.array([clip]))
         sigma = self._deviations(clip)
         noisy = self._units(self._noisy.seen(views), sigma)
         if self._clean is not None:

@@ -18,6 +18,7 @@ PHOTO_SHARE = 0.35  # of the cells
 _STILL = 0.15  # share of the photographs that nothing moves in
 _OCCLUDED = 0.5  # share of the photographs that another one moves in front of
 _RECOLOURED = 0.3  # share of the cells with shuffled colours, and of those with another contrast
+_FEW = (1, 2, 4)  # clips, and photographs, of a mosaic whose cells are alike
 _SPEEDS = (0.5, 2.0, 5.0)  # pixels a frame
 _BLOBS = 5  # knots along a side of an occluding shape
 Array = npt.NDArray[np.float64]
@@ -72,30 +73,29 @@ class Scenery:
         """Where mosaics are made."""
         return self._footage.device
 
-    def draw(self, random: np.random.Generator) -> Tensor:
-        """A mosaic, float32 [T, 3, H, W], 0..1."""
+    def draw(self, random: np.random.Generator, *, alike: bool = False) -> Tensor:
+        """A mosaic, float32 [T, 3, H, W], 0..1; alike: all of its cells are of a few clips and photographs."""
         footage, count = self._footage, self._grid.cells
         photos = round(count * PHOTO_SHARE) if len(footage.photos) else 0
         photos = photos if len(footage.clips) else count
-        cells = torch.cat(
-            [self.seen(views) for views in (self.of_clips(random, count - photos), self._of_photos(random, photos))]
-        )
+        clips_used, photos_used = footage.clips, footage.photos
+        if alike:
+            few = int(random.choice(_FEW))
+            clips_used, photos_used = (random.choice(s, few) if len(s) else s for s in (clips_used, photos_used))
+        moving = self.of_clips(random, count - photos, clips_used), self._of_photos(random, photos, photos_used)
+        cells = torch.cat([self.seen(views) for views in moving])
         hidden = round(photos * _OCCLUDED)
         if hidden:
-            front = self._of_photos(random, hidden)
+            front = self._of_photos(random, hidden, photos_used)
             shape = self._shapes(random, front)
             cells[-hidden:] = torch.lerp(cells[-hidden:], self.seen(front), shape)
         order = torch.from_numpy(random.permutation(count)).to(footage.device)
         return self._grid.joined(self._recoloured(random, cells)[order])
 
-    def of_clips(self, random: np.random.Generator, count: int, clip: int | None = None) -> Views:
-        """Windows of clips (or of one) as they are: flipped, turned, played backwards, every frame or every second
-        one."""
+    def of_clips(self, random: np.random.Generator, count: int, clips: npt.NDArray[np.int64]) -> Views:
+        """Windows of these clips as they are: flipped, turned, played backwards, every frame or every second one."""
         footage, times = self._footage, self.times
-        if clip is not None:
-            chosen = np.full(count, clip, np.int64)
-        else:
-            chosen = random.choice(footage.clips, count) if count else np.zeros(0, np.int64)
+        chosen = random.choice(clips, count) if count else np.zeros(0, np.int64)
         length = footage.frames[chosen]
         step = np.where((random.random(count) < 0.25) & (length > times), 2, 1)
         start = random.integers(0, np.maximum(2 * (length - 1), 1))
@@ -112,10 +112,10 @@ class Scenery:
         corner = np.floor(random.random((count, 2)) * np.maximum(sides - spans, 1))
         return self._moving(chosen, frames, turn[:, None], (corner + spans / 2)[:, None])
 
-    def _of_photos(self, random: np.random.Generator, count: int) -> Views:
-        """Photographs under a camera that moves, turns and zooms, or stands still."""
+    def _of_photos(self, random: np.random.Generator, count: int, photos: npt.NDArray[np.int64]) -> Views:
+        """These photographs under a camera that moves, turns and zooms, or stands still."""
         footage, times = self._footage, self.times
-        chosen = random.choice(footage.photos, count) if count else np.zeros(0, np.int64)
+        chosen = random.choice(photos, count) if count else np.zeros(0, np.int64)
         time = (np.arange(times) - times // 2) * (random.random((count, 1)) >= _STILL)  # [N, T]
         angle = random.uniform(-0.012, 0.012, (count, 1)) * time
         zoom = random.uniform(0.7, 1.2, (count, 1)) * (1 + random.uniform(-0.012, 0.012, (count, 1)) * time)
