@@ -83,7 +83,8 @@ def test_a_process_on_the_cpu_stays_under_its_ceiling(method, tmp_path):
         assert found["bytes"] == free["bytes"]
         assert found["peak"] <= most
         assert found["predicted"] <= most
-    assert found["peak"] < free["peak"] <= free["predicted"]
+    # Without a ceiling the C library keeps memory that is free: for that there is the reserve.
+    assert found["peak"] < free["peak"] <= free["predicted"] + ceiling._RESERVE
 
 
 def test_the_network_counts_in_the_ceiling_that_is_chosen(monkeypatch):
