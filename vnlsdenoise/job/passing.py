@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from vnlsdenoise.engine.seconds import Seconds, timed, timed_each
-from vnlsdenoise.errors import VerificationError
+from vnlsdenoise.errors import DeviceFaultError, VerificationError
 from vnlsdenoise.job.pace import Stage
 from vnlsdenoise.job.pieces import PieceWriter, Writer
 from vnlsdenoise.job.plan import Plan, writes_images
@@ -188,12 +188,18 @@ def pump(
         writer = open_writer()
         # The writer is left last: it must not be closed under a thread that still writes.
         with writer, _stopping(stop, encoding):
-            for number, frame in enumerate(denoise(analysed()), done + 1):
-                told("denoised", number)
-                with timed(spent, "blocked"):
-                    finished.put(frame)
-                if stop.is_set():
-                    break
+            try:
+                for number, frame in enumerate(denoise(analysed()), done + 1):
+                    told("denoised", number)
+                    with timed(spent, "blocked"):
+                        finished.put(frame)
+                    if stop.is_set():
+                        break
+            except DeviceFaultError:
+                # What the device had finished is kept, and not to be done again.
+                finished.end()
+                encoding.join()
+                raise
             finished.end()
             encoding.join()
             if errors:
