@@ -10,7 +10,7 @@ from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
 from vnlsdenoise.errors import UsageError
 from vnlsdenoise.learned.memory import NetworkSize
-from vnlsdenoise.learned.methods import chosen_method, network_of, preset_of
+from vnlsdenoise.learned.methods import network_of, preset_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.planes import blend_grain
 from vnlsdenoise.scenes import mark_cuts, repeated
@@ -39,8 +39,8 @@ def denoise(
         sigma: deviation of the noise in the scale of the data: one for all channels or one each, white noise; a
             `NoiseModel` for noise that depends on the intensity, is correlated or was clipped; None = every scene's is
             measured. Channels whose sigma is 0 are returned as they are.
-        method: "classic", or "learned" for a network behind it; "auto" is "learned" on
-            a GPU, with weights that are nowhere worse by the tables of docs/quality.md (none yet), else "classic".
+        method: "classic", or "learned" for a network behind it; "auto" is "learned" on a GPU, with weights that are
+            nowhere worse by the tables of docs/quality.md (none yet), else "classic".
         weights: of the network: a name of `vnlsdenoise.weights` or a .safetensors file.
         preset: of the classic method, "draft", "fast", "balanced" or "best"; None for "balanced", and with the learned
             method for the one that its weights were trained on.
@@ -73,8 +73,8 @@ def denoise(
     if not 0 <= keep_grain <= 1:
         raise ValueError(f"keep_grain must be from 0 to 1, got {keep_grain}")
     work = torch.device(device) if device is not None else video.device
-    preset = preset_of(preset, chosen_method(method, weights, work), weights)
     network = network_of(method, weights, work)
+    preset = preset_of(preset, network.preset if network else None)
     peak = peak if peak is not None else _guess_peak(video)
     channels = video.shape[1]
     noise = _model(sigma, channels)

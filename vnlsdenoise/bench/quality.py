@@ -16,6 +16,7 @@ import torch
 
 from vnlsdenoise.api import denoise
 from vnlsdenoise.compare import metrics
+from vnlsdenoise.learned.checkpoint import load_header
 from vnlsdenoise.learned.methods import preset_of
 
 Video = npt.NDArray[np.float32]  # [T, H, W, 3], R, G, B
@@ -45,12 +46,11 @@ def load_clip(path: Path, frames: int | None, crop: tuple[int, ...] | None) -> V
 
 def denoiser_of(name: str) -> dict[str, Any]:
     """A preset of the classic denoiser, "learned", "learned:WEIGHTS" or "learned:WEIGHTS:PRESET"."""
-    method, *rest = name.split(":")
+    method, weights, preset = (*name.split(":"), "", "")[:3]
     if method != "learned":
         return {"preset": name}
-    weights, preset = [*rest, "", ""][:2]
     weights = weights or "small"
-    return {"method": "learned", "weights": weights, "preset": preset_of(preset or None, "learned", weights)}
+    return {"method": method, "weights": weights, "preset": preset_of(preset, load_header(weights).preset)}
 
 
 def add_noise(clean: Video, name: str, sigma: int) -> Video:

@@ -340,6 +340,7 @@ def settings_of(request: Request, format: PlaneFormat) -> DenoiseSettings | None
     import torch
 
     from vnlsdenoise.engine import local
+    from vnlsdenoise.learned.checkpoint import load_header
     from vnlsdenoise.learned.methods import chosen_method, preset_of
 
     device = local.resolve_device(request.device)
@@ -353,7 +354,7 @@ def settings_of(request: Request, format: PlaneFormat) -> DenoiseSettings | None
         float(request.keep_grain),
         method,
         request.weights,
-        preset_of(request.preset, method, request.weights),
+        preset_of(request.preset, load_header(request.weights).preset if method == "learned" else None),
         device,
         scene_cuts=request.scene_cuts == "auto",
         duplicates=request.duplicates == "auto",

@@ -28,20 +28,15 @@ def chosen_method(method: str, weights: str, device: torch.device) -> str:
     return "learned" if device.type == "cuda" and weights in NEVER_WORSE else "classic"
 
 
-def preset_of(asked: str | None, method: str, weights: str) -> str:
-    """The classic preset: what is asked for, else "balanced", or that whose results the weights were trained on.
+def preset_of(asked: str | None, trained: str | None) -> str:
+    """The classic preset: what is asked for, else "balanced", or that whose results the network was trained on.
 
-    method: as `chosen_method` gives it. Raises UsageError where no network corrects that preset; InputError as of
-    `load_header`.
+    trained: None without a network. Raises UsageError where no network corrects that preset.
     """
-    if method == "classic":
-        return asked or USUAL
-    preset = asked or load_header(weights).preset
-    if preset not in CORRECTABLE:
+    preset = asked or trained or USUAL
+    if trained and preset not in CORRECTABLE:
         those = ", ".join(CORRECTABLE)
-        raise UsageError(
-            f"the learned method does not work behind preset {preset}; take {those}, or the classic method"
-        )
+        raise UsageError(f"the learned method does not work behind preset {preset}; take {those}, or --method classic")
     return preset
 
 
