@@ -15,6 +15,16 @@ __device__ inline float gelu(float x) {
   return __fdividef(x, 1 + __expf(-2 * u));
 }
 
+__device__ inline float widened(float v) { return v; }
+__device__ inline float widened(__nv_bfloat16 v) { return __bfloat162float(v); }
+__device__ inline void narrow(float v, float& out) { out = v; }
+__device__ inline void narrow(float v, __nv_bfloat16& out) { out = __float2bfloat16_rn(v); }
+
+template <typename T, int V>
+struct alignas(sizeof(T) * V) Vector {
+  T values[V];
+};
+
 // Maps whose channels are neighbours in memory, and whose pixels may be anywhere: a part of others, perhaps.
 struct Placed {
   const void* data;
@@ -36,6 +46,18 @@ inline Placed placed(const Tensor& maps, const Tensor& like, const char* name) {
                   ": expected maps [N, C, H, W] like the result");
   STD_TORCH_CHECK(maps.size(1) == 1 || maps.stride(1) == 1, name, ": expected channels last");
   return {maps.const_data_ptr(), maps.stride(0), maps.stride(2), maps.stride(3)};
+}
+
+template <typename Body>
+void dispatch_maps(const Tensor& tensor, const char* name, Body&& body) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::BFloat16:
+      return body(__nv_bfloat16{});
+    case ScalarType::Float:
+      return body(float{});
+    default:
+      STD_TORCH_CHECK(false, name, ": expected bfloat16 or float32");
+  }
 }
 
 }  // namespace vnls

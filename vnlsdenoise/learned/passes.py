@@ -1,7 +1,8 @@
 """What happens to maps between the convolutions of a network that does not learn: each in one pass on CUDA.
 
-Maps are [N, C, h, w], channels last. Elsewhere it is plain torch, which says what the kernels of csrc/cuda/maps.cu do.
-Nothing here has a gradient, nor is it traced: its operators are those of CUDA alone, without fake ones.
+Maps are [N, C, h, w], channels last. Elsewhere it is plain torch, which says what the kernels of csrc/cuda/passes.cu
+and csrc/cuda/network_planes.cu do. Nothing here has a gradient, nor is it traced: its operators are those of CUDA
+alone, without fake ones.
 """
 
 from collections.abc import Sequence
