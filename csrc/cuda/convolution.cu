@@ -90,7 +90,7 @@ struct Form {
   static constexpr int kInput = kOuterRows * kOuterColumns * kPitch, kTap = kOut * kPitch;
   static constexpr int kVectors = kChunk / 8;  // of 16 bytes
   static_assert(kPitch / 16 % 2 == 1 && kChunk % 16 == 0 && kOut % (16 * kDown) == 0);
-  static size_t bytes(int chunks) { return (chunks > 1 ? 2 : 1) * kInput + kStages * kTap; }
+  static int bytes(int chunks) { return (chunks > 1 ? 2 : 1) * kInput + kStages * kTap; }
 };
 
 // top, left: of the rectangle.
@@ -230,9 +230,8 @@ __global__ void __launch_bounds__(F::kThreads, F::kBlocks) convolution_kernel(Co
 
 template <typename F, After kAfter>
 void launch(const Convolution& a, int64_t count, cudaStream_t stream) {
-  const size_t bytes = F::bytes(a.chunks);
-  STD_CUDA_CHECK(cudaFuncSetAttribute(convolution_kernel<F, kAfter>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                      static_cast<int>(bytes)));
+  const int bytes = F::bytes(a.chunks);
+  allow_shared(convolution_kernel<F, kAfter>, bytes);
   const dim3 grid(blocks_for(a.out_width, F::kColumns), blocks_for(a.out_height, F::kRows),
                   static_cast<unsigned>(kAfter == After::kEnlarged ? 4 * count : count));
   convolution_kernel<F, kAfter><<<grid, F::kThreads, bytes, stream>>>(a);

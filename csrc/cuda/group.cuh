@@ -2,6 +2,7 @@
 // sums.
 #pragma once
 
+#include "cuda/launch.h"
 #include "cuda/tensor_core.cuh"
 #include "group.h"
 
@@ -205,6 +206,17 @@ __device__ inline void add_changes(const LaneSums& sums, const Places& places, i
       }
     }
   }
+}
+
+// A block of 2 K threads for each group; Shared: what lies in its shared memory.
+template <int K, typename Shared, typename Parameters>
+void launch_groups(void (*kernel)(GroupArgs, Parameters), const GroupArgs& a, const Parameters& parameters,
+                   cudaStream_t stream) {
+  SharedLayout layout{nullptr};
+  Shared(layout, a.patch, a.channels);
+  const int bytes = static_cast<int>(layout.used);
+  allow_shared(kernel, bytes);
+  kernel<<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
 }
 
 }  // namespace vnls

@@ -6,6 +6,10 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/macros.h>
 
+#include <map>
+#include <mutex>
+#include <utility>
+
 #include "stable.h"
 
 namespace vnls {
@@ -25,14 +29,27 @@ inline unsigned blocks_for(int64_t work, int64_t per_block) {
   return static_cast<unsigned>((work + per_block - 1) / per_block);
 }
 
+// Lets a kernel's launches on the current device have so much dynamic shared memory. What it may have only grows: a
+// thread never takes from a launch of another what that one has just asked for.
+template <typename Kernel>
+void allow_shared(Kernel kernel, int bytes) {
+  static std::mutex mutex;
+  static std::map<std::pair<const void*, int>, int> allowed;  // by kernel and device
+  int device = 0;
+  STD_CUDA_CHECK(cudaGetDevice(&device));
+  const std::lock_guard<std::mutex> lock(mutex);
+  int& most = allowed[{reinterpret_cast<const void*>(kernel), device}];
+  if (bytes <= most) return;
+  STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  most = bytes;
+}
+
 // As many warps a block as a multiprocessor has shared memory for in two blocks, else one and what it asks for.
 template <typename Kernel>
 int warps_that_fit(Kernel kernel, int warp_bytes, int warps) {
-  constexpr int kUnasked = 44 << 10, kMost = 110 << 10;  // the rest is for what kernels declare themselves
+  constexpr int kMost = 110 << 10;  // the rest is for what kernels declare themselves
   while (warps > 1 && warps * warp_bytes > kMost) warps /= 2;
-  if (warps * warp_bytes > kUnasked) {
-    STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, warps * warp_bytes));
-  }
+  allow_shared(kernel, warps * warp_bytes);
   return warps;
 }
 

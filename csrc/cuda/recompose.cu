@@ -55,9 +55,9 @@ __device__ void window_sums(int height, int width, int top, int left, T* shared,
 }
 
 template <typename T, int kWindow, int kQuantities>
-constexpr size_t window_bytes() {
+constexpr int window_bytes() {
   constexpr int kOuter = kSide + kWindow - 1;
-  return sizeof(T) * kQuantities * (kOuter * kOuter + kOuter * kSide + kSide * kSide);
+  return static_cast<int>(sizeof(T)) * kQuantities * (kOuter * kOuter + kOuter * kSide + kSide * kSide);
 }
 
 extern __shared__ __align__(16) unsigned char memory[];
@@ -150,8 +150,8 @@ dim3 tiles(Planes size, unsigned planes) {
 
 template <typename T>
 void launch_local_variance(const T* video, Planes size, T* variance, cudaStream_t stream) {
-  constexpr size_t kBytes = window_bytes<T, kVarianceWindow, 2>();
-  STD_CUDA_CHECK(cudaFuncSetAttribute(local_variance_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
+  constexpr int kBytes = window_bytes<T, kVarianceWindow, 2>();
+  allow_shared(local_variance_kernel<T>, kBytes);
   local_variance_kernel<T>
       <<<tiles(size, 1), kThreads, kBytes, stream>>>(video, size.count, size.height, size.width, variance);
 }
@@ -167,8 +167,8 @@ void launch_recompose(const T* basic, const T* low, const T* variance, Planes si
 template <typename T>
 void launch_fine_wiener(const T* basic, const T* coarse, const T* variance, Planes size, double sigma, int neighbors,
                         T* out, cudaStream_t stream) {
-  constexpr size_t kBytes = window_bytes<T, kEnergyWindow, 1>();
-  STD_CUDA_CHECK(cudaFuncSetAttribute(fine_wiener_kernel<T>, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
+  constexpr int kBytes = window_bytes<T, kEnergyWindow, 1>();
+  allow_shared(fine_wiener_kernel<T>, kBytes);
   fine_wiener_kernel<T><<<tiles(size, static_cast<unsigned>(size.count)), kThreads, kBytes, stream>>>(
       basic, coarse, variance, size.height, size.width, static_cast<T>(sigma * sigma), neighbors, out);
 }

@@ -144,20 +144,11 @@ __global__ void __launch_bounds__(2 * K, blocks_wanted(K))
   }
 }
 
-template <int K, int kPatch>
-void launch_shrink(const GroupArgs& a, const ShrinkParameters& parameters, cudaStream_t stream) {
-  SharedLayout layout{nullptr};
-  Shared<K>(layout, a.patch, a.channels);
-  const int bytes = static_cast<int>(layout.used);
-  const auto kernel = shrink_kernel<K, kPatch>;
-  STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  kernel<<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
-}
-
 // The patches of the presets; any other as well.
 template <int K, int kPatch>
-void launch_patch(const GroupArgs& a, const ShrinkParameters& parameters, cudaStream_t stream) {
-  a.patch == kPatch ? launch_shrink<K, kPatch>(a, parameters, stream) : launch_shrink<K, 0>(a, parameters, stream);
+void launch_shrink(const GroupArgs& a, const ShrinkParameters& parameters, cudaStream_t stream) {
+  const auto kernel = a.patch == kPatch ? shrink_kernel<K, kPatch> : shrink_kernel<K, 0>;
+  launch_groups<K, Shared<K>>(kernel, a, parameters, stream);
 }
 
 void shrink_groups_(std::vector<Tensor> noisy, const Tensor& queries, const Tensor& offsets, int64_t frame,
@@ -168,13 +159,13 @@ void shrink_groups_(std::vector<Tensor> noisy, const Tensor& queries, const Tens
   launch_on(queries, [&](cudaStream_t stream) {
     switch (a.neighbors) {
       case 16:
-        return launch_patch<16, 8>(a, parameters, stream);
+        return launch_shrink<16, 8>(a, parameters, stream);
       case 32:
-        return launch_patch<32, 8>(a, parameters, stream);
+        return launch_shrink<32, 8>(a, parameters, stream);
       case 48:
-        return launch_patch<48, 10>(a, parameters, stream);
+        return launch_shrink<48, 10>(a, parameters, stream);
       default:
-        return launch_patch<64, 10>(a, parameters, stream);
+        return launch_shrink<64, 10>(a, parameters, stream);
     }
   });
 }

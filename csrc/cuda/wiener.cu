@@ -309,12 +309,7 @@ __global__ void __launch_bounds__(2 * K, K == 32 ? 8 : 1)
 
 template <int K, int kPatch>
 void launch_wiener(const GroupArgs& a, const WienerParameters& parameters, cudaStream_t stream) {
-  SharedLayout layout{nullptr};
-  Shared<K>(layout, a.patch, a.channels);
-  const int bytes = static_cast<int>(layout.used);
-  const auto kernel = wiener_kernel<K, kPatch>;
-  STD_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
-  kernel<<<static_cast<unsigned>(a.count), 2 * K, bytes, stream>>>(a, parameters);
+  launch_groups<K, Shared<K>>(wiener_kernel<K, kPatch>, a, parameters, stream);
 }
 
 // The patches of the presets are compiled for their size.

@@ -1,5 +1,7 @@
 """The passes between convolutions against what they stand for, written out in float64; and a network made of them."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch.nn import functional
@@ -280,6 +282,23 @@ def test_a_convolution_of_a_part_has_the_bits_of_the_whole():
     laid_out, bias = passes.laid_out(weight), torch.randn(48, device="cuda")
     part = passes.convolved([whole[..., 5:, 7:]], laid_out, bias)
     assert torch.equal(part[..., 1:, 1:], passes.convolved([whole], laid_out, bias)[..., 6:, 8:])
+
+
+@pytest.mark.needs_cuda
+def test_threads_may_take_different_amounts_of_shared_memory_for_one_kernel():
+    """A chunk of the input at a time, or two: what a kernel is allowed must last until the launch that asked for it."""
+
+    def repeats(sources):
+        given = [maps(1, 48, 16, 32, dtype=torch.bfloat16, device="cuda") for _ in range(sources)]
+        weight = maps(48, 48 * sources, 3, 3, dtype=torch.bfloat16, device="cuda")
+        laid_out, bias = passes.laid_out(weight, sources), torch.randn(48, device="cuda")
+        wanted = passes.convolved(given, laid_out, bias)
+        for _ in range(10_000):
+            found = passes.convolved(given, laid_out, bias)
+        return torch.equal(found, wanted)
+
+    with ThreadPoolExecutor(2) as threads:
+        assert all(threads.map(repeats, (1, 3)))
 
 
 @pytest.mark.parametrize(
