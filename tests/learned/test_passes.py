@@ -334,6 +334,9 @@ def test_colours_are_corrected_by_no_more_than_was_removed_from_them(device):
     first, second = passes.limited(given, [torch.cat((luma, halved, kept)), 0 * sizes[1]])
     torch.testing.assert_close(first, given[0] * torch.tensor([1, 0.5, 1], device=device)[:, None, None])
     assert not second.any()
+    luma, colours = given[0][:1], given[0][1:]
+    first, second = passes.limited([luma, colours], [None, 0 * sizes[0][1:]])
+    assert torch.equal(first, luma) and not second.any()
     nothing = [torch.zeros(2, 4, 4, device=device)]
     assert not passes.limited(nothing, [torch.zeros(2, device=device)])[0].any()
 

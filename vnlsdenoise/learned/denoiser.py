@@ -36,12 +36,13 @@ class _Frame:
     """A frame's classic result (luma or all channels, then subsampled chroma), its maps, and the flow from the frame
     before.
 
-    removed: the `magnitude` of what was removed, of the planes of every size. maps: as the states, [1, H, W, C].
-    fields: [2, 2, h, w], forward and backward, of the classic results, as `FlowPair`; None at the start of a scene.
+    removed: the `magnitude` of what was removed, of the planes of every size, as `limited` takes it. maps: as the
+    states, [1, H, W, C]. fields: [2, 2, h, w], forward and backward, of the classic results, as `FlowPair`; None at the
+    start of a scene.
     """
 
     classic: list[Page]
-    removed: list[Tensor]
+    removed: list[Tensor | None]
     maps: Page
     fields: Page | None
 
@@ -162,11 +163,12 @@ class LearnedDenoiser:
             self._measured = None
 
     @repeatable
-    def _encode(self, noisy: list[Page], classic: list[Page]) -> tuple[list[Tensor], Page]:
+    def _encode(self, noisy: list[Page], classic: list[Page]) -> tuple[list[Tensor | None], Page]:
         """How much was removed from a frame, and its maps."""
         opened, _ = self._pager.open([*noisy, *classic], work=self._step_work)
         unclean, cleaned = opened[: len(noisy)], opened[len(noisy) :]
-        removed = [magnitude(one - other) for one, other in zip(unclean, cleaned, strict=True)]
+        pairs = zip(unclean, cleaned, strict=True)
+        removed = [magnitude(one - other) if len(one) > 1 else None for one, other in pairs]  # a single plane is luma
         return removed, self._keep(self._encoded(unclean, cleaned, tile) for tile in self._tiles)
 
     def _chunks(self, ended: bool) -> Iterator[tuple[Page, Page | None]]:
@@ -279,7 +281,9 @@ class LearnedDenoiser:
         """The state of the neighbouring frame and a tile's flow to it; nothing where the recurrence begins."""
         if opened.state is None or opened.flow is None:
             return None, None
-        return opened.state, enlarged(_cut(opened.flow, tile)[None], *tile.size)
+        flow = _cut(opened.flow, tile)[None]
+        # What sees a state on a GPU holds the border of the flow itself.
+        return opened.state, flow if self._encoder is not None else enlarged(flow, *tile.size)
 
     def _encoded(self, noisy: list[Tensor], classic: list[Tensor], tile: Tile) -> Tensor:
         """The maps of a part of a frame."""

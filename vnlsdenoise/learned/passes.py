@@ -196,8 +196,10 @@ def magnitude(planes: Tensor) -> Tensor:
     return norm
 
 
-def limited(corrections: Sequence[Tensor], removed: Sequence[Tensor]) -> list[Tensor]:
-    """Corrections [planes, h, w], of every plane but the first no more than was removed; removed: its `magnitude`.
+def limited(corrections: Sequence[Tensor], removed: Sequence[Tensor | None]) -> list[Tensor]:
+    """Corrections [planes, h, w], of every plane but the first no more than was removed.
+
+    removed: its `magnitude`; None where the first plane is alone, whose correction is given back as it is.
 
     Colours that a codec has left smooth may be told more noise than they have. The classic denoiser, which looks at
     what is there, then removes little of them; the network would draw in them what it sees in luma. Luma has no such
@@ -205,9 +207,12 @@ def limited(corrections: Sequence[Tensor], removed: Sequence[Tensor]) -> list[Te
     """
     found = []
     for index, (planes, most) in enumerate(zip(corrections, removed, strict=True)):
+        if most is None:
+            found.append(planes)
+            continue
         share = (most / magnitude(planes).clamp_min(_TINY)).clamp_max(1)
         if index == 0:
-            share[0] = 1
+            share[0] = 1  # measured with the colours: fewer planes may be summed in another order
         found.append(planes * share[:, None, None])
     return found
 
