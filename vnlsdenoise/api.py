@@ -58,7 +58,8 @@ def denoise(
 
     Raises:
         ValueError, TypeError: shapes, dtype or sigma are not as above.
-        UsageError: no such method or preset. MemoryLimitError: the video cannot be worked on within `max_memory`.
+        UsageError: no such method or preset, or no network corrects it. MemoryLimitError: the video cannot be worked on
+            within `max_memory`.
     """
     if not isinstance(video, Tensor) or not video.is_floating_point():
         raise TypeError(
@@ -73,7 +74,7 @@ def denoise(
     if not 0 <= keep_grain <= 1:
         raise ValueError(f"keep_grain must be from 0 to 1, got {keep_grain}")
     work = torch.device(device) if device is not None else video.device
-    network = network_of(method, weights, work)
+    network = network_of(method, weights, preset, work)
     preset = preset_of(preset, network.preset if network else None)
     peak = peak if peak is not None else _guess_peak(video)
     channels = video.shape[1]

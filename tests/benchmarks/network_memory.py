@@ -45,7 +45,7 @@ def watched(step: Callable[..., Any], peaks: list[int]) -> Callable[..., Any]:
 
 
 def measure(height: int, width: int, weights: str) -> dict[str, float]:
-    network = network_of("learned", weights, torch.device("cuda"))
+    network = network_of("learned", weights, None, torch.device("cuda"))
     assert network is not None
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
     noise = NoiseModel.of_sigma((SIGMA,) * 3)

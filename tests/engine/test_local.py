@@ -9,7 +9,7 @@ import torch
 
 from vnlsdenoise.budget import least_memory
 from vnlsdenoise.classic.presets import PRESETS
-from vnlsdenoise.engine.local import denoise_frames, estimate_noise, resolve_device
+from vnlsdenoise.engine.local import denoise_frames, estimate_noise, predict_memory, resolve_device
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.engine.work import Work
 from vnlsdenoise.errors import DeviceError, MemoryLimitError, UsageError
@@ -107,6 +107,17 @@ def test_unknown_method_and_preset_are_refused():
     ):
         with pytest.raises(UsageError, match=message):
             list(denoise_frames([], PlaneFormat("gray", 8, 8, 8), settings))
+
+
+def test_a_preset_that_no_network_corrects_is_refused_before_a_frame_is_read():
+    source = iter(frames(TEN_BIT, 2, 20.0))
+    settings = DenoiseSettings((20.0,) * 3, method="learned", preset="draft")
+    message = "^the learned method does not work behind preset draft; take fast, balanced, best, or --method classic$"
+    with pytest.raises(UsageError, match=message):
+        next(denoise_frames(source, TEN_BIT, settings))
+    assert next(source).extra["number"] == 0
+    with pytest.raises(UsageError, match=message):
+        predict_memory(TEN_BIT, settings)
 
 
 @pytest.mark.needs_cuda

@@ -81,9 +81,9 @@ def test_the_tables_must_be_there_and_be_no_worse(tmp_path):
 def test_auto_is_learned_on_a_gpu_only_and_with_weights_that_are_shown(monkeypatch):
     monkeypatch.setattr(methods, "NEVER_WORSE", {"small"})
     cpu, cuda = torch.device("cpu"), torch.device("cuda:0")
-    assert chosen_method("auto", "small", cuda) == "learned"
-    assert chosen_method("auto", "small", cpu) == "classic"
-    assert chosen_method("auto", "mine.safetensors", cuda) == "classic"
-    assert [chosen_method(method, "small", cuda) for method in ("classic", "learned")] == ["classic", "learned"]
+    assert chosen_method("auto", "small", None, cuda) == "learned"
+    assert chosen_method("auto", "small", None, cpu) == "classic"
+    assert chosen_method("auto", "mine.safetensors", None, cuda) == "classic"
+    assert [chosen_method(method, "small", None, cuda) for method in ("classic", "learned")] == ["classic", "learned"]
     with pytest.raises(UsageError, match="no such method: 'magic'"):
-        chosen_method("magic", "small", cpu)
+        chosen_method("magic", "small", None, cpu)

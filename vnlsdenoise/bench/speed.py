@@ -109,7 +109,7 @@ def denoiser(
     """
     layout = PlaneFormat("yuv", width, height, 8, 1, 1)
     chosen = {"method": "classic", "weights": "", **denoiser_of(preset)}
-    network = network_of(chosen["method"], chosen["weights"], torch.device(device))
+    network = network_of(chosen["method"], chosen["weights"], chosen["preset"], torch.device(device))
     settings = PRESETS[chosen["preset"]]
     corrected = None if network is None else NetworkSize.of(network)
     plan = plan_memory(layout, settings, ceiling, corrected, measured=False)

@@ -56,7 +56,7 @@ def with_ceiling(format: PlaneFormat, settings: DenoiseSettings) -> DenoiseSetti
 
 def network_of_settings(settings: DenoiseSettings) -> NetworkSize | None:
     """What decides the memory of the network that a run works with; None for none."""
-    return network_size(settings.method, settings.weights, torch.device(settings.device))
+    return network_size(settings.method, settings.weights, settings.preset, torch.device(settings.device))
 
 
 def host_memory(format: PlaneFormat) -> int:

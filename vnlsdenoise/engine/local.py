@@ -137,7 +137,8 @@ def denoise_frames(
 
     Raises:
         LookupError: `work.told` does not tell of all frames that the wanted ones need.
-        UsageError: unknown method or preset. DeviceError, MemoryLimitError: the device is missing or too small.
+        UsageError: unknown method or preset, or no network corrects it. DeviceError, MemoryLimitError: the device is
+            missing or too small.
         DeviceFaultError: the device failed, or gave what are no samples.
     """
     work = work or Work()
@@ -229,7 +230,7 @@ def _denoise_frames(
 ) -> Iterator[Frame]:
     """first: number of the first frame."""
     device = resolve_device(settings.device)
-    network = network_of(settings.method, settings.weights, torch.device(device))
+    network = network_of(settings.method, settings.weights, settings.preset, torch.device(device))
     memory = _plan(format, settings)
     if work.measure is None:
         measure = partial(measure_scene, format=format, settings=settings)

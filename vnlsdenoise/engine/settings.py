@@ -13,7 +13,7 @@ class DenoiseSettings:
     noise_model: what is measured where `sigma` is None: "auto", all that is found, or "white", one deviation a plane.
     keep_grain: share of what was removed that is put back, 0 to 1.
     method: "classic" or "learned". weights: of the network of "learned", a name or a file.
-    preset: "draft", "fast", "balanced" or "best". device: "cpu", "cuda" or "cuda:N".
+    preset: "draft", "fast", "balanced" or "best"; no network corrects "draft". device: "cpu", "cuda" or "cuda:N".
     scene_cuts: whether frames on both sides of a cut are kept apart.
     duplicates: whether frames that repeat the one before are told apart and not used as evidence.
     fields: whether frames are interlaced: every second line is denoised among its like.

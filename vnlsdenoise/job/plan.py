@@ -344,7 +344,7 @@ def settings_of(request: Request, format: PlaneFormat) -> DenoiseSettings | None
     from vnlsdenoise.learned.methods import chosen_method, preset_of
 
     device = local.resolve_device(request.device)
-    method = chosen_method(request.method, request.weights, torch.device(device))
+    method = chosen_method(request.method, request.weights, request.preset, torch.device(device))
     weights = [request.luma] + [request.luma if format.family == "rgb" else request.chroma] * 2
     strength = tuple(float(request.strength * weight) for weight in weights[: len(format.plane_shapes)])
     return DenoiseSettings(

@@ -16,41 +16,45 @@ USUAL = "balanced"  # preset of the classic method
 NEVER_WORSE: frozenset[str] = frozenset()
 
 
-def chosen_method(method: str, weights: str, device: torch.device) -> str:
-    """ "classic" or "learned"; raises UsageError where there is no such method.
+def chosen_method(method: str, weights: str, preset: str | None, device: torch.device) -> str:
+    """ "classic" or "learned".
 
     "auto" is the learned one on a GPU, with weights that are nowhere worse (`NEVER_WORSE`), and else the classic one.
+    preset: that is asked for, of the classic method; None for the usual one of the method (`preset_of`).
+
+    Raises:
+        UsageError: no such method, or no network corrects the preset.
     """
     if method not in METHODS:
         raise UsageError(f"no such method: {method!r}; there are: {', '.join(METHODS)}")
-    if method != "auto":
-        return method
-    return "learned" if device.type == "cuda" and weights in NEVER_WORSE else "classic"
+    if method == "auto":
+        method = "learned" if device.type == "cuda" and weights in NEVER_WORSE else "classic"
+    if method == "learned" and preset is not None and preset not in CORRECTABLE:
+        those = ", ".join(CORRECTABLE)
+        raise UsageError(f"the learned method does not work behind preset {preset}; take {those}, or --method classic")
+    return method
 
 
 def preset_of(asked: str | None, trained: str | None) -> str:
     """The classic preset: what is asked for, else "balanced", or that whose results the network was trained on.
 
-    trained: None without a network. Raises UsageError where no network corrects that preset.
+    trained: None without a network.
     """
-    preset = asked or trained or USUAL
-    if trained and preset not in CORRECTABLE:
-        those = ", ".join(CORRECTABLE)
-        raise UsageError(f"the learned method does not work behind preset {preset}; take {those}, or --method classic")
-    return preset
+    return asked or trained or USUAL
 
 
-def network_of(method: str, weights: str, device: torch.device) -> Network | None:
+def network_of(method: str, weights: str, preset: str | None, device: torch.device) -> Network | None:
     """The network of a method, ready to work on a device; None for the classic one.
 
     Raises:
-        UsageError: no such method or weights. InputError: the weights cannot be loaded.
+        UsageError: as of `chosen_method`; no such weights. InputError: the weights cannot be loaded.
     """
-    return None if chosen_method(method, weights, device) == "classic" else for_inference(load_network(weights), device)
+    chosen = chosen_method(method, weights, preset, device)
+    return None if chosen == "classic" else for_inference(load_network(weights), device)
 
 
-def network_size(method: str, weights: str, device: torch.device) -> NetworkSize | None:
+def network_size(method: str, weights: str, preset: str | None, device: torch.device) -> NetworkSize | None:
     """What decides the memory of the network of a method, which is not loaded; errors as of `network_of`."""
-    if chosen_method(method, weights, device) == "classic":
+    if chosen_method(method, weights, preset, device) == "classic":
         return None
     return NetworkSize(load_header(weights).dimensions, working_type(device).itemsize)
