@@ -73,6 +73,7 @@ def test_noise_that_is_there_keeps_its_shape_and_what_was_given_is_not_asked() -
     measured = NoiseModel((PlaneNoise(5.0, spectrum=spectrum), PlaneNoise(0.1), PlaneNoise(6.0)))
     found = with_what_codecs_leave(measured, 30.0, 255, lambda: False)
     assert found.sigma == pytest.approx((8.1, 3.24, 6.0)) and found.planes[0].spectrum == spectrum
+    assert [plane.assumed for plane in found.planes] == [False, True, False]
     assert with_what_codecs_leave(measured, 8.0, 255, unasked).planes[::2] == measured.planes[::2]
     clean = NoiseModel.of_sigma((0.4, 0.1, 0.1))
     assert with_what_codecs_leave(clean, 8.0, 255, unasked).sigma == pytest.approx((0.95, 0.38, 0.38))

@@ -26,7 +26,10 @@ def test_noise_goes_through_json_to_the_last_bit() -> None:
     third, spectrum = 1 / 3, tuple(1 + index / 97 for index in range(64))
     plane = PlaneNoise(third, ((0.1, 0.2), (1e-17 + 7, 3 * third)), True, spectrum, 1.1)
     noise = NoiseModel(
-        (plane, PlaneNoise(0.0)), (1.1, third, 2.0), (spectrum, (), spectrum), ClippedRgb(plane, True, False)
+        (plane, PlaneNoise(1.0, assumed=True)),
+        (1.1, third, 2.0),
+        (spectrum, (), spectrum),
+        ClippedRgb(plane, True, False),
     )
     for model in (noise, NoiseModel.of_sigma([third])):
         assert NoiseModel.from_json(json.loads(json.dumps(model.to_json()))) == model

@@ -1,5 +1,6 @@
 """The network behind the classic denoiser, through the front door and on the planes of every layout."""
 
+import math
 from dataclasses import replace
 from typing import cast
 
@@ -18,9 +19,9 @@ from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import MemoryLimitError, UsageError
 from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
 from vnlsdenoise.learned.chunks import CHUNK, RUN_IN
-from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser, for_inference
+from vnlsdenoise.learned.denoiser import Channel, LearnedDenoiser, for_inference
 from vnlsdenoise.learned.network import Dimensions, Network
-from vnlsdenoise.noise import NoiseModel
+from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.video.frame import PlaneFormat
 
 TINY = Dimensions((8, 8, 8), 0, (1, 1, 1), 1)
@@ -84,9 +85,10 @@ def planes_of(layout, frames, sigma, device):
     return clean, noisy
 
 
-def denoised(layout, noisy, sigma, network, device):
+def denoised(layout, noisy, sigma, network, device, assumed=False):
     placed = for_inference(network, torch.device(device)) if network is not None else None
-    denoiser = PlanarDenoiser(layout, NoiseModel.of_sigma(sigma), PRESETS["fast"], peak=255, network=placed)
+    noise = NoiseModel(tuple(PlaneNoise(s, assumed=assumed) for s in sigma))
+    denoiser = PlanarDenoiser(layout, noise, PRESETS["fast"], peak=255, network=placed)
     out = []
     for planes in noisy:
         out.extend(denoiser.push(planes))
@@ -155,11 +157,11 @@ class AtOnce:
         yield from self.advance()
 
 
-def corrected(frames, network, device):
+def corrected(frames, network, device, most=math.inf):
     pager = Pager()
     classic = cast(ClassicDenoiser, AtOnce(pager))
     size = frames[0].shape[-2:]
-    channels = [ChannelRange(20.0, 0.5)]
+    channels = [Channel(20.0, 0.5, most)]
     denoiser = LearnedDenoiser(classic, network, "gray", *size, channels, Tvl1Motion(12.0), pager)
     out = []
     for frame in frames:
@@ -181,6 +183,26 @@ def test_a_chunk_sees_some_frames_beyond_it_and_no_others(device, network):
     assert all(torch.equal(a, b) for a, b in zip(whole[:CHUNK], ended[:CHUNK], strict=True))
     early = corrected(frames[: CHUNK + RUN_IN - 1], placed, device)[0]
     assert not torch.equal(whole[CHUNK - 1], early[CHUNK - 1])
+
+
+@pytest.mark.parametrize(("family", "chroma"), [("gray", 0), ("yuv", 0), ("yuv", 1)])
+@pytest.mark.parametrize("assumed", [False, True])
+def test_no_more_than_half_is_added_to_what_was_removed_where_nothing_tells_of_noise(
+    device, network, family, chroma, assumed
+):
+    """Else colours are corrected by no more than was removed, and luma by what the network says."""
+    for tail in network.tails.values():
+        torch.nn.init.constant_(tail.conv.bias, 3.0)  # far more than there is
+    layout = PlaneFormat(family, 96, 64, 8, chroma, chroma)
+    sigma = (6.0, 3.0, 4.0)[: len(layout.plane_shapes)]
+    _, noisy = planes_of(layout, 3, sigma, device)
+    classic = denoised(layout, noisy, sigma, None, device)
+    learned = denoised(layout, noisy, sigma, network, device, assumed)
+    most = [0.5] * 3 if assumed else [torch.inf, 1.0, 1.0]
+    for frames in zip(noisy, classic, learned, strict=True):
+        for times, plane, before, after in zip(most, *frames, strict=False):
+            share = float((after - before).norm() / (plane - before).norm())
+            assert share == pytest.approx(times, rel=1e-3) if times < torch.inf else share > 2
 
 
 def test_values_that_are_none_leave_the_classic_result_and_say_so(device, network):

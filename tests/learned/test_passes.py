@@ -325,19 +325,18 @@ def test_what_needs_much_shared_memory_has_no_kernel() -> None:
     assert passes.chunk_of(96, 96, 2) is None
 
 
-def test_colours_are_corrected_by_no_more_than_was_removed_from_them(device):
+def test_corrections_are_no_larger_than_their_limits(device):
     given = [torch.randn(3, 21, 37).to(device), torch.randn(1, 10, 18).to(device)]
     sizes = [passes.magnitude(planes) for planes in given]
     for size, planes in zip(sizes, given, strict=True):
         wanted = planes.cpu().double().square().sum((1, 2)).sqrt()
         torch.testing.assert_close(size.cpu().double(), wanted, rtol=1e-6, atol=0)
-    luma, halved, kept = (sizes[0] * torch.tensor([0.5, 0.5, 1.5], device=device)).split(1)
-    first, second = passes.limited(given, [torch.cat((luma, halved, kept)), 0 * sizes[1]])
-    torch.testing.assert_close(first, given[0] * torch.tensor([1, 0.5, 1], device=device)[:, None, None])
-    assert not second.any()
-    luma, colours = given[0][:1], given[0][1:]
-    first, second = passes.limited([luma, colours], [None, 0 * sizes[0][1:]])
-    assert torch.equal(first, luma) and not second.any()
+    most = sizes[0] * torch.tensor([0.5, 1.5, torch.inf], device=device)
+    first, second = passes.limited(given, [most, 0 * sizes[1]])
+    torch.testing.assert_close(first, given[0] * torch.tensor([0.5, 1, 1], device=device)[:, None, None])
+    assert torch.equal(first[1:], given[0][1:]) and not second.any()
+    first, second = passes.limited(given, [None, 0 * sizes[1]])
+    assert torch.equal(first, given[0]) and not second.any()
     nothing = [torch.zeros(2, 4, 4, device=device)]
     assert not passes.limited(nothing, [torch.zeros(2, device=device)])[0].any()
 

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from vnlsdenoise.classic.page import Page
 from vnlsdenoise.classic.pager import Pager, repeatable
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.learned.chunks import first_seen
-from vnlsdenoise.learned.denoiser import ChannelRange, LearnedDenoiser
+from vnlsdenoise.learned.denoiser import Channel, LearnedDenoiser, most_corrected
 from vnlsdenoise.learned.network import Layout, Network
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.model import NoiseModel, Spectrum
@@ -178,7 +179,7 @@ class PlanarDenoiser:
                 self._main, network, kind, height, width, main, motion(to_bytes), self._pager, number
             )
             if self._beside is not None:
-                halved = ChannelRange(luma.range * 2**0.5, luma.centre)
+                halved = replace(luma, range=luma.range * 2**0.5)
                 self._beside = LearnedDenoiser(
                     self._beside, network, "444", *self._chroma_size, [halved, *chroma], motion(to_bytes / 2**0.5),
                     self._pager, number,
@@ -190,20 +191,21 @@ class PlanarDenoiser:
         self._luma: deque[Page] = deque()
         self._chroma: deque[Page] = deque()
 
-    def ranges(self, noise: NoiseModel) -> list[ChannelRange]:
-        """Where the values of every channel lie, in units of its noise."""
+    def ranges(self, noise: NoiseModel) -> list[Channel]:
+        """Where the values of every channel lie, in units of its noise, and how much of them a network corrects."""
         ranges = [
             s.range / _deviation_of_mean(plane.spectrum)
             for s, plane in zip(self._stabilisers, noise.planes, strict=True)
         ]
         if self._layout.family != "rgb":
-            return [ChannelRange(range, 0.5) for range in ranges]
+            most = [most_corrected(colour=i > 0, assumed=plane.assumed) for i, plane in enumerate(noise.planes)]
+            return [Channel(range, 0.5, times) for range, times in zip(ranges, most, strict=True)]
         mean, deviations = sum(ranges) / 3, self._opponent or (1.0, 1.0, 1.0)
         spectra = noise.opponent_spectra or ((), (), ())
         return [
-            ChannelRange(reach * mean / (deviation * _deviation_of_mean(spectrum)), centre)
-            for reach, deviation, spectrum, centre in zip(
-                (3**0.5, 1.0, 1.0), deviations, spectra, (0.5, 0.0, 0.0), strict=True
+            Channel(reach * mean / (deviation * _deviation_of_mean(spectrum)), centre, most_corrected(colour=colour))
+            for reach, deviation, spectrum, centre, colour in zip(
+                (3**0.5, 1.0, 1.0), deviations, spectra, (0.5, 0.0, 0.0), (False, True, True), strict=True
             )
         ]
 

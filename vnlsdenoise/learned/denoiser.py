@@ -1,5 +1,6 @@
 """The classic denoiser with the network behind it, frame by frame."""
 
+import math
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -21,14 +22,31 @@ from vnlsdenoise.learned.tiles import Tile, map_size, tiles_of
 
 # Samples for a pixel of a map: of planes of luma's size, and of subsampled ones.
 _FACTORS = (2, 1)
+# How many times what the classic denoiser removed a correction is at the most. Colours that a codec has left smooth may
+# be told more noise than they have: the classic denoiser, which looks at what is there, then removes little of them,
+# and the network would draw in them what it sees in luma. Luma has no such guide, and where its noise is told too low
+# the network takes more of it, rightly. Where nothing tells of noise but the step of a codec's quantiser, a network
+# takes detail for lost that is not.
+_MOST_IN_COLOURS, _MOST_WHERE_ASSUMED = 1.0, 0.5
 
 
 @dataclass(frozen=True)
-class ChannelRange:
-    """Of one channel: how far its values reach in units of its noise, and the share of that where their middle is."""
+class Channel:
+    """Of one channel: how far its values reach in units of its noise, and the share of that where their middle is.
+
+    most: how many times what the classic denoiser removed a correction may be, in the mean square; inf for no limit.
+    """
 
     range: float
     centre: float
+    most: float
+
+
+def most_corrected(*, colour: bool, assumed: bool = False) -> float:
+    """`Channel.most` of colours or luma; assumed: as of `PlaneNoise`."""
+    if assumed:
+        return _MOST_WHERE_ASSUMED
+    return _MOST_IN_COLOURS if colour else math.inf
 
 
 @dataclass
@@ -36,13 +54,12 @@ class _Frame:
     """A frame's classic result (luma or all channels, then subsampled chroma), its maps, and the flow from the frame
     before.
 
-    removed: the `magnitude` of what was removed, of the planes of every size, as `limited` takes it. maps: as the
-    states, [1, H, W, C]. fields: [2, 2, h, w], forward and backward, of the classic results, as `FlowPair`; None at the
-    start of a scene.
+    most: of the planes of every size, as `limited` takes it. maps: as the states, [1, H, W, C]. fields: [2, 2, h, w],
+    forward and backward, of the classic results, as `FlowPair`; None at the start of a scene.
     """
 
     classic: list[Page]
-    removed: list[Tensor | None]
+    most: list[Tensor | None]
     maps: Page
     fields: Page | None
 
@@ -77,7 +94,7 @@ class LearnedDenoiser:
         layout: Layout,
         height: int,
         width: int,
-        channels: list[ChannelRange],
+        channels: list[Channel],
         motion: Motion,
         pager: Pager,
         number: int = 0,
@@ -86,6 +103,7 @@ class LearnedDenoiser:
         self._network = network
         self._layout = layout
         self._channels = channels
+        self._times: Tensor | None = None  # `Channel.most`, where the frames are
         self._encoder: Encoder | None = None  # of a network on a GPU
         if isinstance(network, FusedNetwork):
             self._encoder = network.encoder_of(layout, torch.tensor([[c.range, c.centre] for c in channels]))
@@ -164,12 +182,27 @@ class LearnedDenoiser:
 
     @repeatable
     def _encode(self, noisy: list[Page], classic: list[Page]) -> tuple[list[Tensor | None], Page]:
-        """How much was removed from a frame, and its maps."""
+        """The largest corrections of a frame, and its maps."""
         opened, _ = self._pager.open([*noisy, *classic], work=self._step_work)
         unclean, cleaned = opened[: len(noisy)], opened[len(noisy) :]
-        pairs = zip(unclean, cleaned, strict=True)
-        removed = [magnitude(one - other) if len(one) > 1 else None for one, other in pairs]  # a single plane is luma
-        return removed, self._keep(self._encoded(unclean, cleaned, tile) for tile in self._tiles)
+        most = self._most_of(unclean, cleaned)
+        return most, self._keep(self._encoded(unclean, cleaned, tile) for tile in self._tiles)
+
+    def _most_of(self, noisy: list[Tensor], classic: list[Tensor]) -> list[Tensor | None]:
+        """The largest corrections of a frame."""
+        if self._times is None:
+            self._times = torch.tensor([c.most for c in self._channels], device=classic[0].device)
+        found: list[Tensor | None] = []
+        first = 0
+        for unclean, cleaned in zip(noisy, classic, strict=True):
+            of_size = slice(first, first + len(cleaned))
+            first = of_size.stop
+            if all(c.most == math.inf for c in self._channels[of_size]):
+                found.append(None)
+                continue
+            times = self._times[of_size]
+            found.append(torch.where(times.isinf(), times, times * magnitude(unclean - cleaned)))
+        return found
 
     def _chunks(self, ended: bool) -> Iterator[tuple[Page, Page | None]]:
         """Work on the chunks that are complete: all frames are there, and those after them, or there are none."""
@@ -233,7 +266,7 @@ class LearnedDenoiser:
             return forth
 
         kept = self._keep(map(new_state, self._tiles))
-        return kept, self._corrected(opened.classic, limited(corrections, frame.removed)) if corrects else None
+        return kept, self._corrected(opened.classic, limited(corrections, frame.most)) if corrects else None
 
     def _open(
         self, frame: _Frame, fields: Page | None, way: int, state: Page | None, back: Page | None, classic: list[Page]

@@ -196,23 +196,17 @@ def magnitude(planes: Tensor) -> Tensor:
     return norm
 
 
-def limited(corrections: Sequence[Tensor], removed: Sequence[Tensor | None]) -> list[Tensor]:
-    """Corrections [planes, h, w], of every plane but the first no more than was removed.
+def limited(corrections: Sequence[Tensor], most: Sequence[Tensor | None]) -> list[Tensor]:
+    """Corrections [planes, h, w] of every size, made smaller where their `magnitude` is more than `most`, [planes].
 
-    removed: its `magnitude`; None where the first plane is alone, whose correction is given back as it is.
-
-    Colours that a codec has left smooth may be told more noise than they have. The classic denoiser, which looks at
-    what is there, then removes little of them; the network would draw in them what it sees in luma. Luma has no such
-    guide, and where its noise is told too low the network takes more of it, rightly.
+    most: infinite where there is no limit; None where there is none for any plane of a size.
     """
     found = []
-    for index, (planes, most) in enumerate(zip(corrections, removed, strict=True)):
-        if most is None:
+    for planes, largest in zip(corrections, most, strict=True):
+        if largest is None:
             found.append(planes)
             continue
-        share = (most / magnitude(planes).clamp_min(_TINY)).clamp_max(1)
-        if index == 0:
-            share[0] = 1  # measured with the colours: fewer planes may be summed in another order
+        share = (largest / magnitude(planes).clamp_min(_TINY)).clamp_max(1)
         found.append(planes * share[:, None, None])
     return found
 

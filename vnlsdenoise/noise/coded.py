@@ -77,4 +77,6 @@ def _has_trace(noise: NoiseModel, unit: float) -> bool:
 def _at_least(plane: PlaneNoise, deviation: float) -> PlaneNoise:
     if plane.sigma >= deviation:
         return plane
-    return plane.times(deviation / plane.sigma) if plane.sigma >= _SAME_KIND * deviation else PlaneNoise(deviation)
+    if plane.sigma >= _SAME_KIND * deviation:
+        return plane.times(deviation / plane.sigma)
+    return PlaneNoise(deviation, assumed=True)

@@ -22,6 +22,7 @@ class PlaneNoise:
     spectrum: of noise that is correlated between neighbouring pixels, its variance at the frequencies of an 8x8 or
         16x16 DCT, row by row, of mean 1; empty where the noise is white.
     overstated: how many times the real deviation sigma and the curve are, so that more is removed or less.
+    assumed: whether nothing tells of noise: sigma is as far as to go against what a codec left.
     """
 
     sigma: float
@@ -29,6 +30,7 @@ class PlaneNoise:
     clipped: bool = False
     spectrum: Spectrum = ()
     overstated: float = 1.0
+    assumed: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < float("inf"):
@@ -85,6 +87,7 @@ def _plane_from_json(found: dict[str, Any]) -> PlaneNoise:
         bool(found["clipped"]),
         tuple(map(float, found["spectrum"])),
         float(found["overstated"]),
+        bool(found.get("assumed", False)),
     )
 
 
