@@ -91,12 +91,12 @@ if TYPE_CHECKING:
     "--weights",
     default="small",
     show_default=True,
-    help="Of the network of --method learned: small, or a .safetensors file.",
+    help="Of the network of --method learned: small, base (slower, better on most noise), or a .safetensors file.",
 )
 @click.option(
     "--preset",
     type=click.Choice(["draft", "fast", "balanced", "best"]),
-    help="Speed or quality.  [default: balanced; before a network what it was trained on, fast]",
+    help="Speed or quality.  [default: balanced; before a network what it was trained on: small on fast, base on balanced]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
