@@ -28,12 +28,13 @@ def _own_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-def test_the_first_line_tells_input_noise_method_device_memory_and_time(clip: Path) -> None:
+def test_the_first_line_tells_what_will_be_done_and_the_last_what_was(clip: Path) -> None:
     code, _, err = call(clip, "-o", clip.with_name("out.mkv"), *FAST)
     assert code == 0
-    [line] = err.splitlines()
+    line, last = err.splitlines()
     for words in ("in.mkv: 32x24 yuv420p, 10 frames", "sigma 4.00", "classic, fast", "on CPU", "MiB", "about 0 s"):
         assert words in line
+    assert re.fullmatch(r"vnlsdenoise: 10 frames written to .*out\.mkv in \d+ s", last)
     assert call(clip, "-o", clip.with_name("out.mkv"), "-q", "-y", *FAST)[2] == ""
 
 
