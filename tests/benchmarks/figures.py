@@ -65,10 +65,11 @@ def quality_whole() -> str:
 def quality_learned() -> str:
     learned = stored("quality-learned-10-30-50")["results"], stored("quality-learned-2-5-20-75")["results"]
     classic = stored("quality-crops-epyc")["results"], stored("quality-2-5-20-75-xeon")["results"]
+    base = (stored("quality-learned-base-h200")["results"],) * 2
     rows = []
-    for preset in ("fast", "balanced", "learned"):
+    for preset, of_preset in (("fast", classic), ("balanced", classic), ("learned", learned), ("learned:base", base)):
         row = [preset]
-        middle, others = learned if preset == "learned" else classic
+        middle, others = of_preset
         for sigma in (2, 5, 10, 20, 30, 50, 75):
             row.append(f"{mean(middle if sigma in (10, 30, 50) else others, sigma, preset):.2f}")
         rows.append(row)
@@ -395,7 +396,8 @@ def choosing() -> str:
     share = balanced / slowest
     points = stored("cost-xeon")["points"]
     draft, loss = points["draft"][0] / points["fast"][0], -points["draft"][1]
-    learned = mean(stored("quality-learned-10-30-50")["results"], 30, "learned") - at["balanced"][2]
+    small = mean(stored("quality-learned-10-30-50")["results"], 30, "learned") - at["balanced"][2]
+    base = mean(stored("quality-learned-base-h200")["results"], 30, "learned:base") - at["balanced"][2]
     rows = [
         ("the default", "nothing: `--preset balanced`, noise measured"),
         (f"{fast / balanced:.1f} times the speed for {min(less):.1f} to {max(less):.1f} dB less", "`--preset fast`"),
@@ -407,7 +409,10 @@ def choosing() -> str:
             f"a preview, or a long film on a CPU: 1/{1 / draft:.0f} of the time of `fast` for {loss:.1f} dB less",
             "`--preset draft`",
         ),
-        (f"more on strong noise ({learned:.1f} dB at sigma 30), slower", "`--method learned`"),
+        (
+            f"more on strong noise ({small:.1f} dB at sigma 30; {base:.1f} by the larger network), slower",
+            "`--method learned`; `--weights base`",
+        ),
         ("some grain left", "`--keep-grain 0.2` or `--strength 0.8`"),
         ("more off the colours than off the brightness", "`--chroma 1.3`"),
         ("a noise you know", "`--sigma 12`, or one a plane: `--sigma 12,6,6`"),
