@@ -159,7 +159,7 @@ def carry_out_plan(plan: "Plan", style: Style, place: Place | None = None, fleet
     for scene in report.scenes:
         talk.note(f"scene at frame {scene.first}: {scene.frames} frames, {scene.noise.describe()}", least=1)
     written = f"{report.frames} frames written to {report.output} in {duration(report.seconds['all'])}"
-    # A bar shows that it is full; lines of a log would end with the last that was in time.
+    # A bar shows that it is full; a log would end with whichever line of progress came last.
     talk.note(f"{place or ''}{written}", least=0 if chosen_style(style) == "lines" else 1)
     damage = damage_told(report.output, str(report.damage)) if report.damage else ""
     return Outcome(summary_of(plan, report), (), damage, report.facts)

@@ -96,7 +96,8 @@ if TYPE_CHECKING:
 @click.option(
     "--preset",
     type=click.Choice(["draft", "fast", "balanced", "best"]),
-    help="Speed or quality.  [default: balanced; before a network what it was trained on: small on fast, base on balanced]",
+    help="Speed or quality.  [default: balanced; before a network what it was trained on: small on fast, base on "
+    "balanced]",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(

@@ -7,6 +7,7 @@ import sys
 import zipfile
 
 import pytest
+from vnlsdenoise.weights import WEIGHTS
 
 from vnlsdenoise.page.build import _PARTS
 
@@ -28,7 +29,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 def test_one_top_level_package(wheel: pathlib.Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"vnlsdenoise"}
-    for needed in ("vnlsdenoise/_C.abi3.so", "vnlsdenoise/cli/main.py", "vnlsdenoise/weights/small.safetensors"):
+    weights = [f"vnlsdenoise/weights/{each.file}" for each in WEIGHTS.values()]
+    for needed in ("vnlsdenoise/_C.abi3.so", "vnlsdenoise/cli/main.py", *weights):
         assert needed in names
     # What a page is made of.
     for part in (*_PARTS, "page.html"):

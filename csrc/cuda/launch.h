@@ -29,8 +29,8 @@ inline unsigned blocks_for(int64_t work, int64_t per_block) {
   return static_cast<unsigned>((work + per_block - 1) / per_block);
 }
 
-// Lets a kernel's launches on the current device have so much dynamic shared memory. What it may have only grows: a
-// thread never takes from a launch of another what that one has just asked for.
+// Lets a kernel's launches on the current device have so much dynamic shared memory. What it may have only grows:
+// were it set to less by one thread, a launch that another has just asked more for would be refused.
 template <typename Kernel>
 void allow_shared(Kernel kernel, int bytes) {
   static std::mutex mutex;

@@ -85,9 +85,9 @@ def planes_of(layout, frames, sigma, device):
     return clean, noisy
 
 
-def denoised(layout, noisy, sigma, network, device, assumed=False):
+def denoised(layout, noisy, sigma, network, device, assumed=(False,) * 3):
     placed = for_inference(network, torch.device(device)) if network is not None else None
-    noise = NoiseModel(tuple(PlaneNoise(s, assumed=assumed) for s in sigma))
+    noise = NoiseModel(tuple(PlaneNoise(s, assumed=a) for s, a in zip(sigma, assumed, strict=False)))
     denoiser = PlanarDenoiser(layout, noise, PRESETS["fast"], peak=255, network=placed)
     out = []
     for planes in noisy:
@@ -185,24 +185,42 @@ def test_a_chunk_sees_some_frames_beyond_it_and_no_others(device, network):
     assert not torch.equal(whole[CHUNK - 1], early[CHUNK - 1])
 
 
-@pytest.mark.parametrize(("family", "chroma"), [("gray", 0), ("yuv", 0), ("yuv", 1)])
-@pytest.mark.parametrize("assumed", [False, True])
-def test_no_more_than_half_is_added_to_what_was_removed_where_nothing_tells_of_noise(
-    device, network, family, chroma, assumed
+@pytest.mark.parametrize(
+    ("family", "chroma_x", "chroma_y"), [("gray", 0, 0), ("yuv", 0, 0), ("yuv", 1, 1), ("yuv", 1, 0)]
+)
+@pytest.mark.parametrize("assumed", [(True, True, True), (False, True, True), (False, False, False)])
+def test_where_a_deviation_is_assumed_no_more_than_half_of_what_was_removed_is_corrected(
+    device, network, family, chroma_x, chroma_y, assumed
 ):
     """Else colours are corrected by no more than was removed, and luma by what the network says."""
     for tail in network.tails.values():
         torch.nn.init.constant_(tail.conv.bias, 3.0)  # far more than there is
-    layout = PlaneFormat(family, 96, 64, 8, chroma, chroma)
+    layout = PlaneFormat(family, 96, 64, 8, chroma_x, chroma_y)
     sigma = (6.0, 3.0, 4.0)[: len(layout.plane_shapes)]
     _, noisy = planes_of(layout, 3, sigma, device)
     classic = denoised(layout, noisy, sigma, None, device)
     learned = denoised(layout, noisy, sigma, network, device, assumed)
-    most = [0.5] * 3 if assumed else [torch.inf, 1.0, 1.0]
+    most = [0.5 if of_plane else least for of_plane, least in zip(assumed, (torch.inf, 1.0, 1.0), strict=True)]
     for frames in zip(noisy, classic, learned, strict=True):
         for times, plane, before, after in zip(most, *frames, strict=False):
             share = float((after - before).norm() / (plane - before).norm())
             assert share == pytest.approx(times, rel=1e-3) if times < torch.inf else share > 2
+
+
+def test_a_limit_is_the_same_for_any_number_of_threads(network):
+    """Of a width that maps are wider than, and so many samples that sums of them are shared."""
+    torch.nn.init.constant_(network.tails["gray"].conv.bias, 3.0)
+    layout, sigma = PlaneFormat("gray", 350, 286, 8), (6.0,)
+    _, noisy = planes_of(layout, 2, sigma, "cpu")
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(denoised(layout, noisy, sigma, network, "cpu", (True,)))
+    finally:
+        torch.set_num_threads(threads)
+    for frames in zip(*found, strict=True):
+        assert all(torch.equal(frames[0][0], other[0]) for other in frames[1:])
 
 
 def test_values_that_are_none_leave_the_classic_result_and_say_so(device, network):

@@ -172,7 +172,7 @@ class PlanarDenoiser:
             raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
         if network is not None:
             # Luma by itself, and beside its chroma, where it is halved and its noise is back at 1.
-            luma, *chroma = self.ranges(noise)
+            luma, *chroma = self.channel_facts(noise)
             main = [luma] if self._beside is not None else [luma, *chroma]
             kind: Layout = "gray" if len(main) == 1 else "420" if self._subsampled else "444"
             self._main = LearnedDenoiser(
@@ -191,19 +191,26 @@ class PlanarDenoiser:
         self._luma: deque[Page] = deque()
         self._chroma: deque[Page] = deque()
 
-    def ranges(self, noise: NoiseModel) -> list[Channel]:
+    def channel_facts(self, noise: NoiseModel) -> list[Channel]:
         """Where the values of every channel lie, in units of its noise, and how much of them a network corrects."""
         ranges = [
             s.range / _deviation_of_mean(plane.spectrum)
             for s, plane in zip(self._stabilisers, noise.planes, strict=True)
         ]
         if self._layout.family != "rgb":
-            most = [most_corrected(colour=i > 0, assumed=plane.assumed) for i, plane in enumerate(noise.planes)]
-            return [Channel(range, 0.5, times) for range, times in zip(ranges, most, strict=True)]
+            return [
+                Channel(reach, 0.5, most_corrected(colour=index > 0, assumed=plane.assumed))
+                for index, (reach, plane) in enumerate(zip(ranges, noise.planes, strict=True))
+            ]
+        assumed = any(plane.assumed for plane in noise.planes)  # every channel is of all three
         mean, deviations = sum(ranges) / 3, self._opponent or (1.0, 1.0, 1.0)
         spectra = noise.opponent_spectra or ((), (), ())
         return [
-            Channel(reach * mean / (deviation * _deviation_of_mean(spectrum)), centre, most_corrected(colour=colour))
+            Channel(
+                reach * mean / (deviation * _deviation_of_mean(spectrum)),
+                centre,
+                most_corrected(colour=colour, assumed=assumed),
+            )
             for reach, deviation, spectrum, centre, colour in zip(
                 (3**0.5, 1.0, 1.0), deviations, spectra, (0.5, 0.0, 0.0), (False, True, True), strict=True
             )

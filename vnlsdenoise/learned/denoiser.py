@@ -25,8 +25,8 @@ _FACTORS = (2, 1)
 # How many times what the classic denoiser removed a correction is at the most. Colours that a codec has left smooth may
 # be told more noise than they have: the classic denoiser, which looks at what is there, then removes little of them,
 # and the network would draw in them what it sees in luma. Luma has no such guide, and where its noise is told too low
-# the network takes more of it, rightly. Where nothing tells of noise but the step of a codec's quantiser, a network
-# takes detail for lost that is not.
+# the network takes more of it, rightly. Of a deviation that stands for how far to go against a codec
+# (`PlaneNoise.assumed`) a network takes detail for lost that is not.
 _MOST_IN_COLOURS, _MOST_WHERE_ASSUMED = 1.0, 0.5
 
 
@@ -34,7 +34,8 @@ _MOST_IN_COLOURS, _MOST_WHERE_ASSUMED = 1.0, 0.5
 class Channel:
     """Of one channel: how far its values reach in units of its noise, and the share of that where their middle is.
 
-    most: how many times what the classic denoiser removed a correction may be, in the mean square; inf for no limit.
+    most: how many times what the classic denoiser removed a correction may be, by the roots of their mean squares; inf
+    for no limit.
     """
 
     range: float

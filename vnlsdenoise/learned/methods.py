@@ -19,7 +19,8 @@ NEVER_WORSE: frozenset[str] = frozenset()
 def chosen_method(method: str, weights: str, preset: str | None, device: torch.device) -> str:
     """ "classic" or "learned".
 
-    "auto" is the learned one on a GPU, with weights that are nowhere worse (`NEVER_WORSE`), and else the classic one.
+    "auto" is the learned one on a GPU, with weights that are nowhere worse (`NEVER_WORSE`) and behind a preset that
+    networks correct, and else the classic one.
     preset: that is asked for, of the classic method; None for the usual one of the method (`preset_of`).
 
     Raises:
@@ -28,7 +29,8 @@ def chosen_method(method: str, weights: str, preset: str | None, device: torch.d
     if method not in METHODS:
         raise UsageError(f"no such method: {method!r}; there are: {', '.join(METHODS)}")
     if method == "auto":
-        method = "learned" if device.type == "cuda" and weights in NEVER_WORSE else "classic"
+        trusted = weights in NEVER_WORSE and (preset is None or preset in CORRECTABLE)
+        method = "learned" if device.type == "cuda" and trusted else "classic"
     if method == "learned" and preset is not None and preset not in CORRECTABLE:
         those = ", ".join(CORRECTABLE)
         raise UsageError(f"the learned method does not work behind preset {preset}; take {those}, or --method classic")

@@ -192,7 +192,8 @@ def planes(maps: Tensor, whole: int, half: int) -> list[Tensor]:
 
 def magnitude(planes: Tensor) -> Tensor:
     """[planes, h, w] -> [planes]: the square root of the sum of squares."""
-    norm: Tensor = torch.linalg.vector_norm(planes, dim=(1, 2))
+    # A part of a larger plane would be summed in as many shares as there are threads.
+    norm: Tensor = torch.linalg.vector_norm(planes.contiguous(), dim=(1, 2))
     return norm
 
 

@@ -22,7 +22,8 @@ class PlaneNoise:
     spectrum: of noise that is correlated between neighbouring pixels, its variance at the frequencies of an 8x8 or
         16x16 DCT, row by row, of mean 1; empty where the noise is white.
     overstated: how many times the real deviation sigma and the curve are, so that more is removed or less.
-    assumed: whether nothing tells of noise: sigma is as far as to go against what a codec left.
+    assumed: whether sigma is as far as to go against what a codec left, told by the step of its quantiser: less than
+        half of it was measured in this plane.
     """
 
     sigma: float

@@ -194,8 +194,8 @@ def recorded_mosaic(
         # Without what the frame was enlarged by.
         return [c[..., : height >> level, : width >> level] for level, c in enumerate(stacked)]
 
-    ranges = denoiser.ranges(noise)
-    scale, centres = ([getattr(r, name) for r in ranges] for name in ("range", "centre"))
+    facts = denoiser.channel_facts(noise)
+    scale, centres = ([getattr(fact, name) for fact in facts] for name in ("range", "centre"))
     return Channels(
         layout,
         channels(given),
