@@ -15,6 +15,7 @@ from vnlsdenoise.noise import NoiseModel, PlaneNoise
 from vnlsdenoise.noise.blocks import dct_matrix
 from vnlsdenoise.noise.camera import Camera
 from vnlsdenoise.noise.frames import _what_is_new, measure_noise
+from vnlsdenoise.noise.grain import peak_of
 from vnlsdenoise.noise.temporal import News, find_news, frequency_sums
 from vnlsdenoise.noise.verdict import judge
 from vnlsdenoise.planes import rgb_from_opponent
@@ -348,3 +349,113 @@ def test_parts_with_more_that_is_new_tell_noise_or_texture(
     assert verdict is not None
     flat = float(new[:60].mean()) ** 0.5
     assert (verdict.channels[0].deviation > 1.5 * flat) == counts, verdict.channels[0].deviation / flat
+
+
+def aliasing_windows(frames: int, contrast: float, step: tuple[float, float]) -> Tensor:
+    """A pan over houses far away, [T, 160, 224]: soft texture, and windows 2.13 pixels apart, clearer here than there.
+
+    Hard edges at every sample: as they move, (down, right) pixels a frame, they alias to other patterns.
+    """
+    random = torch.Generator().manual_seed(3)
+    height, width = 256, 320
+    down, right = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    frequency = (down**2 + right**2).sqrt()
+
+    def soft(highest: float, floor: float) -> Tensor:
+        white = torch.fft.rfft2(torch.randn(height, width, generator=random))
+        return white * (frequency < highest) / (frequency + floor)
+
+    texture, clear = soft(0.2, 0.02), soft(0.04, 1.0)
+    columns, video = torch.arange(width), []
+    for t in range(frames):
+        shift = torch.exp(-2j * torch.pi * t * (step[0] * down + step[1] * right))
+        below, share = (torch.fft.irfft2(field * shift, s=(height, width)) for field in (texture, clear))
+        share = (0.6 * share / share.std() + 0.5).clamp(0.05, 1.5)
+        windows = torch.cos(2 * torch.pi * (columns - t * step[1]) / 2.13).sign()
+        video.append(128 + 24 * below / below.std() + contrast * share * windows)
+    return torch.stack(video)[:, :160, :224].clamp(0, PEAK)
+
+
+@pytest.mark.parametrize(("contrast", "step"), [(20.0, (0.4, 1.3)), (40.0, (0.0, 2.51))])
+@pytest.mark.parametrize("crf", [0, 20])
+def test_a_pan_over_regular_texture_that_aliases_is_clean(
+    contrast: float, step: tuple[float, float], crf: int, device: torch.device
+) -> None:
+    """It is another pattern in every frame, of one frequency."""
+    video = aliasing_windows(12, contrast, step)
+    luma = plane(through_h264(video, crf), 0) if crf else video.round()
+    noise = measured(luma.to(device))
+    assert noise.sigma[0] < 1.5 and not noise.correlated, noise.evidence
+
+
+def test_a_peak_is_that_of_a_pattern_whatever_has_filtered_noise(device):
+    random = torch.Generator().manual_seed(9)
+    sums, order = frequency_sums(torch.device("cpu")), torch.arange(16)
+    drawn = (1 + 0.1 * torch.randn(16, 16, generator=random)).to(device)  # of some 200 blocks
+    for shape in (torch.ones(16, 16), torch.exp(-sums / 3.0), torch.exp(-order / 2.0).expand(16, 16)):
+        assert peak_of(shape.to(device) * drawn) < 1.5
+    blurred_by_lines = torch.exp(-order / 2.0).expand(16, 16).to(device) * drawn
+    for variance in (drawn, blurred_by_lines):
+        pattern = variance.clone()
+        pattern[0:2, 14:16] += 12 * variance.mean()
+        assert peak_of(pattern) > 4
+
+
+def news_in_parts(
+    level: float,
+    share: float,
+    carried: float,
+    again: float,
+    *,
+    pattern: float = 1.0,
+    rest: float = 1.0,
+    held: float = 1.0,
+) -> tuple[News, float]:
+    """What is new in flat blocks, `level` times its deviation in a share of the others; and the deviation in flat ones.
+
+    carried: what the frames on both sides do not share, of what is new in the others. again: all that they hold, of it.
+    pattern: times that what is new in that share is more at one frequency. rest: as `level`, of those that are left.
+    held: as `again`, of flat blocks.
+    """
+    random = torch.Generator().manual_seed(4)
+    sums = frequency_sums(torch.device("cpu"))
+    shape = (torch.exp(-sums / 4.0) ** 2 * 400).expand(600, 16, 16)
+    many = slice(-round(600 * share), None)
+    deviation = torch.full((600, 1, 1), rest)
+    deviation[:60], deviation[many] = 1.0, level
+    new = shape * deviation**2 * torch.rand(600, 16, 16, generator=random).add(0.5)
+    new[many, 11:14, 0:3] *= pattern
+    own = again * new
+    own[:60] = held * new[:60]
+    apart = torch.where(sums == 1, new, carried * new)
+    apart[:60] = new[:60]
+    return News(new, apart, own), float(new[:60].mean()) ** 0.5
+
+
+@pytest.mark.parametrize(("carried", "again", "pattern", "counts"), [
+    (0.8, 40.0, 1.0, True),  # a camera has reduced the noise of flat areas
+    (0.8, 8.0, 1.0, True),  # the same over a picture so flat that its motion does not show
+    (1.04, 8.0, 1.0, False),  # most motion was missed
+    (0.8, 40.0, 400.0, False),  # a regular texture that aliases
+])  # fmt: skip
+def test_parts_with_more_that_is_new_are_no_noise_where_motion_was_missed_or_a_pattern_aliases(
+    carried: float, again: float, pattern: float, counts: bool
+) -> None:
+    news, flat = news_in_parts(2.5, 0.4, carried, again, pattern=pattern)
+    verdict = judge([news])
+    assert verdict is not None
+    assert (verdict.channels[0].deviation > 1.5 * flat) == counts, verdict.channels[0].deviation / flat
+
+
+@pytest.mark.parametrize(("level", "again", "held", "is_noise"), [
+    (2.0, 8.0, 1.0, True),  # coarse noise over a flat picture
+    (3.8, 8.0, 1.0, False),  # waves, which are small far away
+    (2.0, 8.0, 1.4, False),  # near by, flat blocks hold some of what stays
+    (2.6, 20.0, 1.4, True),  # most blocks were found again: only a part of the picture was missed
+])  # fmt: skip
+def test_running_water_is_no_noise(level: float, again: float, held: float, is_noise: bool) -> None:
+    """All of it is new in every frame, at every frequency, and little of it is found again."""
+    news, _ = news_in_parts(level, 0.15, 1.0, again, rest=1.5, held=held)
+    news.own[-60:] = news.new[-60:]  # where motion was missed
+    verdict = judge([news])
+    assert verdict is not None and (verdict.trust > 0.5) == is_noise, verdict.trust

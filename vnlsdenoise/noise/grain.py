@@ -25,6 +25,7 @@ _LEAST_NEW = 0.1  # share of the blocks: those with least that is new
 _FOUND_AGAIN, _LEAST_FOUND = 1.5, 0.25
 _MOST = 3.5**2  # times the energy that is new in flat blocks: more is texture that was not found again
 _WHITE = 1.3  # times that noise is stronger at low frequencies than at the highest: at most this in white noise
+_PEAK, _BELOW = 6, (2, 3)  # sum from which on a peak is looked for; first sum, and distance, of what lies below it
 _MEANS = 9
 _FLOOR = 1 / 4096  # of the mean variance
 
@@ -109,6 +110,22 @@ def apart_of(news: News, blocks: dict[bool, Tensor], odd: Tensor, band: Tensor) 
     """How many times the energy of what is new is apart: 1 where noise is independent from frame to frame."""
     new, apart = (float(of_halves(part, blocks, odd)[band].mean()) for part in (news.new, news.apart))
     return apart / new if new > 0 and apart > 0 else 1.0
+
+
+def peak_of(variance: Tensor) -> float:
+    """How far [16, 16] variances have a peak: most times that one is the mean of those lower in both directions.
+
+    About 1 in noise, whatever has filtered it. Windows far away, fences and prints alias: as they move over the samples
+    they are others in every frame, at one frequency.
+    """
+    sums = frequency_sums(variance.device)
+    order = torch.arange(SIDE, device=variance.device)
+    lower = order[:, None] >= order  # [of which, what]
+    below = lower[:, None, :, None] & lower[None, :, None, :] & (sums >= _BELOW[0])
+    below &= sums <= sums[:, :, None, None] - _BELOW[1]
+    asked, table = sums >= _PEAK, smoothed(variance)
+    means = (below[asked] * table).sum((1, 2)) / below[asked].sum((1, 2))
+    return float((table[asked] / means.clamp_min(1e-12)).max())
 
 
 def grain_of(

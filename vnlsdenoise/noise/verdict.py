@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vnlsdenoise.noise.estimate import ramp
-from vnlsdenoise.noise.grain import Grain, apart_of, flat_blocks, grain_of, lowest, noisier_blocks, of_halves
+from vnlsdenoise.noise.grain import Grain, apart_of, flat_blocks, grain_of, lowest, noisier_blocks, of_halves, peak_of
 from vnlsdenoise.noise.opponents import independent_deviation, told_by_differences
 from vnlsdenoise.noise.temporal import News, frequency_sums
 
@@ -33,6 +33,9 @@ _INDEPENDENT = (1.4, 1.15)
 # Of what is new in flat blocks, to what is new in all: noise is everywhere. Where no motion was found, blocks of
 # texture are new, and look like noise by all else.
 _EVERYWHERE = (0.1, 0.2)
+# Of what is new at one frequency, to what is at lower ones (`grain.peak_of`): in flat blocks up to 1.3 in noise, from
+# 3.7 on where a regular texture, as of windows far away, aliases; in the noisier blocks up to 3.8 and from 6 on.
+_PEAKED, _PEAKED_IN_NOISIER = (3.2, 2.2), (6.0, 4.5)
 # Energy of what is new in flat blocks at the lowest frequencies, to that at those of the band: 2 to 8 in the noise of
 # cameras, 20 in grain of six pixels, 40 in grain of ten; from 20 on where blocks of another brightness were taken for
 # the same.
@@ -41,6 +44,12 @@ _STEEP_IN_MOTION, _INDEPENDENT_GRAIN = (15.0, 12.0), (1.6, 1.3)
 # All that blocks hold at low frequencies, to what is new there: 2 to 13 where most motion was not found, or where the
 # picture is flat. In noise the noisier blocks then do not move (as at `_MOVING`).
 _LOW, _FOUND, _UNMOVED = (1, 2), (12.0, 20.0), (1.8, 1.5)
+_OF_NEWEST_NOT_FOUND = (1.05, 0.95)  # as `_OF_NEWEST`, where most motion was not found
+# All of running water is new, as noise is. But in the median of its blocks they hold 6 to 14 times as much at those low
+# frequencies (from 14 on where only a part of the picture is lost), or flat ones hold more than is new (as at `_PURE`);
+# or the noisier ones have 10 times as much that is new and more at all frequencies (noise: up to 5 at some).
+_IN_MOST, _HELD_IN_FLAT, _ALIKE = (14.0, 18.0), (1.3, 1.15), (12.0, 7.0)
+_RINGS = ((2, 6), (7, 9), (10, 13), (14, 17), (18, 30))  # sums u + v of the frequencies that are compared
 # Times that noise is stronger at low frequencies than at the highest, in the geometric mean over the channels: of white
 # noise on a source that has some grain itself up to 2, of a camera's 4 and more.
 _COLOURED = (2.5, 3.5)
@@ -90,19 +99,21 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     carried = apart_of(guide, flat, odd, band)
     # A codec that carries noise on does so everywhere, at the lowest frequencies a little.
     slowest, noisier = sums == 1, noisier_blocks(guide, odd, band)
+    quiet, noisy = of_halves(guide.new, flat, odd), of_halves(guide.new, noisier, odd)
     moving = apart_of(guide, noisier, odd, slowest) / min(max(1.0, apart_of(guide, flat, odd, slowest)), _CARRIED_LOW)
     held, share = _held(guide, flat, odd), _share(guide, flat, odd, band)
     pure = max(ramp(held, *_PURE), ramp(carried, *_INDEPENDENT) * ramp(held, *_TEXTURE_BESIDE))
     pure *= ramp(share, *_EVERYWHERE)
     thinned = ramp(held / max(share, 1e-12), *_TOGETHER) * ramp(share, *_LEAST_SHARE_NEW) * ramp(moving, *_SUBPIXEL)
-    found, same = _was_found(guide, flat, odd, band, moving, carried)
-    pure = max(pure, thinned * found) * same
+    found, same = _was_found(guide, quiet, noisy, band, moving, carried, held)
+    pure = max(pure, thinned * found) * same * ramp(peak_of(quiet), *_PEAKED)
     pure *= max(ramp(_moved(guide, flat, odd, band), *_IN_MOTION), ramp(moving, *_STOOD_STILL))
     carried = min(max(carried, 1.0), _MOST_CARRIED)
     newest = lowest(-guide.new[:, band].mean(1), _NEWEST)
     missed = apart_of(guide, dict.fromkeys((True, False), newest), odd, band)
     # Noise that a codec carries on is held, as texture is.
     unsteady = (1 - ramp(moving, *_MOVING)) * ramp(held / carried, *_BARE) * ramp(missed, *_OF_NEWEST)
+    unsteady *= max(found, ramp(missed, *_OF_NEWEST_NOT_FOUND)) * ramp(peak_of(noisy), *_PEAKED_IN_NOISIER)
     first, most_times = grain_of(guide, flat, odd, band, carried, unsteady)
     channels = (first, *(grain_of(news, flat, odd, band, carried, unsteady, most_times)[0] for news in evidence[1:]))
     least = _LEAST_SHARE * channels[0].low
@@ -126,17 +137,24 @@ def _share(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> 
 
 
 def _was_found(
-    guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor, moving: float, carried: float
+    guide: News, quiet: Tensor, noisy: Tensor, band: Tensor, moving: float, carried: float, held: float
 ) -> tuple[float, float]:
-    """How sure it is, 0 to 1, that blocks were found again; and that, if not, at least none was taken for another."""
-    quiet, sums = of_halves(guide.new, flat, odd), frequency_sums(odd.device)
+    """How sure it is, 0 to 1, that blocks were found again; and that, if not, at least none was taken for another.
+
+    quiet, noisy: [16, 16], what is new in flat and in the noisier blocks. held: as `_held` says.
+    """
+    sums = frequency_sums(band.device)
     low = (sums >= _LOW[0]) & (sums <= _LOW[1])
-    found = ramp(float(guide.own[:, low].mean() / guide.new[:, low].mean().clamp_min(1e-12)), *_FOUND)
+    own, new = guide.own[:, low].mean(1), guide.new[:, low].mean(1).clamp_min(1e-12)
+    found = ramp(float(own.mean() / new.mean()), *_FOUND)
     steep = float(quiet[sums == 1].mean() / quiet[band].mean().clamp_min(1e-12))
     # Coarse grain is steep and independent; motion that was not found is steep, and the frames on both sides differ.
     as_grain = max(ramp(steep, *_STEEP_IN_MOTION), ramp(carried, *_INDEPENDENT_GRAIN))
     unmoved = ramp(steep, *_STEEP) * ramp(moving, *_UNMOVED) * as_grain
-    return found, max(found, unmoved) * ramp(steep, *_TOO_STEEP)
+    unmoved *= max(ramp(float((own / new).median()), *_IN_MOST), ramp(held, *_HELD_IN_FLAT))
+    rings = [(sums >= first) & (sums <= last) for first, last in _RINGS]
+    least = min(float(noisy[ring].mean() / quiet[ring].mean().clamp_min(1e-12)) for ring in rings)
+    return found, max(found, unmoved * ramp(least, *_ALIKE)) * ramp(steep, *_TOO_STEEP)
 
 
 def _held(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
