@@ -254,7 +254,9 @@ def test_no_memory_on_the_host_ends_with_6(tmp_path: Path) -> None:
     limit = """
         import re, resource
         import numpy, torch, cv2, vnlsdenoise.engine.local, vnlsdenoise.job.run
-        numpy.ones((64, 64)) @ numpy.ones((64, 64))  # OpenBLAS ends a process in which it finds no room for its buffer
+        import torch._dynamo  # scipy comes with it, at the first call of an operator else
+        # OpenBLAS ends a process in which it finds no room for its buffer, which small products do without.
+        numpy.linalg.lstsq(numpy.ones((512, 512)) @ numpy.ones((512, 512)), numpy.ones(512), rcond=None)
         size = 1024 * int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1])
         resource.setrlimit(resource.RLIMIT_AS, (size + (500 << 20),) * 2)
         from vnlsdenoise.cli.main import main
