@@ -326,6 +326,37 @@ def test_noise_that_flat_blocks_have_less_of_is_told_from_texture(
     assert verdict is not None and (verdict.trust > 0.5) == is_noise, verdict.trust
 
 
+def news_in_parts(
+    level: float,
+    share: float,
+    carried: float,
+    again: float,
+    *,
+    pattern: float = 1.0,
+    rest: float = 1.0,
+    held: float = 1.0,
+) -> tuple[News, float]:
+    """What is new in flat blocks, `level` times its deviation in a share of the others; and the deviation in flat ones.
+
+    carried: what the frames on both sides do not share, of what is new in the others. again: all that they hold, of it.
+    pattern: times that what is new in that share is more at one frequency. rest: as `level`, of those that are left.
+    held: as `again`, of flat blocks.
+    """
+    random = torch.Generator().manual_seed(4)
+    sums = frequency_sums(torch.device("cpu"))
+    shape = (torch.exp(-sums / 4.0) ** 2 * 400).expand(600, 16, 16)
+    many = slice(-round(600 * share), None)
+    deviation = torch.full((600, 1, 1), rest)
+    deviation[:60], deviation[many] = 1.0, level
+    new = shape * deviation**2 * torch.rand(600, 16, 16, generator=random).add(0.5)
+    new[many, 11:14, 0:3] *= pattern
+    own = again * new
+    own[:60] = held * new[:60]
+    apart = torch.where(sums == 1, new, carried * new)
+    apart[:60] = new[:60]
+    return News(new, apart, own), float(new[:60].mean()) ** 0.5
+
+
 @pytest.mark.parametrize(("level", "share", "carried", "held", "counts"), [
     (2.5, 0.4, 0.8, 1.0, True),  # a camera has reduced the noise of flat areas
     (7.0, 0.08, 0.8, 1.0, False),  # texture that was not found again in a small part of the picture
@@ -335,19 +366,9 @@ def test_noise_that_flat_blocks_have_less_of_is_told_from_texture(
 def test_parts_with_more_that_is_new_tell_noise_or_texture(
     level: float, share: float, carried: float, held: float, counts: bool
 ) -> None:
-    random = torch.Generator().manual_seed(4)
-    sums = frequency_sums(torch.device("cpu"))
-    shape = (torch.exp(-sums / 4.0) ** 2 * 400).expand(600, 16, 16)
-    deviation = torch.ones(600, 1, 1)
-    deviation[-round(600 * share) :] = level
-    new = shape * deviation**2 * torch.rand(600, 16, 16, generator=random).add(0.5)
-    own = 40 * shape * deviation**2
-    own[:60] = held * new[:60]
-    apart = torch.where(sums == 1, new, carried * new)
-    apart[:60] = new[:60]
-    verdict = judge([News(new, apart, own)])
+    news, flat = news_in_parts(level, share, carried, 40.0, held=held)
+    verdict = judge([news])
     assert verdict is not None
-    flat = float(new[:60].mean()) ** 0.5
     assert (verdict.channels[0].deviation > 1.5 * flat) == counts, verdict.channels[0].deviation / flat
 
 
@@ -399,37 +420,6 @@ def test_a_peak_is_that_of_a_pattern_whatever_has_filtered_noise(device):
         pattern = variance.clone()
         pattern[0:2, 14:16] += 12 * variance.mean()
         assert peak_of(pattern) > 4
-
-
-def news_in_parts(
-    level: float,
-    share: float,
-    carried: float,
-    again: float,
-    *,
-    pattern: float = 1.0,
-    rest: float = 1.0,
-    held: float = 1.0,
-) -> tuple[News, float]:
-    """What is new in flat blocks, `level` times its deviation in a share of the others; and the deviation in flat ones.
-
-    carried: what the frames on both sides do not share, of what is new in the others. again: all that they hold, of it.
-    pattern: times that what is new in that share is more at one frequency. rest: as `level`, of those that are left.
-    held: as `again`, of flat blocks.
-    """
-    random = torch.Generator().manual_seed(4)
-    sums = frequency_sums(torch.device("cpu"))
-    shape = (torch.exp(-sums / 4.0) ** 2 * 400).expand(600, 16, 16)
-    many = slice(-round(600 * share), None)
-    deviation = torch.full((600, 1, 1), rest)
-    deviation[:60], deviation[many] = 1.0, level
-    new = shape * deviation**2 * torch.rand(600, 16, 16, generator=random).add(0.5)
-    new[many, 11:14, 0:3] *= pattern
-    own = again * new
-    own[:60] = held * new[:60]
-    apart = torch.where(sums == 1, new, carried * new)
-    apart[:60] = new[:60]
-    return News(new, apart, own), float(new[:60].mean()) ** 0.5
 
 
 @pytest.mark.parametrize(("carried", "again", "pattern", "counts"), [

@@ -66,10 +66,10 @@ def quality_learned() -> str:
     learned = stored("quality-learned-10-30-50")["results"], stored("quality-learned-2-5-20-75")["results"]
     classic = stored("quality-crops-epyc")["results"], stored("quality-2-5-20-75-xeon")["results"]
     base = (stored("quality-learned-base-h200")["results"],) * 2
+    found = {"fast": classic, "balanced": classic, "learned": learned, "learned:base": base}
     rows = []
-    for preset, of_preset in (("fast", classic), ("balanced", classic), ("learned", learned), ("learned:base", base)):
+    for preset, (middle, others) in found.items():
         row = [preset]
-        middle, others = of_preset
         for sigma in (2, 5, 10, 20, 30, 50, 75):
             row.append(f"{mean(middle if sigma in (10, 30, 50) else others, sigma, preset):.2f}")
         rows.append(row)

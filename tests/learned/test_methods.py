@@ -31,15 +31,15 @@ def shown_never_worse(weights: str, results: Path) -> bool:
         if name.startswith("quality")
         for clip, found in table["results"].items()
     ]
-    least: dict[tuple[str, ...], float] = {}
+    theirs_of: dict[tuple[str | int | None, ...], float] = {}
     for of, found in white:
         if "balanced" in found:
-            least[of] = max(found["balanced"]["psnr"], least.get(of, 0.0))
+            theirs_of[of] = max(found["balanced"]["psnr"], theirs_of.get(of, 0.0))
     shown = set()
     for of, found in white:
         for preset in named & found.keys():
             shown.add(int(of[2].rpartition("/")[2]))
-            if of not in least or found[preset]["psnr"] < least[of]:
+            if of not in theirs_of or found[preset]["psnr"] < theirs_of[of]:
                 return False
     if not shown >= SIGMAS:
         return False

@@ -43,7 +43,7 @@ class Channel:
     most: float
 
 
-def most_corrected(*, colour: bool, assumed: bool = False) -> float:
+def most_corrected(*, colour: bool, assumed: bool) -> float:
     """`Channel.most` of colours or luma; assumed: as of `PlaneNoise`."""
     if assumed:
         return _MOST_WHERE_ASSUMED
