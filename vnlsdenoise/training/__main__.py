@@ -55,8 +55,8 @@ from vnlsdenoise.training.schedule import Length
     show_default=True,
     help="Share of the mosaics whose noise goes through a codec (H.264) or is correlated, of clean footage.",
 )
-@click.option("--mosaics", type=click.IntRange(min=6), default=54, show_default=True, help="Kept on every device.")
-@click.option("--renew", type=click.IntRange(min=1), default=20, show_default=True, help="Steps a new mosaic.")
+@click.option("--mosaics", type=click.IntRange(min=6), default=216, show_default=True, help="Kept on every device.")
+@click.option("--renew", type=click.IntRange(min=1), default=5, show_default=True, help="Steps a new mosaic.")
 @click.option("--check", type=float, default=150.0, show_default=True, help="Seconds between validations.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)

@@ -30,7 +30,7 @@ from vnlsdenoise.training.state import LOG, NETWORK, Log, Progress, busy_share, 
 from vnlsdenoise.training.validation import Validation, cases_of
 
 Kind = Literal["clean", "pairs", "noisy"]
-_GRID = Grid(rows=6, columns=10, height=180, width=192)  # large enough to fill a GPU; cells that most clips fill
+_GRID = Grid(rows=3, columns=5, height=180, width=192)  # of cells that most clips fill; many mosaics, of many noises
 
 
 def crops_of_layouts(count: int) -> tuple[tuple[Layout, int], ...]:
@@ -75,8 +75,8 @@ class Settings:
     rate: float = 1e-3
     grid: Grid = _GRID
     plate_frames: int = 16
-    plates: tuple[tuple[Layout, int], ...] = mosaics_of_layouts(54)
-    renew: int = 20
+    plates: tuple[tuple[Layout, int], ...] = mosaics_of_layouts(216)
+    renew: int = 5
     report: float = 10.0
     check: float = 150.0
     threads: int = 8

@@ -30,7 +30,8 @@ from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.quantiser import HeaderSteps
 
 _FAMILIES: dict[Layout, Literal["gray", "yuv", "rgb"]] = {"444": "rgb", "420": "yuv", "gray": "gray"}
-_SIGMA = 3.0, 50.0  # of white noise in R, G and B before coding, of 255
+_SIGMA = 2.0, 50.0  # of white noise in R, G and B before coding, of 255
+_CLEAN = 0.2  # share of what is coded without a camera that has no noise: all there is to mend, the codec has made
 _GAIN = 4e-4, 2e-2  # of a camera
 _CRF = 16, 29
 # Of the others: the share that is not coded, that of them which is blurred, by so many pixels, and that of all whose
@@ -39,7 +40,7 @@ _PLAIN, _BLURRED, _BLUR, _COLOURED, _COLOUR = 0.35, 0.7, (0.5, 1.2), 0.3, (0.3, 
 _SPEEDS = ("superfast", "veryfast", "faster")
 _CODED = 0.5  # share of the cameras whose video is coded
 # Rows and columns of a mosaic that are measured: as much as a user's clip has, or a small one.
-_MEASURED = (540, 960), (540, 576), (360, 384)
+_MEASURED = (540, 960), (360, 576), (360, 384), (180, 192)
 _MOST_OF_LUMA, _MOST = 4.0, 8.0  # times the noise that is measured, in a mosaic to be trained on
 _PEAK = 255.0
 _BT709 = 1  # `PlaneFormat.matrix`
@@ -49,7 +50,7 @@ _BT709 = 1  # `PlaneFormat.matrix`
 class Recording:
     """How a mosaic is recorded.
 
-    source: a camera, or the deviation of noise in R, G and B, of 255. blur: that noise is white, or through a Gaussian
+    source: a camera, or the deviation of noise in R, G and B, of 255, 0 for none. blur: that noise is white, or through a Gaussian
     of so many pixels. colour: the deviation of its differences of R, G and B beside that of their sum. coding: the crf
     of libx264 and its preset, None for none. measured: rows and columns in which the noise is told, at the most.
     smooth_chroma: whether chroma of coded video is interpolated where R, G and B are made of it.
@@ -84,14 +85,17 @@ class PartlyMeasured:
         if drawn < self._camera + self._coded:
             recording = draw_recording(random, camera=bool(drawn < self._camera))
             scenes = self._degraded.draw_scenes(random)
-            # What a codec leaves depends on the picture: what is measured on a part is to be true of the rest.
             clean, seed = self._scenery.draw(random, alike=True), int(random.integers(2**62))
             found = recorded_mosaic(clean, self.layout, recording, seed, scenes)
         return found if found is not None and _is_told(found) else self._degraded.draw(random)
 
 
 class Measured:
-    """Mosaics that are all recorded alike; as of `recorded_mosaic`."""
+    """Mosaics that are all recorded alike; as of `recorded_mosaic`.
+
+    Here as above a mosaic is of cells that are alike: what a codec leaves depends on the picture, and what is measured
+    on a part is to be true of the rest.
+    """
 
     def __init__(self, scenery: Scenery, layout: Layout, recording: Recording, scenes: tuple[int, ...] = ()) -> None:
         self.layout: Layout = layout
@@ -99,7 +103,7 @@ class Measured:
 
     def draw(self, random: np.random.Generator) -> Channels:
         """A mosaic; raises InputError where nothing can be told of its noise."""
-        clean, seed = self._scenery.draw(random), int(random.integers(2**62))
+        clean, seed = self._scenery.draw(random, alike=True), int(random.integers(2**62))
         found = recorded_mosaic(clean, self.layout, self._recording, seed, self._scenes)
         if found is None:
             raise InputError(
@@ -118,6 +122,8 @@ def draw_recording(random: np.random.Generator, *, camera: bool) -> Recording:
     source: Camera | float = draw_camera(random, between(*_GAIN)) if camera else between(*_SIGMA)
     coding = (int(random.integers(*_CRF)), str(random.choice(_SPEEDS)))
     coded = random.random() < (_CODED if camera else 1 - _PLAIN)
+    if coded and not camera and random.random() < _CLEAN:
+        source = 0.0
     measured = _MEASURED[int(random.integers(len(_MEASURED)))]
     blur = float(random.uniform(*_BLUR)) if not (camera or coded) and random.random() < _BLURRED else 0.0
     colour = between(*_COLOUR) if random.random() < _COLOURED else 1.0
@@ -226,6 +232,8 @@ def _exposed(clean: Tensor, recording: Recording, generator: torch.Generator) ->
         noisy, wanted = map(torch.stack, zip(*(source.recorded(frame, generator) for frame in clean), strict=True))
         noisy = (_PEAK * noisy).round() / _PEAK
         return noisy, mean_of_noisy(wanted, noisy)
+    if not source:
+        return (_PEAK * clean).round() / _PEAK, clean
     sigma = source / _PEAK
     drawn = torch.empty_like(clean).normal_(generator=generator)
     if recording.blur:

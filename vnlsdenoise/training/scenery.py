@@ -18,7 +18,7 @@ PHOTO_SHARE = 0.35  # of the cells
 _STILL = 0.15  # share of the photographs that nothing moves in
 _OCCLUDED = 0.5  # share of the photographs that another one moves in front of
 _RECOLOURED = 0.3  # share of the cells with shuffled colours, and of those with another contrast
-_FEW = (1, 2, 4)  # clips, and photographs, of a mosaic whose cells are alike
+_FEW = (1, 2)  # clips, or photographs, of a mosaic whose cells are alike
 _SPEEDS = (0.5, 2.0, 5.0)  # pixels a frame
 _BLOBS = 5  # knots along a side of an occluding shape
 Array = npt.NDArray[np.float64]
@@ -74,14 +74,17 @@ class Scenery:
         return self._footage.device
 
     def draw(self, random: np.random.Generator, *, alike: bool = False) -> Tensor:
-        """A mosaic, float32 [T, 3, H, W], 0..1; alike: all of its cells are of a few clips and photographs."""
+        """A mosaic, float32 [T, 3, H, W], 0..1; alike: all of its cells are of one or two clips, or photographs."""
         footage, count = self._footage, self._grid.cells
-        photos = round(count * PHOTO_SHARE) if len(footage.photos) else 0
-        photos = photos if len(footage.clips) else count
+        share = PHOTO_SHARE if len(footage.clips) else 1.0
+        if not len(footage.photos):
+            share = 0.0
         clips_used, photos_used = footage.clips, footage.photos
         if alike:
+            share = float(random.random() < share)
             few = int(random.choice(_FEW))
             clips_used, photos_used = (random.choice(s, few) if len(s) else s for s in (clips_used, photos_used))
+        photos = round(count * share)
         moving = self.of_clips(random, count - photos, clips_used), self._of_photos(random, photos, photos_used)
         cells = torch.cat([self.seen(views) for views in moving])
         hidden = round(photos * _OCCLUDED)

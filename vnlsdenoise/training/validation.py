@@ -16,11 +16,12 @@ from vnlsdenoise.training.pool import MARGIN, Material, PlateMaker, Pool
 from vnlsdenoise.training.scenery import Grid, Scenery
 
 _SEED = 1234
+_MOSAICS = 4  # of every case
 _AT_ONCE = 10  # clips
 # Layout and deviation of the noise, of 255.
 CASES: tuple[tuple[Layout, int], ...] = (("444", 5), ("444", 10), ("444", 30), ("444", 50), ("420", 20))
 # The same, and how coarsely it is coded.
-CODED: tuple[tuple[Layout, int, int], ...] = (("420", 20, 22), ("420", 20, 27))
+CODED: tuple[tuple[Layout, int, int], ...] = (("420", 0, 22), ("420", 10, 18), ("420", 20, 22), ("420", 20, 27))
 # A camera as they come, its video as it is and coded, and a picture of it.
 _CAMERA = Camera(0.006, 0.003, balance=(1.8, 1.5), saturation=0.4, reduction=(0.5, 0.7))
 
@@ -64,8 +65,10 @@ class Validation:
         self._target_variance = target_variance
         self._pools: dict[str, Pool] = {}
         for name, material in cases.items():
-            pool = Pool(material.layout, 1, times, grid, device)
-            pool.put(0, PlateMaker(material, preset).make(np.random.default_rng(_SEED)))
+            pool = Pool(material.layout, _MOSAICS, times, grid, device)
+            maker = PlateMaker(material, preset)
+            for number in range(_MOSAICS):
+                pool.put(number, maker.make(np.random.default_rng([_SEED, number])))
             self._pools[name] = pool
 
     @torch.no_grad()
@@ -91,11 +94,12 @@ class Validation:
     def _errors(self, pool: Pool) -> tuple[Tensor, Tensor]:
         """Mean square errors of every clip, of the classic result and of the network's, in units of the noise."""
         grid = pool.grid
-        rows, columns = np.divmod(np.arange(grid.cells), grid.columns)
+        mosaic, cell = np.divmod(np.arange(pool.plates * grid.cells), grid.cells)
+        rows, columns = np.divmod(cell, grid.columns)
         top, left = rows * grid.height + MARGIN, columns * grid.width + MARGIN
-        places = np.column_stack((np.zeros_like(top), np.zeros_like(top), top, left))
+        places = np.column_stack((mosaic, np.zeros_like(top), top, left))
         before, after = [], []
-        for first in range(0, grid.cells, _AT_ONCE):
+        for first in range(0, len(places), _AT_ONCE):
             batch = pool.crops(places[first : first + _AT_ONCE], self._times, self._side)
             [corrections] = self._network([batch.frames], batch.fields)
             before.append(squared_error([torch.zeros_like(error) for error in batch.error], batch))
