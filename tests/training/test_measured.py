@@ -64,6 +64,19 @@ def test_what_is_wanted_comes_back_as_the_clean_planes(scenery, monkeypatch):
     assert float((back - 255 * luma[0]).abs().mean()) < 1.0
 
 
+def test_clean_video_through_a_codec_is_told_by_its_quantiser(scenery):
+    """The coarser it is, the more noise is told."""
+    clean, told = scenery.draw(np.random.default_rng(0)), []
+    for crf in (18, 26):
+        found = recorded_mosaic(clean, "420", Recording(0.0, (crf, "veryfast")), 1)
+        told.append(255 / found.peak)
+        assert float((found.noisy[0] - found.wanted[0]).std()) > 0.5
+    assert 0.2 < told[0] < told[1] < 5
+    drawn = [draw_recording(np.random.default_rng(seed), camera=False) for seed in range(200)]
+    clean_ones = [recording for recording in drawn if not recording.source]
+    assert 10 < len(clean_ones) < 50 and all(recording.coding for recording in clean_ones)
+
+
 def test_a_single_picture_is_measured_by_itself(scenery, monkeypatch):
     seen = []
     inner = measured.measure_noise

@@ -50,9 +50,10 @@ _BT709 = 1  # `PlaneFormat.matrix`
 class Recording:
     """How a mosaic is recorded.
 
-    source: a camera, or the deviation of noise in R, G and B, of 255, 0 for none. blur: that noise is white, or through a Gaussian
-    of so many pixels. colour: the deviation of its differences of R, G and B beside that of their sum. coding: the crf
-    of libx264 and its preset, None for none. measured: rows and columns in which the noise is told, at the most.
+    source: a camera, or the deviation of noise in R, G and B, of 255, 0 for none. blur: that noise is white, or through
+    a Gaussian of so many pixels. colour: the deviation of its differences of R, G and B beside that of their sum.
+    coding: the crf of libx264 and its preset, None for none. measured: rows and columns in which the noise is told, at
+    the most.
     smooth_chroma: whether chroma of coded video is interpolated where R, G and B are made of it.
     """
 
