@@ -33,8 +33,9 @@ _SEEN_RGB = 0.8  # the same, of every one of R, G and B
 _CLEARLY_COLOURED, _MOST_OF_PART = 2.8, 2.5
 # Trust in what is new, from which on a part of it is taken for the noise, and all: clean films have less (of 47 clips
 # through crf 18 to 28 all but one), cameras through a codec 0.3 to 0.5 where all is texture, and little else is told of
-# their noise.
-_SURE = (0.2, 0.4)
+# their noise. Of YUV where so much of what is new is in flat blocks as well: of running water there is 0.1 to 0.2, and
+# the step of the quantiser tells some noise. From `_SURE_YUV` on all.
+_SURE, _EVERYWHERE, _SURE_YUV = (0.2, 0.4), (0.2, 0.35), 0.5
 _WHOLE = 1e-3  # of a step: samples so near to whole ones were rounded
 _LEAST_GRAIN = 0.45 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
 
@@ -98,7 +99,7 @@ def _measured(
     evidence = replace(evidence, new_top=new_top, new=new, trust=verdict.trust, calm=calm)
     first = verdict.channels[0]
     least = _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1)
-    share = ramp(verdict.trust, *_SURE) if first.low >= least else 0.0
+    share = _share_taken(verdict, layout) if first.low >= least else 0.0
     in_part = share > 0 and _is_told_in_part(noise, verdict, layout)
     if not in_part or share < 1:
         rounding = _rounding(planes(frames[0])[0], peak / layout.peak)
@@ -109,6 +110,14 @@ def _measured(
     if in_part and (share == 1 or math.hypot(*grainy.sigma) > math.hypot(*noise.sigma)):
         return replace(grainy, evidence=replace(evidence, taken="what is new"))
     return replace(noise, evidence=evidence)
+
+
+def _share_taken(verdict: Verdict, layout: PlaneFormat) -> float:
+    """Of the deviation of what is new, by how sure it is that it is noise."""
+    share = ramp(verdict.trust, *_SURE)
+    if layout.family == "rgb" or verdict.trust >= _SURE_YUV:
+        return share
+    return share * ramp(verdict.everywhere, *_EVERYWHERE)
 
 
 def _is_told_in_part(noise: NoiseModel, verdict: Verdict, layout: PlaneFormat) -> bool:

@@ -74,13 +74,14 @@ class Verdict(NamedTuple):
     white: whether any channel has noise at the highest frequencies that is as strong as elsewhere.
     independent: deviation of the white noise that R, G and B have each for itself, told by their differences; 0 where
     these do not tell, where noise depends on the brightness, or where the three share white noise. textured: whether
-    even the flattest blocks hold texture.
+    even the flattest blocks hold texture. everywhere: of what is new in all blocks, what is new in flat ones.
     """
 
     trust: float
     white: bool
     channels: tuple[Grain, ...]
     textured: bool
+    everywhere: float
     independent: float = 0.0
 
 
@@ -128,11 +129,11 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
         colour *= ramp(ratios[0], *_COLOURED_SUM)
     trust, white = pure * colour, any(grain.white for grain in telling)
     if len(evidence) < 6:
-        return Verdict(trust, white, channels, held > _TEXTURED)
+        return Verdict(trust, white, channels, held > _TEXTURED, share)
     proof, alike, told = told_by_differences(evidence[:3], channels, odd, band, to_bytes)
     if proof and (alike or proof > _SURER * trust):
         trust, channels = max(proof, trust), (*told, *channels[3:])
-    return Verdict(trust, white, channels, held > _TEXTURED, independent_deviation(evidence[:3], odd, band))
+    return Verdict(trust, white, channels, held > _TEXTURED, share, independent_deviation(evidence[:3], odd, band))
 
 
 def _share(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
