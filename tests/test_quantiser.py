@@ -85,7 +85,13 @@ def test_noise_that_is_there_keeps_its_shape_and_what_was_given_is_not_asked() -
         traced = replace(clean, evidence=Evidence("quiet areas", calm=values))
         assert with_what_codecs_leave(traced, 5.0, 255, unasked).sigma[0] == pytest.approx(told)
     traced = replace(clean, evidence=Evidence("quiet areas", calm=(1.2, 0.6, 0.6)))
-    assert with_what_codecs_leave(traced, 20.0, 255, lambda: False).sigma[0] == pytest.approx(2.66)  # and of no more
+    told = [with_what_codecs_leave(traced, step, 255, lambda: False).sigma[0] for step in (8.0, 13.0)]
+    assert told == pytest.approx([3.2, 3.5])  # and of no more
+    # Where the quantiser is coarse a trace in luma alone tells a part of the step.
+    for luma, told in ((0.6, 2.66), (0.9, 4.0), (1.2, 4.0)):
+        traced = replace(clean, evidence=Evidence("quiet areas", calm=(luma, 0.1, 0.1)))
+        assert with_what_codecs_leave(traced, 20.0, 255, lambda: False).sigma[0] == pytest.approx(told)
+        assert with_what_codecs_leave(traced, 13.5, 255, unasked).sigma[0] == pytest.approx(0.95)
     found = [with_what_codecs_leave(clean, 40.0, 255, answer).sigma[0] for answer in (lambda: False, lambda: True)]
     assert found == pytest.approx([8.26, 2.0])
     frames = [Frame((torch.full((192, 256), 99).byte().numpy(),), step=40.0)] * 3

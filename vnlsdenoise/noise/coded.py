@@ -20,12 +20,15 @@ _FINE, _LEFT, _MOST_LEFT = 10.5, 0.28, 9.0
 _LEFT_OF_FINE, _MOST_OF_FINE = 0.25, 0.95
 _MOST_BY_LETTERS = 2.0
 # From which measured deviation on there may have been noise, and was; of the step then, of fine quantisers more, and so
-# much at most.
-_NOISE, _LEFT_OF_NOISE, _LEFT_OF_FINE_NOISE, _MOST_OF_FINE_NOISE = (1.0, 1.5), 0.27, 0.4, 2.5
+# much at most: white noise and that of cameras is restored best by 0.4 of a step of up to 12, 0.3 of one of 16.
+_NOISE, _LEFT_OF_NOISE, _LEFT_OF_FINE_NOISE, _MOST_OF_FINE_NOISE = (1.0, 1.5), 0.27, 0.4, 3.5
 # Of luma and chroma, from which on what is new in all blocks (`Evidence.calm`) is a trace of noise: clean films through
 # crf 18 have up to 1.7 and 0.4, or more than 0.6 in one of both alone. It does not tell of much: missed motion shows as
 # well.
 _TRACE, _TRACE_IN_CHROMA = 1.0, 0.5
+# Of luma alone, the same, where the quantiser is coarser than those of clean films through crf 18: of the step then. A
+# codec leaves chroma no noise of R, G and B that it was halved from.
+_TRACE_IN_LUMA, _COARSE, _LEFT_OF_TRACE = (0.6, 0.9), (13.5, 16.0), 0.2
 _CHROMA = 0.4  # of luma's
 _SAME_KIND = 0.5  # of the deviation that is meant: noise of more keeps its spectrum and curve
 
@@ -51,7 +54,11 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
     least = max(_LEFT * (step - _FINE * unit), min(_LEFT_OF_FINE * step, _MOST_OF_FINE * unit))
     of_little = min(_LEFT_OF_FINE_NOISE * step, _MOST_OF_FINE_NOISE * unit)
     of_noise = max(_LEFT_OF_NOISE * step, of_little)
-    if _has_trace(noise, unit):
+    calm = noise.evidence.calm if noise.evidence else ()
+    if calm:
+        coarse = ramp(step / unit, *_COARSE)
+        least = max(least, ramp(calm[0] / unit, *_TRACE_IN_LUMA) * coarse * _LEFT_OF_TRACE * step)
+    if _is_trace(calm, unit):
         least = max(least, of_little)
     least, sure = min(least, _MOST_LEFT * unit), ramp(max(noise.sigma) / unit, *_NOISE)
     if least > _MOST_BY_LETTERS * unit and letters():
@@ -68,10 +75,9 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
     return NoiseModel(planes, evidence=evidence)
 
 
-def _has_trace(noise: NoiseModel, unit: float) -> bool:
+def _is_trace(calm: Sequence[float], unit: float) -> bool:
     """Whether something is new everywhere, in luma and in chroma, as noise is."""
-    luma, *chroma = noise.evidence.calm if noise.evidence and noise.evidence.calm else (0.0,)
-    return luma >= _TRACE * unit and len(chroma) == 2 and min(chroma) >= _TRACE_IN_CHROMA * unit
+    return len(calm) == 3 and calm[0] >= _TRACE * unit and min(calm[1:]) >= _TRACE_IN_CHROMA * unit
 
 
 def _at_least(plane: PlaneNoise, deviation: float) -> PlaneNoise:

@@ -31,10 +31,11 @@ _SEEN_RGB = 0.8  # the same, of every one of R, G and B
 # Times that luma's noise is stronger at low frequencies: what quiet areas tell is a part of it then. All of it is no
 # more than so many times that part: beyond that motion was missed.
 _CLEARLY_COLOURED, _MOST_OF_PART = 2.8, 2.5
-# Trust in what is new, from which it is taken for the noise. Of R, G and B from 0.2 on a part of it: clean films have
-# less (of 47 clips through crf 18 to 28 all but one), cameras through a codec 0.3 to 0.5 where all is texture, and
-# little else is told of their noise.
-_SURE, _SURE_RGB = 0.5, (0.2, 0.4)
+# Trust in what is new, from which on a part of it is taken for the noise, and all: clean films have less (of 47 clips
+# through crf 18 to 28 all but one), cameras through a codec 0.3 to 0.5 where all is texture, and little else is told of
+# their noise. Of YUV where so much of what is new is in flat blocks as well: of running water there is 0.1 to 0.2, and
+# the step of the quantiser tells some noise. From `_SURE_YUV` on all.
+_SURE, _EVERYWHERE, _SURE_YUV = (0.2, 0.4), (0.2, 0.35), 0.5
 _WHOLE = 1e-3  # of a step: samples so near to whole ones were rounded
 _LEAST_GRAIN = 0.45 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
 
@@ -113,9 +114,10 @@ def _measured(
 
 def _share_taken(verdict: Verdict, layout: PlaneFormat) -> float:
     """Of the deviation of what is new, by how sure it is that it is noise."""
-    if layout.family == "rgb":
-        return ramp(verdict.trust, *_SURE_RGB)
-    return float(verdict.trust >= _SURE)
+    share = ramp(verdict.trust, *_SURE)
+    if layout.family == "rgb" or verdict.trust >= _SURE_YUV:
+        return share
+    return share * ramp(verdict.everywhere, *_EVERYWHERE)
 
 
 def _is_told_in_part(noise: NoiseModel, verdict: Verdict, layout: PlaneFormat) -> bool:

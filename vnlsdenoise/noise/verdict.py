@@ -50,6 +50,10 @@ _OF_NEWEST_NOT_FOUND = (1.05, 0.95)  # as `_OF_NEWEST`, where most motion was no
 # or the noisier ones have 10 times as much that is new and more at all frequencies (noise: up to 5 at some).
 _IN_MOST, _HELD_IN_FLAT, _ALIKE = (14.0, 18.0), (1.3, 1.15), (12.0, 7.0)
 _RINGS = ((2, 6), (7, 9), (10, 13), (14, 17), (18, 30))  # sums u + v of the frequencies that are compared
+# Where the noisier blocks have hardly more that is new than flat ones at all but the lowest frequencies, noise is all
+# that is new there, and a few blocks that moved unseen are no reason to doubt the others: 1.2 to 1.7 times in strong
+# noise, from 3 on where there is less of it, from 5.7 on in clean films.
+_EVEN = (2.4, 1.9)
 # Times that noise is stronger at low frequencies than at the highest, in the geometric mean over the channels: of white
 # noise on a source that has some grain itself up to 2, of a camera's 4 and more.
 _COLOURED = (2.5, 3.5)
@@ -70,13 +74,14 @@ class Verdict(NamedTuple):
     white: whether any channel has noise at the highest frequencies that is as strong as elsewhere.
     independent: deviation of the white noise that R, G and B have each for itself, told by their differences; 0 where
     these do not tell, where noise depends on the brightness, or where the three share white noise. textured: whether
-    even the flattest blocks hold texture.
+    even the flattest blocks hold texture. everywhere: of what is new in all blocks, what is new in flat ones.
     """
 
     trust: float
     white: bool
     channels: tuple[Grain, ...]
     textured: bool
+    everywhere: float
     independent: float = 0.0
 
 
@@ -124,11 +129,11 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
         colour *= ramp(ratios[0], *_COLOURED_SUM)
     trust, white = pure * colour, any(grain.white for grain in telling)
     if len(evidence) < 6:
-        return Verdict(trust, white, channels, held > _TEXTURED)
+        return Verdict(trust, white, channels, held > _TEXTURED, share)
     proof, alike, told = told_by_differences(evidence[:3], channels, odd, band, to_bytes)
     if proof and (alike or proof > _SURER * trust):
         trust, channels = max(proof, trust), (*told, *channels[3:])
-    return Verdict(trust, white, channels, held > _TEXTURED, independent_deviation(evidence[:3], odd, band))
+    return Verdict(trust, white, channels, held > _TEXTURED, share, independent_deviation(evidence[:3], odd, band))
 
 
 def _share(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
@@ -150,11 +155,11 @@ def _was_found(
     steep = float(quiet[sums == 1].mean() / quiet[band].mean().clamp_min(1e-12))
     # Coarse grain is steep and independent; motion that was not found is steep, and the frames on both sides differ.
     as_grain = max(ramp(steep, *_STEEP_IN_MOTION), ramp(carried, *_INDEPENDENT_GRAIN))
-    unmoved = ramp(steep, *_STEEP) * ramp(moving, *_UNMOVED) * as_grain
-    unmoved *= max(ramp(float((own / new).median()), *_IN_MOST), ramp(held, *_HELD_IN_FLAT))
     rings = [(sums >= first) & (sums <= last) for first, last in _RINGS]
-    least = min(float(noisy[ring].mean() / quiet[ring].mean().clamp_min(1e-12)) for ring in rings)
-    return found, max(found, unmoved * ramp(least, *_ALIKE)) * ramp(steep, *_TOO_STEEP)
+    times = [float(noisy[ring].mean() / quiet[ring].mean().clamp_min(1e-12)) for ring in rings]
+    unmoved = ramp(steep, *_STEEP) * max(ramp(moving, *_UNMOVED), ramp(max(times[1:]), *_EVEN)) * as_grain
+    unmoved *= max(ramp(float((own / new).median()), *_IN_MOST), ramp(held, *_HELD_IN_FLAT))
+    return found, max(found, unmoved * ramp(min(times), *_ALIKE)) * ramp(steep, *_TOO_STEEP)
 
 
 def _held(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
