@@ -89,6 +89,8 @@ def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputConta
     names = set(container.format.name.split(","))
     if names & _REFUSED_FORMATS:
         container.close()
+        if "image2" in names:
+            raise InputError(f"{path} is a picture of a kind that is not read; save it as PNG, TIFF, DPX or OpenEXR")
         raise InputError(f"cannot open {path}; it is {container.format.name}, not a video file; give the video itself")
     if len(container.streams) > MAX_STREAMS:
         container.close()
