@@ -1,5 +1,7 @@
 """Inputs that are cut, corrupt or no video at all."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +304,17 @@ def test_a_transport_stream_that_ends_within_a_packet_is_cut(tmp_path: Path) -> 
     assert len(list(reader)) == decoded(tmp_path / "in.ts")[0] and reader.damage.cut
     with pytest.raises(InputError, match="--on-damage"):
         list(VideoReader(tmp_path / "in.ts", on_damage="fail"))
+
+
+def test_what_ffmpeg_says_in_other_threads_is_not_printed() -> None:
+    # In a process of its own: the logging of these tests takes what nobody else does.
+    lines = (
+        "import threading, av.logging",
+        "from vnlsdenoise.video.container import listening",
+        "with listening():",
+        "    other = threading.Thread(target=av.logging.log, args=(av.logging.ERROR, 'h264', 'no picture there'))",
+        "    other.start()",
+        "    other.join()",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == (b"", b"")

@@ -1,5 +1,6 @@
 """Opening a container, bounded against bombs; the video stream in it that is denoised, and what decodes that."""
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ _ASKED_FOR_DAMAGE = {"prores": "bitstream+buffer"}
 # Sound that begins later than FFmpeg's usual 5 s is unknown to it: it is looked for once more, so far.
 _LOOKED_AT_LONGER = {"probesize": str(32 << 20), "analyzeduration": str(3_600_000_000)}
 _logging = threading.Lock()
+# What FFmpeg says in other threads while one is listened to goes to this logger, which would print it.
+logging.getLogger("libav").addHandler(logging.NullHandler())
 
 
 def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputContainer:
