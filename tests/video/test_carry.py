@@ -307,6 +307,19 @@ def test_titles_of_tracks_are_kept(source: str, ending: str, tmp_path: Path) -> 
         assert [stream.metadata.get(key) for stream in container.streams] == list(streams)
 
 
+@pytest.mark.parametrize(("language", "kept"), [("deu", "ger"), ("ger", "ger"), ("cze", "ces"), ("jpn", "jpn")])
+def test_languages_are_kept_in_quicktime(language: str, kept: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+        video, sound = film(container), container.add_stream("aac", rate=48000)
+        sound.metadata["language"] = language
+        container.start_encoding()
+        container.mux(list(encoded(video, pictures(6))) + tone(sound, 0.2))
+    for ending, code in (("mov", kept), ("mp4", language)):
+        assert passed(tmp_path / "in.mkv", tmp_path / f"out.{ending}")[1].warnings == ()
+        with av.open(str(tmp_path / f"out.{ending}")) as container:
+            assert container.streams.audio[0].language == code
+
+
 @pytest.mark.parametrize("ending", ["mov", "mp4", "mkv"])
 def test_the_track_of_chapters_is_not_called_lost(ending: str, tmp_path: Path) -> None:
     with av.open(str(tmp_path / "in.mp4"), "w") as container:

@@ -46,6 +46,27 @@ _OF_THE_FILE = {
 _ISO = ("mp4", "mov")
 _MATROSKA = ("matroska", "webm")
 _TRIED_PACKETS, _TRIED_BYTES, _READ_BYTES = 12, 1 << 20, 16 << 20
+# Of the two codes that ISO 639-2 has for some languages FFmpeg knows but one in QuickTime, and drops the other.
+_QUICKTIME_LANGUAGES = {
+    "sqi": "alb",
+    "hye": "arm",
+    "eus": "baq",
+    "mya": "bur",
+    "zho": "chi",
+    "nld": "dut",
+    "kat": "geo",
+    "deu": "ger",
+    "ell": "gre",
+    "isl": "ice",
+    "mkd": "mac",
+    "msa": "may",
+    "fas": "per",
+    "bod": "tib",
+    "cym": "wel",
+    "cze": "ces",
+    "rum": "ron",
+    "slo": "slk",
+}
 _COVER_TYPES = {"mjpeg": ("image/jpeg", "jpg"), "png": ("image/png", "png"), "gif": ("image/gif", "gif")}
 
 
@@ -243,6 +264,8 @@ def copy_tags(source: Stream, target: Stream) -> None:
     tags = {key: value for key, value in source.metadata.items() if key.lower().split("-")[0] not in _REWRITTEN_TAGS}
     if "mov" in source.container.format.name and "name" in tags:
         tags.setdefault("title", tags.pop("name"))  # FFmpeg reads the title that it wrote itself under another name.
+    if target.container.format.name == "mov" and "language" in tags:
+        tags["language"] = _QUICKTIME_LANGUAGES.get(tags["language"], tags["language"])
     target.metadata.update(tags)
     target.disposition = source.disposition
 
