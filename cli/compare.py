@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from vnlsdenoise.cli.options import Frames
+from vnlsdenoise.cli.options import FileName, Frames
 from vnlsdenoise.cli.talk import one_line, talk
 
 from vnlsdenoise.errors import OutputError, UsageError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("films", metavar="A B...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("films", metavar="A B...", nargs=-1, required=True, type=FileName(path_type=Path))
 @click.option("-o", "--page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to look at (.html).")
 @click.option("--csv", "table", type=click.Path(path_type=Path, dir_okay=False), help="Write every frame's figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")

@@ -13,6 +13,7 @@ from vnlsdenoise.cli.carry_out import Choices, Outcome, carry_out, report_place
 from vnlsdenoise.cli.config import dumped
 from vnlsdenoise.cli.fleet import films_of, fleet_of, workers_meant
 from vnlsdenoise.cli.options import (
+    FileName,
     Sigma,
     Size,
     batch_options,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 # The default command's options are set by VNLSDENOISE_PRESET and so on, without its name in between.
 @click.command(context_settings={"auto_envvar_prefix": "VNLSDENOISE"})
-@click.argument("inputs", metavar="INPUT...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, type=FileName(path_type=Path))
 @click.option(
     "-o",
     "--output",
@@ -257,11 +258,13 @@ def denoise(
         raise click.UsageError("Missing argument 'INPUT...'.", ctx=context)
     if output is None and not dry_run:
         raise UsageError("no output was given; nothing can be written; add -o OUTPUT, or --dry-run to see the plan")
+    if output == "":
+        raise UsageError("the output has no name; a variable of the shell may be empty; for this folder give .")
     if overwrite and keep:
         raise UsageError("-y and -n exclude each other; choose one")
     if output == "-" and (as_json or report == "-"):
         raise UsageError("--json or --report - and output - both write to stdout; give another output, or leave it out")
-    from vnlsdenoise.job.inputs import Task, tasks_of
+    from vnlsdenoise.job.inputs import Task, left_out, tasks_of
     from vnlsdenoise.job.request import Request
     from vnlsdenoise.video.encoders import Encoding
 
@@ -270,6 +273,8 @@ def denoise(
     request |= part_of(request)
     ray, devices = request.pop("ray"), request.pop("devices")
     tasks = tasks_of(inputs, output, recursive, glob, ".mkv" if lossless else container)
+    if told := left_out(inputs, tasks is not None):
+        talk.warn(told)
 
     def requested(source: Path, wanted: Path | None) -> Request:
         many = tasks is not None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from vnlsdenoise.cli.compare import refuse_existing
+from vnlsdenoise.cli.options import FileName
 from vnlsdenoise.cli.talk import talk
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _SHORT = 1000  # frames: so many are read at once without being asked
 
 
 @click.command()
-@click.argument("input", type=click.Path(path_type=Path))
+@click.argument("input", type=FileName(path_type=Path))
 @click.option(
     "--scenes/--sampled",
     default=None,

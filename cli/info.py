@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from vnlsdenoise.cli.options import FileName
 from vnlsdenoise.cli.progress import duration
 from vnlsdenoise.cli.talk import one_line
 
 
 @click.command()
-@click.argument("input", type=click.Path(path_type=Path))
+@click.argument("input", type=FileName(path_type=Path))
 @click.option("--scenes", is_flag=True, help="Read all frames: scenes and their noise, predicted time and memory.")
 @click.option("--device", default="auto", show_default=True, help="Of --scenes: auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -18,6 +18,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
 
 
+class FileName(click.Path):
+    """The name of a file or folder, which "" is not: left to itself it would mean the folder one stands in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it has no name; a variable of the shell may be empty; for this folder give .", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Sigma(click.ParamType[Any]):
     """A deviation of noise, one a plane, or None for "auto"."""
 

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 from vnlsdenoise.cli.compare import refuse_existing
 from vnlsdenoise.cli.denoise import denoise
-from vnlsdenoise.cli.options import Rectangle, Time
+from vnlsdenoise.cli.options import FileName, Rectangle, Time
 from vnlsdenoise.cli.progress import duration
 from vnlsdenoise.cli.talk import talk
 
@@ -37,7 +37,7 @@ _OF_A_CANDIDATE = {
 
 
 @click.command()
-@click.argument("input", type=click.Path(path_type=Path))
+@click.argument("input", type=FileName(path_type=Path))
 @click.option(
     "-o",
     "--page",

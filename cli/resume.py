@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 from vnlsdenoise.cli.carry_out import carry_out_plan
+from vnlsdenoise.cli.options import FileName
 from vnlsdenoise.cli.progress import Style
 from vnlsdenoise.cli.talk import talk
 
@@ -13,7 +14,7 @@ from vnlsdenoise.errors import DamagedInputError, InputError, UsageError
 
 
 @click.command()
-@click.argument("workdir", type=click.Path(path_type=Path))
+@click.argument("workdir", type=FileName(path_type=Path))
 @click.option("--progress", type=click.Choice(["auto", "bar", "lines", "json", "none"]), default="auto")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite an existing output.")

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import click
+from vnlsdenoise.cli.options import FileName
 from vnlsdenoise.cli.talk import talk
 
 
 @click.command()
-@click.argument("output", type=click.Path(path_type=Path))
+@click.argument("output", type=FileName(path_type=Path))
 @click.option(
     "--report", type=click.Path(path_type=Path), help="The report that was written with it.  [default: OUTPUT.json]"
 )

@@ -219,3 +219,38 @@ def test_forty_films_of_which_two_are_broken_and_one_is_done(tmp_path: Path) -> 
     # Other settings make other films: these are no longer what is asked for.
     code, told, err = call(folder / "film 12.mkv", folder / "film 13.mkv", "-o", out, "--sigma", 3, "--preset", "fast")
     assert code == 9 and "exists" in err
+
+
+def test_one_image_keeps_its_name(tmp_path: Path) -> None:
+    write_shot(tmp_path / "010", count=1)
+    [image] = (tmp_path / "010").iterdir()
+    clean = tmp_path / "clean.png"
+    assert call(image, "-o", clean, "--sigma", 5, "--preset", "draft", "--progress", "none")[0] == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"010", "clean.png", "clean.png.json"}
+    assert call("verify", clean)[0] == 0
+    assert_error(call(image, "-o", clean, *SAME), 2, "exists")
+    assert call(tmp_path / "010", "-o", tmp_path / "out", *SAME)[0] == 0
+    assert call("verify", tmp_path / "out")[0] == 0
+    write_shot(tmp_path / "020", count=2)
+    assert_error(call(tmp_path / "020", "-o", tmp_path / "two.png", *SAME), 2, "%06d")
+    assert call(tmp_path / "020", "-o", tmp_path / "two.png", "--frames", "1:2", *SAME)[0] == 0
+    assert cv2.imread(str(tmp_path / "two.png"))[0, 0, 0] == 1002 % 200
+
+
+def test_images_that_the_shell_has_named_one_by_one_are_told(tmp_path: Path) -> None:
+    write_shot(tmp_path / "010")
+    names = sorted((tmp_path / "010").iterdir())
+    code, _, said = call(*names, "-o", tmp_path / "out", *SAME)
+    assert code == 0 and "3 images are named one by one" in said
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {path.name for path in names}
+    code, _, said = call(*names, "-o", tmp_path / "out", *SAME)
+    assert code == 0 and "3 skipped" in said
+
+
+def test_films_beside_images_are_not_left_out_without_a_word(tmp_path: Path) -> None:
+    write_shot(tmp_path / "010")
+    write_clip(tmp_path / "010" / "film.mkv", count=3, encoder="ffv1")
+    code, _, said = call(tmp_path / "010", "-o", tmp_path / "out", *SAME)
+    assert code == 0 and "1 film(s) beside its images" in said and "--recursive" in said
+    code, _, said = call(tmp_path / "010", "-o", tmp_path / "both", "--recursive", *SAME)
+    assert code == 0 and "warning" not in said and (tmp_path / "both" / "film.mkv").exists()

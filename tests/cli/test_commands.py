@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from calling import COMMAND, assert_error, call
 from clips import write_clip
+from films import write_film
 from test_clipped_rgb import SD, noisy_frames
 
 from vnlsdenoise.engine.local import denoise_frames
@@ -107,6 +108,13 @@ def test_usage_errors(clip: Path) -> None:
     assert_error(call(clip, "-o", output, "--max-memory", "lots"), 2, "4GiB")
     assert_error(call(clip, "-o", output, "--encoder-opt", "x"), 2, "KEY=VALUE")
     assert_error(call(clip, "-o", output, "--codec", "nope"), 2, "nope")
+    assert_error(call(clip, "-o", output, "--pix-fmt", "nope"), 2, "--pix-fmt nope")
+    wish = ["--codec", "h264", "--encoder-opt", "crf=much", "--strength", 0, "--progress", "none"]
+    assert_error(call(clip, "-o", output, *wish), 2, "--encoder-opt")
+    # As the shell gives a variable that is not set: else the folder one stands in would be meant.
+    assert_error(call("", "-o", output, folder=clip.parent), 2, "no name")
+    assert_error(call(clip, "-o", "", folder=clip.parent), 2, "no name")
+    assert_error(call("info", "", folder=clip.parent), 2, "no name")
     assert_error(call(clip, "-o", clip.with_name("out.xyz"), "--strength", 0), 2, ".mkv")
     assert sorted(path.name for path in clip.parent.iterdir()) == ["in.mkv", "link.mkv"]
 
@@ -124,6 +132,12 @@ def test_input_errors(clip: Path) -> None:
     assert_error(call(folder / "text.mp4", "-o", output), 3, "text")
     assert_error(call(folder / "cut.mp4", "-o", output), 3, "moov")
     assert_error(call("info", folder / "cut.mp4"), 3, "moov")
+    (folder / "shot").mkdir()
+    for name in ("shot/1.jpg", "shot/2.jpg"):
+        write_film(folder / name, "mjpeg", count=1)
+    write_film(folder / "picture.tga", "targa", count=1, pix_fmt="bgr24")
+    assert_error(call(folder / "picture.tga", "-o", output), 3, "PNG, TIFF, DPX or OpenEXR")
+    assert_error(call(folder / "shot", "-o", output.with_name("out")), 3, "2 .jpg", ".png")
     assert not output.exists()
 
 

@@ -145,6 +145,8 @@ def test_options_that_cannot_be_meant(tmp_path: Path) -> None:
     for wish in (("--codec", "ffv1"), ("--crf", 3), ("--raw-size", "16x16"), ("--raw-rate", 5), ("--json",)):
         code, out, err = piped(tmp_path / "in.mkv", "-o", "-", *wish)
         assert (code, out) == (2, b""), err
+    code, out, err = piped("-", "-o", "-", "--raw-size", "18x14", given=y4m())
+    assert (code, out) == (2, b"") and "leave --raw-size out" in err
     assert piped("-", "-o", "-", "--raw-size", "16by16")[0] == 2
     assert piped("-", "-o", "-", "--raw-size", "16x16", "--raw-format", "nope")[0] == 3
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from clips import Sound, packets, write_clip
-from films import encoded, pictures, stream_bytes, write_film
+from films import encoded, pictures, stream_bytes, tone, write_film
 
 from vnlsdenoise.errors import UsageError, VerificationError
 from vnlsdenoise.job.plan import Plan, make_plan
@@ -290,6 +290,52 @@ def test_keys_of_quicktime_are_kept(ending: str, tmp_path: Path) -> None:
     with av.open(str(output)) as container:
         found = {key.lower(): value for key, value in container.metadata.items()}
     assert all(found[key.lower()] == value for key, value in KEYS.items())
+
+
+@pytest.mark.parametrize("ending", ["mov", "mp4", "mkv"])
+@pytest.mark.parametrize("source", ["in.mp4", "in.mov", "in.mkv"])
+def test_titles_of_tracks_are_kept(source: str, ending: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / source), "w") as container:
+        streams = {"Angle 1": film(container), "Comments": container.add_stream("aac", rate=48000)}
+        for title, stream in streams.items():
+            stream.metadata["title"] = title
+        container.start_encoding()
+        container.mux(list(encoded(streams["Angle 1"], pictures(6))) + tone(streams["Comments"], 0.2))
+    assert passed(tmp_path / source, tmp_path / f"out.{ending}")[1].warnings == ()
+    key = "title" if ending == "mkv" else "name"  # as FFmpeg reads what it writes
+    with av.open(str(tmp_path / f"out.{ending}")) as container:
+        assert [stream.metadata.get(key) for stream in container.streams] == list(streams)
+
+
+@pytest.mark.parametrize(("language", "kept"), [("deu", "ger"), ("ger", "ger"), ("cze", "ces"), ("jpn", "jpn")])
+def test_languages_are_kept_in_quicktime(language: str, kept: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+        video, sound = film(container), container.add_stream("aac", rate=48000)
+        sound.metadata["language"] = language
+        container.start_encoding()
+        container.mux(list(encoded(video, pictures(6))) + tone(sound, 0.2))
+    for ending, code in (("mov", kept), ("mp4", language)):
+        assert passed(tmp_path / "in.mkv", tmp_path / f"out.{ending}")[1].warnings == ()
+        with av.open(str(tmp_path / f"out.{ending}")) as container:
+            assert container.streams.audio[0].language == code
+
+
+@pytest.mark.parametrize("ending", ["mov", "mp4", "mkv"])
+def test_the_track_of_chapters_is_not_called_lost(ending: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.mp4"), "w") as container:
+        chapter = {"id": 0, "start": 0, "end": 200, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}}
+        container.set_chapters([chapter])
+        container.mux(list(encoded(film(container), pictures(6))))
+    assert "data" in kinds(tmp_path / "in.mp4")
+    assert passed(tmp_path / "in.mp4", tmp_path / f"out.{ending}")[1].warnings == ()
+    with av.open(str(tmp_path / f"out.{ending}")) as container:
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["One"]
+
+
+def test_side_data_that_is_not_known_is_told(tmp_path: Path) -> None:
+    write_film(tmp_path / "in.mov", "tiff", count=4, pix_fmt="rgb24")  # whose tags FFmpeg reads as Exif
+    plan, report = passed(tmp_path / "in.mov", tmp_path / "out.mkv")
+    assert report.frames == 4 and fates(plan)["Exif data"] == "left out"
 
 
 def test_tags_without_a_place_are_told(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Inputs that are cut, corrupt or no video at all."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,63 @@ def test_a_cut_matroska_is_short(sound: str | None, tmp_path: Path) -> None:
     reader = VideoReader(tmp_path / "in.mkv")
     assert 0 < len(list(reader)) < 60
     assert reader.damage.short_by > 0
+
+
+PARTS = [
+    ("webm", "libvpx"),
+    ("mkv", "libx264"),
+    ("ogv", "libvpx"),
+    ("gif", "gif"),
+    ("y4m", "rawvideo"),
+    ("ts", "mpeg2video"),
+]
+
+
+@pytest.mark.parametrize(("ending", "encoder"), PARTS)
+def test_what_ends_within_a_part_is_cut_and_what_is_whole_is_not(ending: str, encoder: str, tmp_path: Path) -> None:
+    source, noise = tmp_path / f"in.{ending}", np.random.default_rng(0)
+    # Less is missing than a container's promise is taken for exact.
+    with av.open(str(source), "w", format="yuv4mpegpipe" if ending == "y4m" else None) as output:
+        stream: Any = output.add_stream("wrapped_avframe" if ending == "y4m" else encoder, rate=50)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb8" if ending == "gif" else "yuv420p"
+        output.mux(list(encoded(stream, [noise.integers(0, 255, (48, 64, 3), np.uint8) for _ in range(12)])))
+    assert len(list(VideoReader(source))) == 12
+    whole = VideoReader(source)
+    assert len(list(whole)) == 12 and not whole.damage
+    cut(source, 0.9)
+    reader = VideoReader(source)
+    assert 0 < len(list(reader)) <= 12 and reader.damage.cut
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9])
+def test_a_matroska_whose_writer_was_killed_is_cut(share: float, tmp_path: Path) -> None:
+    write_film(tmp_path / "in.mkv", "mpeg4", count=30)
+    cut(tmp_path / "in.mkv", share)
+    data = bytearray((tmp_path / "in.mkv").read_bytes())
+    at = data.index(b"\x18\x53\x80\x67") + 4
+    data[at : at + 8] = b"\x01" + b"\xff" * 7  # the size of the segment, which is written last
+    (tmp_path / "in.mkv").write_bytes(data)
+    reader = VideoReader(tmp_path / "in.mkv")
+    assert list(reader) and reader.damage.cut == (share < 1)
+
+
+def test_padding_behind_a_film_is_no_damage(tmp_path: Path) -> None:
+    write_film(tmp_path / "in.ts", "mpeg2video", count=12)
+    write_film(tmp_path / "in.mkv", "mpeg4", count=12)
+    for name in ("in.ts", "in.mkv"):
+        with (tmp_path / name).open("ab") as file:
+            file.write(bytes(1000))
+        reader = VideoReader(tmp_path / name)
+        assert len(list(reader)) == 12 and not reader.damage
+
+
+def test_a_gif_without_the_mark_of_its_end_is_whole(tmp_path: Path) -> None:
+    write_film(tmp_path / "in.gif", "gif", count=6)
+    data = (tmp_path / "in.gif").read_bytes()
+    assert data[-1:] == b";"
+    (tmp_path / "in.gif").write_bytes(data[:-1])
+    reader = VideoReader(tmp_path / "in.gif")
+    assert len(list(reader)) == 6 and not reader.damage
 
 
 def test_a_cut_mp4_with_its_index_in_front_is_short(tmp_path: Path) -> None:
@@ -90,6 +149,13 @@ def test_what_is_no_video_is_named(tmp_path: Path) -> None:
     cut(headless, 0.7)
     with pytest.raises(InputError, match="moov"):
         VideoReader(headless)
+    song = tmp_path / "song.mkv"
+    with av.open(str(song), "w") as output:
+        output.add_attachment("cover.png", "image/png", b"\x89PNG\r\n\x1a\n")
+        stream: Any = output.add_stream("flac", rate=48000)
+        output.mux(tone(stream, 0.5))
+    with pytest.raises(InputError, match="found only audio, cover picture"):
+        VideoReader(song)
     playlist = tmp_path / "list.mp4"
     playlist.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n/etc/hostname\n#EXT-X-ENDLIST\n")
     with pytest.raises(InputError):
@@ -238,3 +304,17 @@ def test_a_transport_stream_that_ends_within_a_packet_is_cut(tmp_path: Path) -> 
     assert len(list(reader)) == decoded(tmp_path / "in.ts")[0] and reader.damage.cut
     with pytest.raises(InputError, match="--on-damage"):
         list(VideoReader(tmp_path / "in.ts", on_damage="fail"))
+
+
+def test_what_ffmpeg_says_in_other_threads_is_not_printed() -> None:
+    # In a process of its own: the logging of these tests takes what nobody else does.
+    lines = (
+        "import threading, av.logging",
+        "from vnlsdenoise.video.container import listening",
+        "with listening():",
+        "    other = threading.Thread(target=av.logging.log, args=(av.logging.ERROR, 'h264', 'no picture there'))",
+        "    other.start()",
+        "    other.join()",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == (b"", b"")

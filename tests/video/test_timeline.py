@@ -7,8 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import av
+import numpy as np
 import pytest
-from films import Order, decoded, stream_bytes, write_film
+from films import Order, decoded, encoded, pictures, stream_bytes, tone, write_film
 
 from vnlsdenoise.job.plan import make_plan
 from vnlsdenoise.job.request import Request
@@ -72,6 +73,19 @@ def test_joined_recordings_go_on(
         # No sound overlaps; between two parts there may be a gap as long as the sound of a part was shorter.
         assert min(steps) == pytest.approx(0.024, abs=0.002) and max(steps) < 0.024 + 0.05
         assert abs(sounds[0] - times[0]) < 0.1 and abs(sounds[-1] - times[-1]) < 0.1
+
+
+def test_what_was_shown_last_is_not_shown_after_what_begins_anew(tmp_path: Path) -> None:
+    # The first part is decoded further ahead of its display than the second one.
+    data = b""
+    for frames_between in ("2", "0"):
+        write_film(tmp_path / "part.ts", "libx264", count=COUNT, options={"bf": frames_between})
+        data += (tmp_path / "part.ts").read_bytes()
+    (tmp_path / "in.ts").write_bytes(data)
+    report = passed(tmp_path / "in.ts", tmp_path / "out.mkv")
+    assert report.frames == 2 * COUNT and not report.damage and len(report.warnings) == 1
+    _, times = decoded(tmp_path / "out.mkv")
+    assert [time - times[0] for time in times] == pytest.approx([i / 25 for i in range(2 * COUNT)], abs=0.002)
 
 
 def test_times_that_wrap_at_33_bits_go_on(tmp_path: Path) -> None:
@@ -178,3 +192,74 @@ def test_sound_that_runs_backwards_is_kept_in_order(ending: str, tmp_path: Path)
     report = passed(source, output)
     assert any("run backwards in time" in text for text in report.warnings)
     assert stream_bytes(output, "audio") == stream_bytes(source, "audio")
+
+
+def test_sound_in_packets_shorter_than_a_tick_keeps_its_times(tmp_path: Path) -> None:
+    source, output = tmp_path / "in.mkv", tmp_path / "out.mkv"
+    with av.open(str(source), "w") as container:
+        video: Any = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        sound: Any = container.add_stream("pcm_s16le", rate=48000, layout="mono")
+        container.start_encoding()
+        for begin in range(0, 48000 // 2, 20):
+            frame = av.AudioFrame.from_ndarray(np.full((1, 20), begin, np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = 48000, begin, Fraction(1, 48000)
+            container.mux(sound.encode(frame))
+        container.mux(list(encoded(video, pictures(COUNT))))
+
+    def times(path: Path) -> list[int]:
+        with av.open(str(path)) as container:
+            return [packet.pts for packet in container.demux(container.streams.audio[0]) if packet.pts is not None]
+
+    assert times(source)[-1] <= 500 and len(times(source)) == 1200
+    assert passed(source, output).warnings == () and times(output) == times(source)
+
+
+def late_sound(path: Path, codec: str, begin: float) -> None:
+    """A broadcast of 10 s whose sound is announced at its start, and begins later; never, if that is after its end."""
+    with av.open(str(path), "w") as container:
+        video: Any = container.add_stream("mpeg2video", rate=25)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        sound: Any = container.add_stream(codec, rate=48000)
+        container.start_encoding()
+        packets = list(encoded(video, pictures(250)))
+        for packet in tone(sound, 10 - begin) if begin < 10 else ():
+            ticks = round(begin / packet.time_base)
+            packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
+            packets.append(packet)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4"])
+@pytest.mark.parametrize("codec", ["ac3", "aac", "mp2"])
+def test_sound_that_begins_late_is_kept(codec: str, ending: str, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.ts", tmp_path / f"out.{ending}"
+    late_sound(source, codec, 9)
+    report = passed(source, output)
+    assert report.warnings == () and not report.damage
+    with av.open(str(output)) as container:
+        first: dict[int, float] = {}
+        for packet in container.demux():
+            if packet.pts is not None:
+                first.setdefault(packet.stream_index, float(packet.pts * packet.time_base))
+    assert first[1] - first[0] == pytest.approx(9, abs=0.1)
+
+
+def test_sound_that_never_begins_is_left_out_with_a_word(tmp_path: Path) -> None:
+    late_sound(tmp_path / "in.ts", "ac3", 11)
+    report = passed(tmp_path / "in.ts", tmp_path / "out.mkv")
+    assert any("nothing of it was found" in warning for warning in report.warnings) and report.frames == 250
+
+
+def test_a_picture_that_begins_after_the_sound_is_not_short(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.ts"), "w") as container:
+        video: Any = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        sound: Any = container.add_stream("aac", rate=48000)
+        container.start_encoding()
+        packets = [*encoded(video, pictures(COUNT), first=200), *tone(sound, 10)]
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            container.mux(packet)
+    report = passed(tmp_path / "in.ts", tmp_path / "out.mkv")
+    assert report.frames == COUNT and not report.damage

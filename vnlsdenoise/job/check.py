@@ -34,7 +34,7 @@ def check_finished(output: Path, report: Path | None = None, decode: bool = True
     facts = []
     files = [target / name for name in told["output"]["images"]] if "images" in told["output"] else [target]
     try:
-        found = hashed(files)
+        found = hashed(files, "images" in told["output"])
     except OSError as error:
         raise InputError(f"cannot read {error.filename or output}; {error.strerror}; check the name") from error
     if (found["bytes"], found["sha256"]) != (told["output"]["bytes"], told["output"]["sha256"]):

@@ -3,8 +3,9 @@
 import fnmatch
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from vnlsdenoise.errors import InputError, UsageError
 from vnlsdenoise.video.encoders import CONTAINERS
 from vnlsdenoise.video.pipes import PIPE
 from vnlsdenoise.video.sequences import IMAGE_ENDINGS, image_names, is_sequence, list_images
+from vnlsdenoise.video.stills import shapes_of
 
 VIDEO_ENDINGS = frozenset(CONTAINERS) | {
     *(".3gp", ".asf", ".avi", ".dv", ".flv", ".m2ts", ".m2v", ".mpeg", ".mpg", ".mts"),
@@ -19,6 +21,10 @@ VIDEO_ENDINGS = frozenset(CONTAINERS) | {
 }
 """What is taken for a film in a folder; a file that is named itself may be called anything."""
 _DEFAULT_ENDING = ".mkv"  # which holds every kind of stream
+_OTHER_IMAGES = (
+    *(".jpg", ".jpeg", ".webp", ".bmp", ".tga", ".jp2", ".ppm", ".pgm", ".heic"),
+    *(".dng", ".cr2", ".nef", ".arw"),
+)
 _MARKS = re.compile(r"[*?\[]")
 
 
@@ -59,6 +65,24 @@ def tasks_of(
     return name_outputs(find_inputs(names, recursive, glob, folder), folder, ending)
 
 
+def left_out(names: Sequence[Path], several: bool) -> str:
+    """What is not taken as it may have been meant, in words; "" for nothing.
+
+    names: as the user gave them; several: whether they mean more than one input.
+    """
+    if not several and names[0].is_dir():
+        films = sum(_is_film(entry) for entry in names[0].iterdir())
+        if films:
+            return f"{names[0]} holds {films} film(s) beside its images, which are left out; --recursive takes both"
+    beside = Counter(name.parent for name in names if name.suffix.lower() in IMAGE_ENDINGS and name.is_file())
+    if any(count > 1 for count in beside.values()):
+        return (
+            f"{beside.total()} images are named one by one, and denoised each by itself, which leaves more noise; give "
+            "their folder, or their pattern in quotes, to take them for the frames of a film"
+        )
+    return ""
+
+
 def _is_film(name: Path) -> bool:
     return name.is_file() and name.suffix.lower() in VIDEO_ENDINGS
 
@@ -85,10 +109,18 @@ def find_inputs(
         here = list(_meant(name, recursive, glob, leave_out))
         if not here:
             more = "" if recursive or not name.is_dir() else ", or --recursive for the folders in it"
-            looked = f"matching {glob}" if glob else f"({', '.join(sorted(VIDEO_ENDINGS))}) and no images"
-            raise InputError(f"{name} holds no film {looked}; check the name{more}")
+            looked = f"matching {glob}" if glob else f"({', '.join(sorted(VIDEO_ENDINGS))})"
+            images = f"no images ({', '.join(IMAGE_ENDINGS)})"
+            raise InputError(f"{name} holds no film {looked} and {images}{_others(name)}; check the name{more}")
         found += [one for one in here if one not in found]
     return found
+
+
+def _others(folder: Path) -> str:
+    """A word on the pictures of a folder that are not read."""
+    kinds = Counter(entry.suffix.lower() for entry in folder.iterdir()) if folder.is_dir() else Counter[str]()
+    found = [f"{kinds[ending]} {ending}" for ending in _OTHER_IMAGES if kinds[ending]]
+    return f", but {', '.join(found)}, which must be converted to one of these first" if found else ""
 
 
 def _meant(name: Path, recursive: bool, glob: str | None, leave_out: Path | None) -> Iterator[Found]:
@@ -161,11 +193,21 @@ def name_outputs(found: Sequence[Found], folder: Path, ending: str | None = None
 
 
 def _output(one: Found, folder: Path, ending: str | None) -> Path:
+    if _is_one_image(one.path):
+        return folder / one.place.with_name(one.path.name)
     if is_sequence(one.path):
         return folder / one.place / _names_like(list_images(one.path, "ignore")[0])
     place = folder / one.place
     own = place.suffix if place.suffix.lower() in CONTAINERS else _DEFAULT_ENDING
     return place.with_suffix(ending or own)
+
+
+def _is_one_image(path: Path) -> bool:
+    if path.suffix.lower() not in IMAGE_ENDINGS or not path.is_file() or not is_sequence(path):
+        return False
+    with suppress(InputError):
+        return len(shapes_of(path)) == 1
+    return True  # What is wrong with it is told when it is read.
 
 
 def _names_like(image: Path) -> str:

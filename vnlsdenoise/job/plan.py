@@ -244,10 +244,10 @@ def make_plan(request: Request, *, estimate: bool = False, elsewhere: str | None
     pipe = reader if isinstance(reader, PipeReader) else None
     if isinstance(reader, VideoReader):
         reader.refuse_change()
+    info = cut_out(reader, request.part) if request.part else reader.info
     encoder = carry = None
     if request.output is not None:
-        images = writes_images(request.output)
-        refuse_conversion(reader.info, image_names(request.output, reader.info.codec) if images else None)
+        refuse_conversion(info, image_names(request.output, info.codec) if writes_images(request.output) else None)
     if request.output == PIPE:
         encoder = choose_for_pipe(reader.info, request.encoding, request.pipe_format)
         if isinstance(reader, VideoReader) and pipe is None:
@@ -259,7 +259,6 @@ def make_plan(request: Request, *, estimate: bool = False, elsewhere: str | None
             carry = decide(request.input, reader.info.index, encoder.container, leave_out)
     elif request.output is not None and isinstance(reader, VideoReader) and pipe is None:
         carry = decide(request.input, reader.info.index, "images", "images hold nothing beside the pictures")
-    info = cut_out(reader, request.part) if request.part else reader.info
     here = request if elsewhere is None else replace(request, device="cpu")
     settings = settings_of(here, reader.info.format)
     if settings is not None and elsewhere is not None:

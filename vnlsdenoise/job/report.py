@@ -17,7 +17,7 @@ from vnlsdenoise.errors import InputError, OutputError, UsageError
 from vnlsdenoise.job.plan import Plan, writes_images
 from vnlsdenoise.job.workdir import write_json
 from vnlsdenoise.video.damage import Damage
-from vnlsdenoise.video.sequences import output_folder
+from vnlsdenoise.video.sequences import has_counter, output_folder
 from vnlsdenoise.video.write import Written
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def report_of(
         _KIND: FORMAT,
         "versions": versions(plan.settings is not None),
         "input": {"path": str(plan.request.input.absolute()), **identity, "video": told["input"]},
-        "output": {"path": str(done.output.absolute()), **hashed(files)},
+        "output": {"path": str(done.output.absolute()), **hashed(files, writes_images(done.output))},
         "frames": done.frames,
         "request": plan.request.to_json(),
         "settings": told["settings"],
@@ -147,20 +147,20 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def usual_report(output: Path) -> Path:
     """Where the report of an output stands unless it is told otherwise: beside it, or among numbered images."""
-    if writes_images(output) and output_folder(output) != output:
+    if writes_images(output) and output_folder(output) != output and has_counter(output.name):
         name = re.sub(r"%0?\d*d", "", output.stem).strip("_-. ") or "images"
         return output.with_name(f"{name}.json")
     return output.absolute().with_name(f"{output.absolute().name}.json")
 
 
-def hashed(files: list[Path]) -> dict[str, Any]:
-    """Bytes and SHA-256 of a file; of several, their names, and the hash of their hashes; raises OSError."""
+def hashed(files: list[Path], images: bool) -> dict[str, Any]:
+    """Bytes and SHA-256 of a file; of images, their names, and the hash of their hashes; raises OSError."""
     total, hashes = 0, []
     for file in files:
         with file.open("rb") as opened:
             hashes.append(hashlib.file_digest(opened, "sha256").hexdigest())
             total += opened.tell()
-    if len(hashes) == 1:
+    if not images:
         return {"bytes": total, "sha256": hashes[0]}
     whole = hashlib.sha256("".join(hashes).encode()).hexdigest()
     return {"bytes": total, "sha256": whole, "images": [file.name for file in files]}

@@ -1,5 +1,6 @@
 """Room on the disk: what a run will take, and whether it is there."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def predict_space(info: VideoInfo, encoder: EncoderChoice | None, input_bytes: i
     if encoder is None or encoder.exact:
         return Space(int(_LEAST_EXACT_SHARE * raw), int(_EXACT_SHARE * raw))
     bits = _BITS
-    if "crf" in encoder.options:
+    with suppress(KeyError, ValueError):  # What is no number the encoder refuses.
         bits = _BITS_AT_16 * 2 ** ((_QUALITY - float(encoder.options["crf"])) / 6)
     return Space(int(_LEAST_LOSSY_SHARE * input_bytes), min(raw, int(bits / 8 * shape.width * shape.height * frames)))
 

@@ -14,7 +14,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from vnlsdenoise.video.container import codec_of, dumped, is_still, kind_of, main_video, name_of, open_input
+from vnlsdenoise.video.container import codec_of, dumped, is_still, is_unknown, kind_of, main_video, name_of, open_input
 from vnlsdenoise.video.subtitles import TEXT, form_of
 from vnlsdenoise.video.timeline import PacketOrder
 
@@ -46,6 +46,27 @@ _OF_THE_FILE = {
 _ISO = ("mp4", "mov")
 _MATROSKA = ("matroska", "webm")
 _TRIED_PACKETS, _TRIED_BYTES, _READ_BYTES = 12, 1 << 20, 16 << 20
+# Of the two codes that ISO 639-2 has for some languages FFmpeg knows but one in QuickTime, and drops the other.
+_QUICKTIME_LANGUAGES = {
+    "sqi": "alb",
+    "hye": "arm",
+    "eus": "baq",
+    "mya": "bur",
+    "zho": "chi",
+    "nld": "dut",
+    "kat": "geo",
+    "deu": "ger",
+    "ell": "gre",
+    "isl": "ice",
+    "mkd": "mac",
+    "msa": "may",
+    "fas": "per",
+    "bod": "tib",
+    "cym": "wel",
+    "cze": "ces",
+    "rum": "ron",
+    "slo": "slk",
+}
 _COVER_TYPES = {"mjpeg": ("image/jpeg", "jpg"), "png": ("image/png", "png"), "gif": ("image/gif", "gif")}
 
 
@@ -113,6 +134,8 @@ def _decide(
         return _decide_data(stream, source, container, samples, words)
     if is_still(stream):
         return _decide_cover(stream, container, samples)
+    if is_unknown(stream):
+        return _out(stream, "nothing of it was found at the beginning of the file that tells of what kind it is")
     trouble = try_copy(stream, container, samples)
     if trouble is None:
         return _kept(stream, "copy")
@@ -129,7 +152,7 @@ def _decide_data(
     if "timecode" in stream.metadata and container in (*_ISO, *_MATROSKA):
         return _kept(stream, "muxer")  # It becomes a track of its own anew, or a tag.
     is_text = bool(words) and ("(text /" in words[0] or "bin_data" in words[0])
-    if is_text and source.chapters() and container in _ISO and "mov" in source.format.name:
+    if is_text and source.chapters() and "mov" in source.format.name:
         return _kept(stream, "muxer")  # The titles of the chapters, which are written anew.
     trouble = try_copy(stream, container, samples)
     return _kept(stream, "copy") if trouble is None else _out(stream, trouble)
@@ -184,10 +207,10 @@ def try_copy(stream: Stream, container: str, samples: "Sequence[Packet[Stream]]"
     Found out by writing them to memory and reading them back.
     """
     memory = io.BytesIO()
-    sent, order = Tally(codec_of(stream)), PacketOrder(stream)
+    sent = Tally(codec_of(stream))
     try:
         with av.open(memory, "w", format=container) as trial:
-            target = add_copy(trial, stream)
+            target, order = add_copy(trial, stream), PacketOrder(stream, trial.format)
             trial.start_encoding()
             for packet in samples:
                 sent.add(packet)
@@ -238,9 +261,12 @@ def _copied(packet: "Packet[Stream]") -> "Packet[Stream]":
 
 def copy_tags(source: Stream, target: Stream) -> None:
     """Language, title and so on, and what the stream is for."""
-    target.metadata.update(
-        {key: value for key, value in source.metadata.items() if key.lower().split("-")[0] not in _REWRITTEN_TAGS}
-    )
+    tags = {key: value for key, value in source.metadata.items() if key.lower().split("-")[0] not in _REWRITTEN_TAGS}
+    if "mov" in source.container.format.name and "name" in tags:
+        tags.setdefault("title", tags.pop("name"))  # FFmpeg reads the title that it wrote itself under another name.
+    if target.container.format.name == "mov" and "language" in tags:
+        tags["language"] = _QUICKTIME_LANGUAGES.get(tags["language"], tags["language"])
+    target.metadata.update(tags)
     target.disposition = source.disposition
 
 

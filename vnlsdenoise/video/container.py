@@ -1,5 +1,6 @@
 """Opening a container, bounded against bombs; the video stream in it that is denoised, and what decodes that."""
 
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any, cast
 
 import av
 import av.logging
+from av.audio.codeccontext import AudioCodecContext
 from av.codec.context import ThreadType
 from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
@@ -43,7 +45,11 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 # Of these the decoder passes damaged frames on unflagged unless the detection is asked for. It is not asked of all:
 # the zeros with which MPEG-2 is stuffed, which are legal, would count as damage.
 _ASKED_FOR_DAMAGE = {"prores": "bitstream+buffer"}
+# Sound that begins later than FFmpeg's usual 5 s is unknown to it: it is looked for once more, so far.
+_LOOKED_AT_LONGER = {"probesize": str(32 << 20), "analyzeduration": str(3_600_000_000)}
 _logging = threading.Lock()
+# What FFmpeg says in other threads while one is listened to goes to this logger, which would print it.
+logging.getLogger("libav").addHandler(logging.NullHandler())
 
 
 def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputContainer:
@@ -70,15 +76,10 @@ def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputConta
         options = {"max_streams": str(MAX_STREAMS + 1), "protocol_whitelist": "file"}
         if whole:
             options["advanced_editlist"] = "0"
-        # "file:" keeps names with ":" or a leading "-" from being read as addresses or options.
-        container = av.open(
-            f"file:{os.path.abspath(path)}",
-            "r",
-            options={"max_pixels": str(MAX_PIXELS)},
-            container_options=options,
-            metadata_errors="replace",
-            hwaccel=HWAccel("cuda", allow_software_fallback=False) if gpu else None,
-        )
+        container = _opened(path, options, gpu)
+        if any(is_unknown(stream) for stream in container.streams):
+            container.close()
+            container = _opened(path, options | _LOOKED_AT_LONGER, gpu)
     except InputError:
         raise
     except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
@@ -91,11 +92,31 @@ def open_input(path: Path, whole: bool = False, gpu: bool = False) -> InputConta
     names = set(container.format.name.split(","))
     if names & _REFUSED_FORMATS:
         container.close()
+        if "image2" in names:
+            raise InputError(f"{path} is a picture of a kind that is not read; save it as PNG, TIFF, DPX or OpenEXR")
         raise InputError(f"cannot open {path}; it is {container.format.name}, not a video file; give the video itself")
     if len(container.streams) > MAX_STREAMS:
         container.close()
         raise InputError(f"cannot open {path}; it has more than {MAX_STREAMS} streams; remux it without those")
     return container
+
+
+def _opened(path: Path, options: dict[str, str], gpu: bool) -> InputContainer:
+    # "file:" keeps names with ":" or a leading "-" from being read as addresses or options.
+    return av.open(
+        f"file:{os.path.abspath(path)}",
+        "r",
+        options={"max_pixels": str(MAX_PIXELS)},
+        container_options=options,
+        metadata_errors="replace",
+        hwaccel=HWAccel("cuda", allow_software_fallback=False) if gpu else None,
+    )
+
+
+def is_unknown(stream: Stream) -> bool:
+    """Whether a stream is announced as sound, and nothing was found of it that tells of what kind."""
+    context = stream.codec_context
+    return isinstance(context, AudioCodecContext) and not context.sample_rate
 
 
 def check_size(image: Path, width: int, height: int) -> None:
@@ -147,7 +168,7 @@ def main_video(container: InputContainer, path: Path, index: int | None = None) 
             raise UsageError(f"--video-stream {index}: {path} has no such video stream; there is: {known}; see info")
         films = chosen
     if not films:
-        kinds = ", ".join(dict.fromkeys(stream.type for stream in container.streams)) or "no streams"
+        kinds = ", ".join(dict.fromkeys(kind_of(stream) for stream in container.streams)) or "no streams"
         raise InputError(f"{path} holds no video; found only {kinds}; give a file with a video stream")
     decodable = [stream for stream in films if stream.codec_context is not None]
     if not decodable:

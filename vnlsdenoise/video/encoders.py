@@ -109,7 +109,12 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
     codec = _codec(encoder)
     supported = [layout for name in codec if (layout := known_layout(name)) is not None]
     if wish.pix_fmt is not None:
-        layout = layout_of(wish.pix_fmt)
+        try:
+            layout = layout_of(wish.pix_fmt)
+        except InputError as error:
+            raise UsageError(
+                f"--pix-fmt {wish.pix_fmt} cannot be written; choose another one, or leave it out"
+            ) from error
         if supported and wish.pix_fmt not in [known.name for known in supported]:
             names = ", ".join(known.name for known in supported)
             raise UsageError(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 from vnlsdenoise.errors import OutputError
 
@@ -19,6 +20,8 @@ _MAX_CLL, _MAX_FALL, _MASTERING = 0x55BC, 0x55BD, 0x55D0
 _PRIMARIES = {"R": (0x55D1, 0x55D2), "G": (0x55D3, 0x55D4), "B": (0x55D5, 0x55D6), "WP": (0x55D7, 0x55D8)}
 _LUMINANCE_MAX, _LUMINANCE_MIN = 0x55D9, 0x55DA
 _VOID, _CRC = 0xEC, 0xBF
+_UNKNOWN = 1 << 62  # where an element ends that does not say it
+_LONGEST_HEAD = 16  # bytes of the kind and the size of an element
 _HEAD = 1 << 20  # bytes within which the tracks are described
 _ROOM = 256  # more than all the elements take
 
@@ -60,6 +63,30 @@ def put_elements(path: Path, title: str, elements: VideoElements) -> None:
             head[content:after] = struct.pack("<I", zlib.crc32(head[after:end]))
         file.seek(0)
         file.write(head)
+
+
+def breaks_off(file: BinaryIO, size: int) -> bool:
+    """Whether a file of so many bytes ends within an element.
+
+    Segments of unknown size are walked through as far as their children tell theirs: a writer that was killed leaves
+    such, and one that writes to the network leaves nothing but such.
+    """
+    at, end = 0, _UNKNOWN
+    while at < min(end, size):
+        file.seek(at)
+        head = file.read(_LONGEST_HEAD)
+        try:
+            kind, content, after = next(_elements(head, 0, _UNKNOWN))
+        except IndexError:
+            return True
+        if kind == _SEGMENT and after == _UNKNOWN:
+            at += content
+        elif kind == 0 or after == _UNKNOWN:
+            return False
+        else:
+            at += after
+            end = at if kind == _SEGMENT else end
+    return at > size
 
 
 def alpha_document(side_data: bytes) -> bytes:

@@ -61,6 +61,7 @@ _Y4M = (
     *(f"yuv{chroma}p{depth}le" for chroma in (420, 422, 444) for depth in _DEPTHS),
     *("gray9le", "gray10le", "gray12le", "gray16le"),
 )
+_BEGIN_OF_Y4M = b"YUV4MPEG2 "
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,10 @@ class PipeReader(VideoReader):
                 f"what comes through stdin holds {what}; ffmpeg -i INPUT -f yuv4mpegpipe -strict -1 - writes y4m, "
                 "and for raw video give --raw-size WIDTHxHEIGHT, --raw-format and --raw-rate"
             ) from error
+        if raw is not None and bytes(first).startswith(_BEGIN_OF_Y4M):
+            raise UsageError(
+                "what comes through stdin is y4m, which tells its size, format and rate itself; leave --raw-size out"
+            )
         return first, container
 
     def _described(self) -> VideoInfo:

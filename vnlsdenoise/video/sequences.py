@@ -275,19 +275,25 @@ def output_folder(output: Path) -> Path:
 
 
 def image_names(path: Path, codec: str = "png") -> str:
-    """The name pattern of the images of an output folder or pattern; raises UsageError. codec: of the source's."""
+    """The name pattern of the images of an output folder or pattern, or the name of one image. codec: the source's."""
     if path.suffix.lower() not in IMAGE_ENDINGS:
         return f"frame_%06d.{codec if codec in ('dpx', 'exr') else 'png'}"
-    if len(_COUNTER.findall(path.name)) != 1:
-        raise UsageError(
-            f"output {path.name} is one image; expected a folder or a name with a counter such as out_%06d.png"
-        )
     return path.name
+
+
+def has_counter(name: str) -> bool:
+    """Whether a name is one of many images, not of one."""
+    return len(_COUNTER.findall(name)) == 1
 
 
 def refuse_conversion(info: VideoInfo, names: str | None) -> None:
     """Raise UsageError where samples would have to become others; names: of images to write, None for a video."""
     ending = names and Path(names).suffix.lower()
+    if names is not None and not has_counter(names) and info.frames != 1:
+        raise UsageError(
+            f"output {names} is one image, and the input more than one; give a folder or a name with a counter such as "
+            "out_%06d.png"
+        )
     if names is not None and info.format.family == "yuv":
         raise UsageError(
             "output is images, which hold gray or RGB, and the input is YUV; a conversion would change it; "
@@ -304,8 +310,9 @@ def refuse_conversion(info: VideoInfo, names: str | None) -> None:
 class SequenceWriter:
     """Write frames as numbered images into an existing `folder`; same face as `VideoWriter`.
 
-    names: a pattern such as "out_%06d.tif". Frames keep the number of the image that they come from; others are counted
-    from `first`. Depths that images lack are stored in 16 bits, scaled by a power of two.
+    names: a pattern such as "out_%06d.tif", or the name of the only image. Frames keep the number of the image that
+    they come from; others are counted from `first`. Depths that images lack are stored in 16 bits, scaled
+    by a power of two.
     """
 
     def __init__(self, folder: Path, names: str, info: VideoInfo, first: int = 1) -> None:
@@ -315,9 +322,7 @@ class SequenceWriter:
         self._next = first
         whole = _DPX_DEPTHS[info.format.family] if names.lower().endswith(".dpx") else (8, 16)
         self._shift = 0 if info.format.depth in whole else 16 - info.format.depth
-        counter = _COUNTER.search(names)
-        assert counter is not None
-        self._before, self._after, self._width = names[: counter.start()], names[counter.end() :], int(counter[1] or 0)
+        self._names = names
 
     def write(self, frame: Frame) -> None:
         """Store one frame as the next image."""
@@ -325,7 +330,7 @@ class SequenceWriter:
         planes = frame.planes if alpha is None else (*frame.planes, alpha)
         image = np.stack(planes, axis=-1) if len(planes) > 1 else planes[0]
         number = frame.extra.get("number", self._next)
-        name = f"{self._before}{number:0{self._width}d}{self._after}"
+        name = _COUNTER.sub(lambda counter: f"{number:0{int(counter[1] or 0)}d}", self._names)
         stored = cast(Samples, image << self._shift if self._shift else image)
         depth = self.info.format.depth + self._shift
         write_still(self.path / name, stored, frame.extra.get("told", Told()), depth)

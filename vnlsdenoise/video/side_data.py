@@ -4,11 +4,23 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import Any, cast
 
 from av.sidedata.sidedata import SideData
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
+
+
+def _learn(kinds: type[SideDataType], number: object) -> SideDataType:
+    """A member for a kind that FFmpeg knows and PyAV does not."""
+    kind = object.__new__(kinds)
+    kind._name_, kind._value_ = f"KIND_{number}", cast(Any, number)
+    kinds._value2member_map_[number] = kind
+    return kind
+
+
+# A frame that has side data of such a kind else gives none of it, but a ValueError.
+SideDataType._missing_ = classmethod(_learn)  # type: ignore[method-assign,assignment]
 
 CARRIED = (SideDataType.A53_CC, SideDataType.STEREO3D)
 """Side data of frames that is handed on to the encoder with the frame."""
@@ -25,6 +37,9 @@ NAMES = {
     SideDataType.S12M_TIMECODE: "time code of frames",
     SideDataType.FILM_GRAIN_PARAMS: "film grain parameters",
     SideDataType.AMBIENT_VIEWING_ENVIRONMENT: "viewing environment",
+    SideDataType(28): "LCEVC enhancement",
+    SideDataType(30): "layout of 3D displays",
+    SideDataType(31): "Exif data",
 }
 # By FFmpeg's number of the layout: the left eye first, or the right one.
 _STEREO_MODES = {

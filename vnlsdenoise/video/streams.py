@@ -66,7 +66,7 @@ class StreamCopier:
                 self.copied[fate.index] = Tally(codec_of(target) or codec_of(stream), target.index)
         self._packets = self._demux()
         self._held: Packet[Stream] | None = None
-        self._orders = {index: PacketOrder(self._input.streams[index]) for index in self.copied}
+        self._orders = {index: PacketOrder(self._input.streams[index], output.format) for index in self.copied}
 
     @property
     def warnings(self) -> list[str]:

@@ -18,15 +18,13 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from vnlsdenoise.video.broken_off import breaks_off
 from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input
 from vnlsdenoise.video.side_data import kinds_of
 from vnlsdenoise.video.timeline import JumpFinder, Timeline
 
 _BETWEEN_LOOKS = 0.2  # seconds between the frames that are decoded
 _FIELD_LOOKS = 8  # frames whose order of fields is asked for
-# Transport streams are made of packets of one size; a file that ends within one was cut off.
-_TS_PACKETS = (188, 192, 204)
-_PACK, _PROGRAM_TAIL = 0xBA, 1 << 18
 
 
 @dataclass(frozen=True)
@@ -88,42 +86,13 @@ def survey(path: Path, index: int, rate: Fraction | None) -> Survey:
             looks.change,
             looks.reordered and (container.format.name == "avi" or order.is_of_decoding()),
             0.0 if timeline else ends.short_by(),
-            (last is not None and last.is_corrupt) or _ends_within_a_packet(path, container),
+            (last is not None and last.is_corrupt) or breaks_off(path, container.format.name, _end_of(last)),
         )
 
 
-def _ends_within_a_packet(path: Path, container: InputContainer) -> bool:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(5 * max(_TS_PACKETS))
-        file.seek(max(0, size - _PROGRAM_TAIL))
-        tail = file.read()
-    if container.format.name == "mpeg":
-        return _program_stream_breaks_off(tail)
-    if container.format.name != "mpegts":
-        return False
-    for step in _TS_PACKETS:
-        first = step - 188 if step == 192 else 0  # packets of 192 bytes begin with a time
-        if all(head[place : place + 1] in (b"G", b"") for place in range(first, len(head), step)):
-            return size % step != 0
-    return False
-
-
-def _program_stream_breaks_off(tail: bytes) -> bool:
-    """Whether the last packet of an MPEG program stream says that it is longer than the file."""
-    at = tail.find(b"\0\0\1\xba")
-    while at >= 0 and tail[at : at + 3] == b"\0\0\1" and at + 3 < len(tail):
-        kind = tail[at + 3]
-        if kind == _PACK:
-            is_mpeg2 = tail[at + 4 : at + 5] >= b"\x40"
-            at += 14 + (tail[at + 13] & 7 if at + 13 < len(tail) else 0) if is_mpeg2 else 12
-        elif kind > _PACK:
-            if at + 6 > len(tail):
-                return True
-            at += 6 + int.from_bytes(tail[at + 4 : at + 6])
-        else:
-            at += 4
-    return at > len(tail) or 0 < len(tail) - at < len(b"\0\0\1\xba")
+def _end_of(packet: "Packet[Stream] | None") -> int | None:
+    """The byte of the file after a packet, None where it is not known."""
+    return None if packet is None or packet.pos is None else packet.pos + packet.size
 
 
 class _Looks:
@@ -237,7 +206,8 @@ class _Ends:
         """Seconds missing at the end; 0.0 within one and a half frames of the promised end."""
         stream, container = self._stream, self._container
         frame = float(1 / self._rate) if self._rate else 0.04
-        if stream.frames and self._packets >= stream.frames:
+        # What FFmpeg calls the duration of a broadcast stream is made of the times that it finds, or another stream's.
+        if container.format.name in ("mpegts", "mpeg") or (stream.frames and self._packets >= stream.frames):
             return 0.0
         promise = stream_duration(container, stream)
         if container.format.name == "avi" and stream.frames and self._rate:
@@ -245,8 +215,8 @@ class _Ends:
         # ASF promises every stream the length of the whole file.
         if promise is not None and container.format.name != "asf":
             name, first = container.format.name, self._first or 0.0
-            # MP4 leaves what stands before zero out, Matroska counts from zero, broadcast streams from anywhere.
-            origin = 0.0 if "matroska" in name else first if name in ("mpegts", "mpeg") else max(first, 0.0)
+            # MP4 leaves what stands before zero out, Matroska counts from zero.
+            origin = 0.0 if "matroska" in name else max(first, 0.0)
             missing = origin + promise - self._video
         elif container.duration is not None:
             # Without a promise for the video alone, any stream that reaches the end of the container will do.

@@ -5,7 +5,9 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import cast
 
+from av.format import ContainerFormat, Flags
 from av.packet import Packet
 from av.stream import Stream
 
@@ -66,12 +68,22 @@ def _moved(stamp: int | None, ticks: int) -> int | None:
 
 @dataclass
 class _Track:
-    """One stream as far as it was read. end: its last packet's, with what was added; step: between its last two."""
+    """One stream as far as it was read. step: between its last two packets; shown: the end of what is shown of it."""
 
     packets: int = 0
     last: Fraction | None = None
     step: Fraction = Fraction(0)
-    added: Fraction = Fraction(0)
+    shown: Fraction | None = None
+
+    def lacks_to_show(self, packet: "Packet[Stream]") -> Fraction:
+        """What the time of display of a new beginning lacks to follow what was shown: it may be decoded later."""
+        if self.shown is None or packet.pts is None:
+            return Fraction(0)
+        return self.shown - packet.pts * packet.time_base
+
+
+def _duration(packet: "Packet[Stream]") -> Fraction:
+    return (packet.duration or 0) * packet.time_base
 
 
 @dataclass
@@ -109,14 +121,17 @@ class JumpFinder:
         if track.last is not None:
             step = now - track.last
             if step < -_FALLS_BY or (self._forward and step > _RISES_BY):
-                end = track.last + ((packet.duration or 0) * packet.time_base or track.step)
-                self._jumped(packet.stream_index, number, end, now)
+                end = track.last + (_duration(packet) or track.step)
+                self._jumped(packet.stream_index, number, now - end, max(end - now, track.lacks_to_show(packet)))
+                track.shown = None
             elif step > 0:
                 track.step = step
         track.last = now
+        if packet.pts is not None:
+            shown = packet.pts * packet.time_base + (_duration(packet) or track.step)
+            track.shown = shown if track.shown is None else max(track.shown, shown)
 
-    def _jumped(self, index: int, number: int, end: Fraction, now: Fraction) -> None:
-        by, lacks = now - end, end - now
+    def _jumped(self, index: int, number: int, by: Fraction, lacks: Fraction) -> None:
         for jump in self._jumps[-2:]:
             if index not in jump.starts and abs(jump.by - by) < _TOGETHER:
                 break
@@ -152,12 +167,14 @@ class JumpFinder:
 class PacketOrder:
     """Puts packets of a stream that run backwards in time right after the one before: muxers take no others.
 
-    late: how many did.
+    container: that they are written to. late: how many did.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, container: ContainerFormat) -> None:
         self.late = 0
-        self._together = stream.type not in ("audio", "video")  # Subtitles may be shown at one time.
+        # Subtitles may be shown at one time. Ticks of Matroska are longer than some packets of sound (TrueHD), which
+        # then stand at one time, and were they told apart their times would run away from the picture's.
+        self._together = stream.type not in ("audio", "video") or _takes_equal_times(container)
         self._last: int | None = None
 
     def put(self, packet: "Packet[Stream]") -> None:
@@ -170,6 +187,10 @@ class PacketOrder:
             packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
             self.late += 1
         self._last = packet.dts
+
+
+def _takes_equal_times(container: ContainerFormat) -> bool:
+    return bool(container.flags & cast(int, Flags.ts_nonstrict.value))
 
 
 class DisplayOrder:

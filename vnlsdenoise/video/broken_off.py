@@ -1,0 +1,105 @@
+"""Whether a file breaks off within one of the parts that its format is made of: it was cut, or never finished."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+from vnlsdenoise.video.matroska import breaks_off as matroska_breaks_off
+
+# Transport streams are made of packets of one size.
+_TS_PACKETS = (188, 192, 204)
+_PACK, _PACK_START = 0xBA, b"\0\0\1\xba"
+_TAIL = 1 << 18
+_OGG_PAGE, _OGG_HEAD = b"OggS", 27
+_GIF_IMAGE, _GIF_EXTENSION, _GIF_END = 0x2C, 0x21, 0x3B
+
+
+def breaks_off(path: Path, container: str, last: int | None) -> bool:
+    """Whether a file ends within a packet, page or block.
+
+    container: FFmpeg's name. last: the byte after the last packet that was read, None where it is not known.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(5 * max(_TS_PACKETS))
+        file.seek(max(0, size - _TAIL))
+        tail = file.read()
+        if container == "mpegts":
+            return _transport_stream(head, tail, size)
+        if container == "mpeg":
+            return _program_stream(tail)
+        if container == "ogg":
+            return _ogg(tail)
+        if container == "gif":
+            return _gif(file)
+        if "matroska" in container:
+            return matroska_breaks_off(file, size)
+    # Nothing stands behind the last frame of these.
+    return container == "yuv4mpegpipe" and last is not None and last < size
+
+
+def _transport_stream(head: bytes, tail: bytes, size: int) -> bool:
+    for step in _TS_PACKETS:
+        first = step - 188 if step == 192 else 0  # packets of 192 bytes begin with a time
+        if all(head[place : place + 1] in (b"G", b"") for place in range(first, len(head), step)):
+            rest = size % step
+            # What does not begin as a packet is padding.
+            return rest > 0 and tail[len(tail) - rest + first : len(tail) - rest + first + 1] in (b"G", b"")
+    return False
+
+
+def _program_stream(tail: bytes) -> bool:
+    """Whether the last packet of an MPEG program stream says that it is longer than the file."""
+    at = tail.find(_PACK_START)
+    while at >= 0 and tail[at : at + 3] == b"\0\0\1" and at + 3 < len(tail):
+        kind = tail[at + 3]
+        if kind == _PACK:
+            is_mpeg2 = tail[at + 4 : at + 5] >= b"\x40"
+            at += 14 + (tail[at + 13] & 7 if at + 13 < len(tail) else 0) if is_mpeg2 else 12
+        elif kind > _PACK:
+            if at + 6 > len(tail):
+                return True
+            at += 6 + int.from_bytes(tail[at + 4 : at + 6])
+        else:
+            at += 4
+    return at > len(tail) or 0 < len(tail) - at < len(_PACK_START)
+
+
+def _ogg(tail: bytes) -> bool:
+    """Whether the last page is longer than the file; a page tells the lengths of its segments."""
+    at = tail.rfind(_OGG_PAGE)
+    if at < 0:
+        return False
+    if at + _OGG_HEAD > len(tail):
+        return True
+    lengths = at + _OGG_HEAD + tail[at + _OGG_HEAD - 1]
+    return lengths > len(tail) or lengths + sum(tail[at + _OGG_HEAD : lengths]) > len(tail)
+
+
+def _gif(file: BinaryIO) -> bool:
+    """Whether a GIF ends within a picture; the mark of its end may be missing, as some writers leave it out."""
+    file.seek(0)
+    head = file.read(13)
+
+    def skip_colours(flags: int) -> None:
+        if flags & 0x80:
+            file.seek(3 << (1 + (flags & 7)), 1)
+
+    skip_colours(head[10])
+    while block := file.read(1):
+        if block[0] == _GIF_IMAGE:
+            told = file.read(9)
+            if len(told) < 9:
+                return True
+            skip_colours(told[8])
+            file.read(1)
+        elif block[0] == _GIF_EXTENSION:
+            file.read(1)
+        else:
+            return False  # the mark of the end, or padding
+        while length := file.read(1):
+            if not length[0]:
+                break
+            file.seek(length[0], 1)
+        else:
+            return True
+    return False
