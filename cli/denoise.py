@@ -24,6 +24,7 @@ from vnlsdenoise.cli.options import (
     part_options,
     pipe_options,
     raw_video,
+    typed,
 )
 from vnlsdenoise.cli.progress import Overall, Place, Style
 from vnlsdenoise.cli.talk import talk
@@ -264,6 +265,7 @@ def denoise(
         raise UsageError("-y and -n exclude each other; choose one")
     if output == "-" and (as_json or report == "-"):
         raise UsageError("--json or --report - and output - both write to stdout; give another output, or leave it out")
+    _refuse_what_would_be_idle(typed(context), output, request["method"])
     from vnlsdenoise.job.inputs import Task, left_out, tasks_of
     from vnlsdenoise.job.request import Request
     from vnlsdenoise.video.encoders import Encoding
@@ -322,6 +324,14 @@ def denoise(
                 overall.step()
 
         run_all(tasks, one_by_one(tasks, work), **fast)
+
+
+def _refuse_what_would_be_idle(typed: set[str], output: str | None, method: str) -> None:
+    """Raise UsageError for options that mean nothing beside the others: what was meant would not happen."""
+    if "weights" in typed and method == "classic":
+        raise UsageError("--weights is of a network, and the method is classic; add --method learned, or leave it out")
+    if "pipe_format" in typed and output != "-":
+        raise UsageError("--pipe-format is of an output to stdout; give -o -, or leave it out")
 
 
 def _workers(ray: str | None, devices: str | None, request: "Request", choices: Choices) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from vnlsdenoise.cli.config import load
 
 from vnlsdenoise.errors import UsageError
@@ -258,6 +259,11 @@ def pipe_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def typed(context: click.Context) -> set[str]:
+    """The names of the options that stand on the command line, rather than in a file or the environment."""
+    return {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
 
 
 def raw_video(request: dict[str, Any]) -> "RawVideo | None":

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 from vnlsdenoise.cli.compare import refuse_existing
 from vnlsdenoise.cli.denoise import denoise
-from vnlsdenoise.cli.options import FileName, Rectangle, Time
+from vnlsdenoise.cli.options import FileName, Rectangle, Time, typed
 from vnlsdenoise.cli.progress import duration
 from vnlsdenoise.cli.talk import talk
 
@@ -126,8 +125,7 @@ def _candidate(options: list[str], layout: "PlaneFormat", source: Path, interlac
     from vnlsdenoise.preview.make import Candidate
 
     context = denoise.make_context("preview --try", [*options, "--", str(source)])
-    given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
-    if other := sorted(given - _OF_A_CANDIDATE - {"inputs"}):
+    if other := sorted(typed(context) - _OF_A_CANDIDATE - {"inputs"}):
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(_OF_A_CANDIDATE))
         raise UsageError(f"--try {shlex.join(options)}: {', '.join(other)} cannot be tried; expected {names}")
     chosen = {name: context.params[name] for name in _OF_A_CANDIDATE}

@@ -330,6 +330,17 @@ def test_the_learned_method_is_planned_and_carried_out(clip: Path, tmp_path: Pat
     assert status == 0 and "learned, best, corrected by the network small" in out, err
 
 
+def test_options_that_would_be_idle_are_refused(clip: Path, tmp_path: Path) -> None:
+    """Of a network without one, and of stdout where nothing goes there; but a file of options may hold them."""
+    wish = (clip, "-o", tmp_path / "out.mkv", "--strength", 0)
+    assert_error(call(*wish, "--weights", "base"), 2, "the method is classic", "add --method learned")
+    assert_error(call(*wish, "--pipe-format", "rawvideo"), 2, "to stdout", "give -o -")
+    assert call(clip, "--dry-run", "--weights", "base", "--method", "auto", "--sigma", 8)[0] == 0
+    (tmp_path / "options.toml").write_text('weights = "base"\npipe-format = "rawvideo"\n')
+    status, _, err = call(*wish, "--config", tmp_path / "options.toml")
+    assert status == 0, err
+
+
 def test_what_auto_chose_is_said(clip: Path, tmp_path: Path) -> None:
     asked = ("--method", "auto", "--device", "cpu", "--sigma", 8)
     status, out, err = call(clip, "--dry-run", *asked)
