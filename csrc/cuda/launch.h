@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/macros.h>
 
+#include <algorithm>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -44,11 +45,16 @@ void allow_shared(Kernel kernel, int bytes) {
   most = bytes;
 }
 
-// As many warps a block as a multiprocessor has shared memory for in two blocks, else one and what it asks for.
+// As many warps a block as a multiprocessor has shared memory for in two blocks, and a block may have on the current
+// device (99 KiB on some), else one and what it asks for.
 template <typename Kernel>
 int warps_that_fit(Kernel kernel, int warp_bytes, int warps) {
-  constexpr int kMost = 110 << 10;  // the rest is for what kernels declare themselves
-  while (warps > 1 && warps * warp_bytes > kMost) warps /= 2;
+  constexpr int kMost = 110 << 10, kDeclared = 2 << 10;  // the latter is for what kernels declare themselves
+  int device = 0, allowed = 0;
+  STD_CUDA_CHECK(cudaGetDevice(&device));
+  STD_CUDA_CHECK(cudaDeviceGetAttribute(&allowed, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  const int most = std::min(kMost, allowed - kDeclared);
+  while (warps > 1 && warps * warp_bytes > most) warps /= 2;
   allow_shared(kernel, warps * warp_bytes);
   return warps;
 }
