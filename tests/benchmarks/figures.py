@@ -65,7 +65,7 @@ def quality_whole() -> str:
 def quality_learned() -> str:
     learned = stored("quality-learned-10-30-50")["results"], stored("quality-learned-2-5-20-75")["results"]
     classic = stored("quality-crops-epyc")["results"], stored("quality-2-5-20-75-xeon")["results"]
-    base = (stored("quality-learned-base-h200")["results"],) * 2
+    base = (stored("quality-learned-base-milan")["results"],) * 2
     found = {"fast": classic, "balanced": classic, "learned": learned, "learned:base": base}
     rows = []
     for preset, (middle, others) in found.items():
@@ -397,7 +397,7 @@ def choosing() -> str:
     points = stored("cost-xeon")["points"]
     draft, loss = points["draft"][0] / points["fast"][0], -points["draft"][1]
     small = mean(stored("quality-learned-10-30-50")["results"], 30, "learned") - at["balanced"][2]
-    base = mean(stored("quality-learned-base-h200")["results"], 30, "learned:base") - at["balanced"][2]
+    base = mean(stored("quality-learned-base-milan")["results"], 30, "learned:base") - at["balanced"][2]
     rows = [
         ("the default", "nothing: `--preset balanced`, noise measured"),
         (f"{fast / balanced:.1f} times the speed for {min(less):.1f} to {max(less):.1f} dB less", "`--preset fast`"),
