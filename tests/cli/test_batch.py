@@ -247,6 +247,14 @@ def test_images_that_the_shell_has_named_one_by_one_are_told(tmp_path: Path) -> 
     assert code == 0 and "3 skipped" in said
 
 
+def test_stacks_of_images_are_films_and_not_called_images_named_one_by_one(tmp_path: Path) -> None:
+    pages = [np.full((16, 16, 3), level, np.uint8) for level in (20, 90)]
+    stacks = [tmp_path / name for name in ("one.tif", "two.tif")]
+    assert all(cv2.imwritemulti(str(stack), pages) for stack in stacks)
+    code, _, said = call(*stacks, "-o", tmp_path / "out", *SAME)
+    assert code == 0 and "one by one" not in said, said
+
+
 def test_films_beside_images_are_not_left_out_without_a_word(tmp_path: Path) -> None:
     write_shot(tmp_path / "010")
     write_clip(tmp_path / "010" / "film.mkv", count=3, encoder="ffv1")

@@ -74,7 +74,7 @@ def left_out(names: Sequence[Path], several: bool) -> str:
         films = sum(_is_film(entry) for entry in names[0].iterdir())
         if films:
             return f"{names[0]} holds {films} film(s) beside its images, which are left out; --recursive takes both"
-    beside = Counter(name.parent for name in names if name.suffix.lower() in IMAGE_ENDINGS and name.is_file())
+    beside = Counter(name.parent for name in names if _is_one_image(name))  # A stack of images is a film.
     if any(count > 1 for count in beside.values()):
         return (
             f"{beside.total()} images are named one by one, and denoised each by itself, which leaves more noise; give "
