@@ -193,7 +193,7 @@ def name_outputs(found: Sequence[Found], folder: Path, ending: str | None = None
 
 
 def _output(one: Found, folder: Path, ending: str | None) -> Path:
-    if _is_one_image(one.path):
+    if _is_one_image(one.path) and "%" not in one.path.name:  # as the name of an output that would be a pattern
         return folder / one.place.with_name(one.path.name)
     if is_sequence(one.path):
         return folder / one.place / _names_like(list_images(one.path, "ignore")[0])
