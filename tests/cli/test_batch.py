@@ -229,6 +229,10 @@ def test_one_image_keeps_its_name(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"010", "clean.png", "clean.png.json"}
     assert call("verify", clean)[0] == 0
     assert_error(call(image, "-o", clean, *SAME), 2, "exists")
+    assert call(image.name, "-o", "clean.png", "-y", *SAME, folder=image.parent)[0] == 0  # names without a folder
+    assert_error(call(image, "-o", tmp_path / "%d_%d.png", *SAME), 2, "more than one counter")
+    for name in ("clean.png", "clean.png.json"):
+        (image.parent / name).unlink()
     assert call(tmp_path / "010", "-o", tmp_path / "out", *SAME)[0] == 0
     assert call("verify", tmp_path / "out")[0] == 0
     write_shot(tmp_path / "020", count=2)
@@ -245,6 +249,23 @@ def test_images_that_the_shell_has_named_one_by_one_are_told(tmp_path: Path) -> 
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {path.name for path in names}
     code, _, said = call(*names, "-o", tmp_path / "out", *SAME)
     assert code == 0 and "3 skipped" in said
+
+
+def test_stacks_of_images_are_films_and_not_called_images_named_one_by_one(tmp_path: Path) -> None:
+    pages = [np.full((16, 16, 3), level, np.uint8) for level in (20, 90)]
+    stacks = [tmp_path / name for name in ("one.tif", "two.tif")]
+    assert all(cv2.imwritemulti(str(stack), pages) for stack in stacks)
+    code, _, said = call(*stacks, "-o", tmp_path / "out", *SAME)
+    assert code == 0 and "one by one" not in said, said
+
+
+def test_an_image_whose_name_is_a_pattern_is_not_renamed(tmp_path: Path) -> None:
+    write_shot(tmp_path / "010")
+    sources = sorted((tmp_path / "010").iterdir())
+    odd, plain = sources[0].rename(tmp_path / "010" / "50%d.png"), sources[1]
+    assert call(odd, plain, "-o", tmp_path / "out", *SAME)[0] == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*.png")].count("frame_000050.png") == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"50%d", plain.name, f"{plain.name}.json"}
 
 
 def test_films_beside_images_are_not_left_out_without_a_word(tmp_path: Path) -> None:

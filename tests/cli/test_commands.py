@@ -109,8 +109,9 @@ def test_usage_errors(clip: Path) -> None:
     assert_error(call(clip, "-o", output, "--encoder-opt", "x"), 2, "KEY=VALUE")
     assert_error(call(clip, "-o", output, "--codec", "nope"), 2, "nope")
     assert_error(call(clip, "-o", output, "--pix-fmt", "nope"), 2, "--pix-fmt nope")
-    wish = ["--codec", "h264", "--encoder-opt", "crf=much", "--strength", 0, "--progress", "none"]
-    assert_error(call(clip, "-o", output, *wish), 2, "--encoder-opt")
+    for crf in ("much", "nan", "-inf", "-1e9"):
+        wish = ["--codec", "h264", "--encoder-opt", f"crf={crf}", "--strength", 0, "--progress", "none"]
+        assert_error(call(clip, "-o", output, *wish), 2, "--encoder-opt")
     # As the shell gives a variable that is not set: else the folder one stands in would be meant.
     assert_error(call("", "-o", output, folder=clip.parent), 2, "no name")
     assert_error(call(clip, "-o", "", folder=clip.parent), 2, "no name")

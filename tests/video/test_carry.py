@@ -307,7 +307,10 @@ def test_titles_of_tracks_are_kept(source: str, ending: str, tmp_path: Path) -> 
         assert [stream.metadata.get(key) for stream in container.streams] == list(streams)
 
 
-@pytest.mark.parametrize(("language", "kept"), [("deu", "ger"), ("ger", "ger"), ("cze", "ces"), ("jpn", "jpn")])
+@pytest.mark.parametrize(
+    ("language", "kept"),
+    [("deu", "ger"), ("ger", "ger"), ("cze", "ces"), ("fre", "fra"), ("fra", "fra"), ("swe", "sve"), ("jpn", "jpn")],
+)
 def test_languages_are_kept_in_quicktime(language: str, kept: str, tmp_path: Path) -> None:
     with av.open(str(tmp_path / "in.mkv"), "w") as container:
         video, sound = film(container), container.add_stream("aac", rate=48000)

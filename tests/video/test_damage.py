@@ -77,14 +77,18 @@ def test_a_matroska_whose_writer_was_killed_is_cut(share: float, tmp_path: Path)
     assert list(reader) and reader.damage.cut == (share < 1)
 
 
-def test_padding_behind_a_film_is_no_damage(tmp_path: Path) -> None:
-    write_film(tmp_path / "in.ts", "mpeg2video", count=12)
-    write_film(tmp_path / "in.mkv", "mpeg4", count=12)
-    for name in ("in.ts", "in.mkv"):
-        with (tmp_path / name).open("ab") as file:
-            file.write(bytes(1000))
-        reader = VideoReader(tmp_path / name)
-        assert len(list(reader)) == 12 and not reader.damage
+@pytest.mark.parametrize("padding", [bytes(1000), bytes(1), bytes(3), b"\n", b"TAG" + b" " * 125])
+def test_padding_behind_a_film_is_no_damage(padding: bytes, tmp_path: Path) -> None:
+    for name, encoder in (("in.ts", "mpeg2video"), ("in.mpg", "mpeg2video"), ("in.mkv", "mpeg4"), ("in.ogv", "libvpx")):
+        write_film(tmp_path / name, encoder, count=12)
+    write_film(tmp_path / "in.m2ts", "mpeg2video", count=12, options={"mpegts_m2ts_mode": "1"})
+    data = (tmp_path / "in.mkv").read_bytes()
+    at = data.index(b"\x18\x53\x80\x67") + 4
+    (tmp_path / "live.mkv").write_bytes(data[:at] + b"\x01" + b"\xff" * 7 + data[at + 8 :])
+    for source in sorted(tmp_path.iterdir()):
+        source.write_bytes(source.read_bytes() + padding)
+        reader = VideoReader(source)
+        assert len(list(reader)) == 12 and not reader.damage, source
 
 
 def test_a_gif_without_the_mark_of_its_end_is_whole(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def left_out(names: Sequence[Path], several: bool) -> str:
         films = sum(_is_film(entry) for entry in names[0].iterdir())
         if films:
             return f"{names[0]} holds {films} film(s) beside its images, which are left out; --recursive takes both"
-    beside = Counter(name.parent for name in names if name.suffix.lower() in IMAGE_ENDINGS and name.is_file())
+    beside = Counter(name.parent for name in names if _is_one_image(name))  # A stack of images is a film.
     if any(count > 1 for count in beside.values()):
         return (
             f"{beside.total()} images are named one by one, and denoised each by itself, which leaves more noise; give "
@@ -193,7 +193,7 @@ def name_outputs(found: Sequence[Found], folder: Path, ending: str | None = None
 
 
 def _output(one: Found, folder: Path, ending: str | None) -> Path:
-    if _is_one_image(one.path):
+    if _is_one_image(one.path) and "%" not in one.path.name:  # as the name of an output that would be a pattern
         return folder / one.place.with_name(one.path.name)
     if is_sequence(one.path):
         return folder / one.place / _names_like(list_images(one.path, "ignore")[0])

@@ -1,6 +1,7 @@
 """Make a result appear under its final name only when it is complete."""
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -49,12 +50,13 @@ def scratch_file(final: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def publish_folder(final: Path) -> Iterator[Path]:
+def publish_folder(final: Path, names: str) -> Iterator[Path]:
     """The same for the images of a folder: all are moved into `final`, which may exist, once the last is complete.
 
-    Folders on the way to it are made.
+    names: of the images, which tell it from what else is written into the folder. Folders on the way to it are made.
     """
-    temporary = _beside(final)
+    final = final.absolute()
+    temporary = _beside(final, names)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
@@ -73,10 +75,14 @@ def publish_folder(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(final: Path) -> None:
-    """Delete what runs that were killed have left beside `final`; for who holds the lock of it."""
-    name = re.compile(re.escape(f".{_stem(final)}.") + r"[0-9a-f]{8}\.part")
-    for entry in final.absolute().parent.iterdir():
+def remove_leftovers(final: Path, names: str = "") -> None:
+    """Delete what runs that were killed have left beside `final`; for who holds the lock of it.
+
+    names: of images, where `final` is their folder.
+    """
+    final = final.absolute()
+    name = re.compile(re.escape(f".{_stem(final, names)}.") + r"[0-9a-f]{8}\.part")
+    for entry in final.parent.iterdir():
         if name.fullmatch(entry.name):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
@@ -95,13 +101,14 @@ def check_space(final: Path, needed: int) -> None:
         )
 
 
-def _beside(final: Path) -> Path:
-    return final.with_name(f".{_stem(final)}.{secrets.token_hex(4)}.part")
+def _beside(final: Path, names: str = "") -> Path:
+    return final.with_name(f".{_stem(final, names)}.{secrets.token_hex(4)}.part")
 
 
-def _stem(final: Path) -> str:
+def _stem(final: Path, names: str = "") -> str:
     # Cut by bytes: with the decoration the name must stay within the 255 that file systems allow.
-    return os.fsdecode(os.fsencode(final.name)[:200])
+    stem = os.fsdecode(os.fsencode(final.name)[:200])
+    return f"{stem}.{hashlib.sha256(os.fsencode(names)).hexdigest()[:8]}" if names else stem
 
 
 def _claim(temporary: Path, final: Path) -> None:

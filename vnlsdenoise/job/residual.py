@@ -56,9 +56,8 @@ def write_residual(plan: Plan) -> int:
     path, output = plan.request.residual, plan.request.output
     assert path is not None and output is not None
     if writes_images(path):
-        folder = output_folder(path)
-        with publish_folder(folder) as temporary:
-            names = image_names(path, plan.info.codec)
+        names = image_names(path, plan.info.codec)
+        with publish_folder(output_folder(path), names) as temporary:
             return _write(plan, output, cast(Any, SequenceWriter(temporary, names, plan.info)))
     with publish_file(path) as temporary:
         return _write(plan, output, cast(Any, VideoWriter(temporary, plan.info, _choice(plan, path))))

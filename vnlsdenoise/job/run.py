@@ -34,7 +34,7 @@ from vnlsdenoise.job.workdir import Piece, WorkFolder
 from vnlsdenoise.job.worker import go_on_elsewhere
 from vnlsdenoise.video.damage import Damage
 from vnlsdenoise.video.pipes import PIPE
-from vnlsdenoise.video.sequences import list_images, output_folder
+from vnlsdenoise.video.sequences import image_names, list_images, output_folder
 from vnlsdenoise.video.write import Written
 
 Make = Callable[[Plan, WorkFolder, list[Piece], Progress | None, Opened | None], None]
@@ -80,7 +80,10 @@ def run(
     # Beside the output, wherever the work folder is: two runs must not write one output.
     with hold(beside.lock, output):
         with suppress(OSError):
-            remove_leftovers(output_folder(output) if images else output)
+            if images:
+                remove_leftovers(output_folder(output), image_names(output))
+            else:
+                remove_leftovers(output)
         return _Job(plan, output, folder, say or (lambda _: None), make).run(progress, opened)
 
 
@@ -229,7 +232,7 @@ class _Job:
         warnings = list(told["warnings"])
         if writes_images(self._output):
             target = output_folder(self._output)
-            with publish_folder(target) as temporary:
+            with publish_folder(target, image_names(self._output)) as temporary:
                 self._timed("assemble", lambda: gather_images(temporary, folder, pieces))
                 names = [image.name for image in list_images(temporary, "ignore")] if told["frames"] else []
                 if len(names) != told["frames"]:

@@ -38,10 +38,15 @@ def predict_space(info: VideoInfo, encoder: EncoderChoice | None, input_bytes: i
     raw = samples * (1 if shape.depth == 8 else 2) * frames
     if encoder is None or encoder.exact:
         return Space(int(_LEAST_EXACT_SHARE * raw), int(_EXACT_SHARE * raw))
-    bits = _BITS
-    with suppress(KeyError, ValueError):  # What is no number the encoder refuses.
-        bits = _BITS_AT_16 * 2 ** ((_QUALITY - float(encoder.options["crf"])) / 6)
-    return Space(int(_LEAST_LOSSY_SHARE * input_bytes), min(raw, int(bits / 8 * shape.width * shape.height * frames)))
+
+    def coded(bits: float) -> int:
+        return min(raw, int(bits / 8 * shape.width * shape.height * frames))
+
+    result = coded(_BITS)
+    # What is no number, or beyond all bounds, the encoder refuses.
+    with suppress(KeyError, ValueError, OverflowError):
+        result = coded(_BITS_AT_16 * 2 ** ((_QUALITY - float(encoder.options["crf"])) / 6))
+    return Space(int(_LEAST_LOSSY_SHARE * input_bytes), result)
 
 
 def same_disk(one: Path, other: Path) -> bool:

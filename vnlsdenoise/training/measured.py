@@ -42,6 +42,7 @@ _CODED = 0.5  # share of the cameras whose video is coded
 # Rows and columns of a mosaic that are measured: as much as a user's clip has, or a small one.
 _MEASURED = (540, 960), (360, 576), (360, 384), (180, 192)
 _MOST_OF_LUMA, _MOST = 4.0, 8.0  # times the noise that is measured, in a mosaic to be trained on
+_DRAWN = 8  # mosaics, for one whose noise can be told: on one or two clips it sometimes cannot
 _PEAK = 255.0
 _BT709 = 1  # `PlaneFormat.matrix`
 
@@ -103,15 +104,16 @@ class Measured:
         self._scenery, self._recording, self._scenes = scenery, recording, scenes
 
     def draw(self, random: np.random.Generator) -> Channels:
-        """A mosaic; raises InputError where nothing can be told of its noise."""
-        clean, seed = self._scenery.draw(random, alike=True), int(random.integers(2**62))
-        found = recorded_mosaic(clean, self.layout, self._recording, seed, self._scenes)
-        if found is None:
-            raise InputError(
-                "noise of cameras and codecs cannot be told on what is held back; give other footage, or --camera 0 "
-                "--coded 0"
-            )
-        return found
+        """A mosaic; raises InputError where nothing can be told of the noise of any that is drawn."""
+        for _ in range(_DRAWN):
+            clean, seed = self._scenery.draw(random, alike=True), int(random.integers(2**62))
+            found = recorded_mosaic(clean, self.layout, self._recording, seed, self._scenes)
+            if found is not None:
+                return found
+        raise InputError(
+            "noise of cameras and codecs cannot be told on what is held back; give other footage, or --camera 0 "
+            "--coded 0"
+        )
 
 
 def draw_recording(random: np.random.Generator, *, camera: bool) -> Recording:

@@ -10,7 +10,7 @@ _TS_PACKETS = (188, 192, 204)
 _PACK, _PACK_START = 0xBA, b"\0\0\1\xba"
 _TAIL = 1 << 18
 _OGG_PAGE, _OGG_HEAD = b"OggS", 27
-_GIF_IMAGE, _GIF_EXTENSION, _GIF_END = 0x2C, 0x21, 0x3B
+_GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
 
 
 def breaks_off(path: Path, container: str, last: int | None) -> bool:
@@ -42,8 +42,8 @@ def _transport_stream(head: bytes, tail: bytes, size: int) -> bool:
         first = step - 188 if step == 192 else 0  # packets of 192 bytes begin with a time
         if all(head[place : place + 1] in (b"G", b"") for place in range(first, len(head), step)):
             rest = size % step
-            # What does not begin as a packet is padding.
-            return rest > 0 and tail[len(tail) - rest + first : len(tail) - rest + first + 1] in (b"G", b"")
+            # What does not begin as a packet is padding; a time of which no packet follows holds nothing.
+            return rest > first and tail[len(tail) - rest + first] == ord("G")
     return False
 
 
@@ -61,7 +61,7 @@ def _program_stream(tail: bytes) -> bool:
             at += 6 + int.from_bytes(tail[at + 4 : at + 6])
         else:
             at += 4
-    return at > len(tail) or 0 < len(tail) - at < len(_PACK_START)
+    return at > len(tail) or tail[at:] == _PACK_START[:3]  # one or two zeros may be padding
 
 
 def _ogg(tail: bytes) -> bool:

@@ -46,7 +46,8 @@ _OF_THE_FILE = {
 _ISO = ("mp4", "mov")
 _MATROSKA = ("matroska", "webm")
 _TRIED_PACKETS, _TRIED_BYTES, _READ_BYTES = 12, 1 << 20, 16 << 20
-# Of the two codes that ISO 639-2 has for some languages FFmpeg knows but one in QuickTime, and drops the other.
+# Of the two codes that ISO 639-2 has for some languages FFmpeg knows but one in QuickTime, and drops the other; that of
+# Swedish it spells in its own way.
 _QUICKTIME_LANGUAGES = {
     "sqi": "alb",
     "hye": "arm",
@@ -64,8 +65,10 @@ _QUICKTIME_LANGUAGES = {
     "bod": "tib",
     "cym": "wel",
     "cze": "ces",
+    "fre": "fra",
     "rum": "ron",
     "slo": "slk",
+    "swe": "sve",
 }
 _COVER_TYPES = {"mjpeg": ("image/jpeg", "jpg"), "png": ("image/png", "png"), "gif": ("image/gif", "gif")}
 

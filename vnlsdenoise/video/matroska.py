@@ -20,6 +20,15 @@ _MAX_CLL, _MAX_FALL, _MASTERING = 0x55BC, 0x55BD, 0x55D0
 _PRIMARIES = {"R": (0x55D1, 0x55D2), "G": (0x55D3, 0x55D4), "B": (0x55D5, 0x55D6), "WP": (0x55D7, 0x55D8)}
 _LUMINANCE_MAX, _LUMINANCE_MIN = 0x55D9, 0x55DA
 _VOID, _CRC = 0xEC, 0xBF
+# What a file and a segment are made of: the head, segments, their index, facts, tracks, clusters, cues, attachments,
+# chapters, tags, and room.
+_PARTS = tuple(
+    bytes.fromhex(kind)
+    for kind in (
+        *("1A45DFA3", "18538067", "114D9B74", "1549A966", "1654AE6B", "1F43B675"),
+        *("1C53BB6B", "1941A469", "1043A770", "1254C367", "EC", "BF"),
+    )
+)
 _UNKNOWN = 1 << 62  # where an element ends that does not say it
 _LONGEST_HEAD = 16  # bytes of the kind and the size of an element
 _HEAD = 1 << 20  # bytes within which the tracks are described
@@ -69,19 +78,21 @@ def breaks_off(file: BinaryIO, size: int) -> bool:
     """Whether a file of so many bytes ends within an element.
 
     Segments of unknown size are walked through as far as their children tell theirs: a writer that was killed leaves
-    such, and one that writes to the network leaves nothing but such.
+    such, and one that writes to the network leaves nothing but such. What begins as no part of a file is padding.
     """
     at, end = 0, _UNKNOWN
     while at < min(end, size):
         file.seek(at)
         head = file.read(_LONGEST_HEAD)
+        if not any(part.startswith(head[: len(part)]) for part in _PARTS):
+            return False
         try:
             kind, content, after = next(_elements(head, 0, _UNKNOWN))
         except IndexError:
             return True
         if kind == _SEGMENT and after == _UNKNOWN:
             at += content
-        elif kind == 0 or after == _UNKNOWN:
+        elif after == _UNKNOWN:
             return False
         else:
             at += after

@@ -275,9 +275,14 @@ def output_folder(output: Path) -> Path:
 
 
 def image_names(path: Path, codec: str = "png") -> str:
-    """The name pattern of the images of an output folder or pattern, or the name of one image. codec: the source's."""
+    """The name pattern of the images of an output folder or pattern, or the name of one image; raises UsageError.
+
+    codec: the source's.
+    """
     if path.suffix.lower() not in IMAGE_ENDINGS:
         return f"frame_%06d.{codec if codec in ('dpx', 'exr') else 'png'}"
+    if len(_COUNTER.findall(path.name)) > 1:
+        raise UsageError(f"output {path.name} has more than one counter; give a name with one, such as out_%06d.png")
     return path.name
 
 
