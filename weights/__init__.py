@@ -13,5 +13,5 @@ class Weights:
 
 WEIGHTS = {
     "small": Weights("small.safetensors", "0c55d8b1b30fbfb7364dcbde47dfd6f54d9bb96cae35970ed38ea963155733a7"),
-    "base": Weights("base.safetensors", "f46b5f6157139fea14247c12032e96a358b311dff1ec0997f06ba6da1a29561a"),
+    "base": Weights("base.safetensors", "d5b8e9d59faa05869695b18532d45fa352f25dd0d138fb60c1c1a18f697231ed"),
 }

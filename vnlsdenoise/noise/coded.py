@@ -22,9 +22,9 @@ _MOST_BY_LETTERS = 2.0
 # From which measured deviation on there may have been noise, and was; of the step then, of fine quantisers more, and so
 # much at most: white noise and that of cameras is restored best by 0.4 of a step of up to 12, 0.3 of one of 16.
 _NOISE, _LEFT_OF_NOISE, _LEFT_OF_FINE_NOISE, _MOST_OF_FINE_NOISE = (1.0, 1.5), 0.27, 0.4, 3.5
-# Of luma and chroma, from which on what is new in all blocks (`Evidence.calm`) is a trace of noise: clean films through
-# crf 18 have up to 1.7 and 0.4, or more than 0.6 in one of both alone. It does not tell of much: missed motion shows as
-# well.
+# Of luma and chroma, from which on what is new even in the calmest blocks (`Evidence.calm`) is a trace of noise: clean
+# films through crf 18 have up to 1.7 and 0.4, or more than 0.6 in one of both alone. It does not tell of much: missed
+# motion shows as well.
 _TRACE, _TRACE_IN_CHROMA = 1.0, 0.5
 # Of luma alone, the same, where the quantiser is coarser than those of clean films through crf 18: of the step then. A
 # codec leaves chroma no noise of R, G and B that it was halved from.

@@ -51,7 +51,7 @@ _OF_NEWEST_NOT_FOUND = (1.05, 0.95)  # as `_OF_NEWEST`, where most motion was no
 _IN_MOST, _HELD_IN_FLAT, _ALIKE = (14.0, 18.0), (1.3, 1.15), (12.0, 7.0)
 _RINGS = ((2, 6), (7, 9), (10, 13), (14, 17), (18, 30))  # sums u + v of the frequencies that are compared
 # Where the noisier blocks have hardly more that is new than flat ones at all but the lowest frequencies, noise is all
-# that is new there, and a few blocks that moved unseen are no reason to doubt the others: 1.2 to 1.7 times in strong
+# that is new there, and a few blocks that moved unseen are no reason to doubt the others: 1.2 to 1.8 times in strong
 # noise, from 3 on where there is less of it, from 5.7 on in clean films.
 _EVEN = (2.4, 1.9)
 # Times that noise is stronger at low frequencies than at the highest, in the geometric mean over the channels: of white

@@ -71,8 +71,8 @@ class PartlyMeasured:
 
     camera, coded: by a camera (half of them through a codec), and with white noise through a codec, or (a third)
     noise that is not coded but correlated, or of other strength in colours; together 0 to 1.
-    Less, where what is measured in one is but a small part of what is wrong with it: to mend what a codec has done to
-    clean video is another trade.
+    Less, where what is measured in one is but a small part of what is wrong with it: a network that is told so little
+    learns not to trust what it is told.
     """
 
     def __init__(self, degraded: Degraded, scenery: Scenery, camera: float, coded: float) -> None:
