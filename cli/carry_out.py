@@ -101,8 +101,8 @@ def is_there(request: "Request", choices: Choices, many: bool) -> bool:
         return True
     if choices.overwrite:
         return False
-    workdir, images = request.workdir, writes_images(request.output)
-    if WorkFolder.of(request.output, workdir, images).has_published(found):
+    images = writes_images(request.output)
+    if any(place.has_published(found) for place in WorkFolder.places(request.output, request.workdir, images)):
         return False  # A run was interrupted between giving it its name and ending.
     if choices.keep:
         talk.note(f"output {found} exists; kept, as -n asks")

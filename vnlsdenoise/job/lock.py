@@ -12,13 +12,18 @@ from vnlsdenoise.errors import OutputError, UsageError
 
 
 @contextmanager
-def hold(path: Path, output: Path) -> Iterator[None]:
+def hold(path: Path, output: Path, make: bool = True) -> Iterator[None]:
     """Hold the lock file at `path` for `output`; raises UsageError where another run does, OutputError.
+
+    make: False for a lock that is only held if it is there, in a folder that need not be writable.
 
     The system lets go of the lock when its holder ends, however it does; the process and host in the file are for
     whoever reads it, and for file systems that know no locks.
     """
-    handle = _acquire(path, output)
+    handle = _acquire(path, output, make)
+    if handle is None:
+        yield
+        return
     try:
         yield
     finally:
@@ -28,11 +33,15 @@ def hold(path: Path, output: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _acquire(path: Path, output: Path) -> int:
+def _acquire(path: Path, output: Path, make: bool) -> int | None:
     while True:
+        # Some file systems lock only what is open for writing.
+        there = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = os.open(path, (os.O_RDWR | os.O_CREAT if make else there) | os.O_CLOEXEC, 0o644)
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not make:
+                return None
             raise OutputError(
                 f"cannot write {output}; {error.strerror}; check that the folder exists and is writable"
             ) from error
@@ -48,8 +57,9 @@ def _acquire(path: Path, output: Path) -> int:
             if not _is_at(handle, path):
                 os.close(handle)
                 continue
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+            if make:
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
             return handle
         except BaseException:
             with suppress(OSError):

@@ -54,6 +54,7 @@ def publish_folder(final: Path, names: str) -> Iterator[Path]:
     """The same for the images of a folder: all are moved into `final`, which may exist, once the last is complete.
 
     names: of the images, which tell it from what else is written into the folder. Folders on the way to it are made.
+    The temporary name is within `final` where that exists: of the folder above it nothing is asked then.
     """
     final = final.absolute()
     temporary = _beside(final, names)
@@ -66,9 +67,10 @@ def publish_folder(final: Path, names: str) -> Iterator[Path]:
         if final.exists():
             for image in sorted(temporary.iterdir()):
                 os.replace(image, final / image.name)
+            sync(final)
         else:
             os.replace(temporary, final)
-        sync(final.parent)
+            sync(final.parent)
     except OSError as error:
         raise failure(final, error) from error
     finally:
@@ -76,21 +78,23 @@ def publish_folder(final: Path, names: str) -> Iterator[Path]:
 
 
 def remove_leftovers(final: Path, names: str = "") -> None:
-    """Delete what runs that were killed have left beside `final`; for who holds the lock of it.
+    """Delete what runs that were killed have left of `final`, as far as that may be; for who holds the lock of it.
 
-    names: of images, where `final` is their folder.
+    names: of images, where `final` is their folder; they may have begun before it was there.
     """
     final = final.absolute()
-    name = re.compile(re.escape(f".{_stem(final, names)}.") + r"[0-9a-f]{8}\.part")
-    for entry in final.parent.iterdir():
-        if name.fullmatch(entry.name):
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    for place in (final, final / names) if names else (final,):
+        name = re.compile(re.escape(f".{_stem(place, names)}.") + r"[0-9a-f]{8}\.part")
+        with suppress(OSError):
+            for entry in place.parent.iterdir():
+                if name.fullmatch(entry.name):
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def check_space(final: Path, needed: int) -> None:
     """Raise OutputError where the disk of `final` has less than `needed` bytes left."""
-    folder = final.parent
-    while not folder.exists() and folder != folder.parent:
+    folder = final  # of images, perhaps a disk of its own
+    while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     disk = shutil.disk_usage(folder)
     # A file system without a size, such as /proc, is not full.
@@ -102,7 +106,8 @@ def check_space(final: Path, needed: int) -> None:
 
 
 def _beside(final: Path, names: str = "") -> Path:
-    return final.with_name(f".{_stem(final, names)}.{secrets.token_hex(4)}.part")
+    place = final / names if names and final.is_dir() else final
+    return place.with_name(f".{_stem(place, names)}.{secrets.token_hex(4)}.part")
 
 
 def _stem(final: Path, names: str = "") -> str:

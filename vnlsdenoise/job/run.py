@@ -3,8 +3,8 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,26 +70,45 @@ def run(
     images = writes_images(output)
     if plan.request.report is not None:
         check_report_place(plan.request.report)
-    beside = WorkFolder.of(output, None, images)
+    beside = WorkFolder.of(output, None, images).path.parent
     folder = WorkFolder.of(output, plan.request.workdir, images)
     _check_room(plan, output, folder)
     try:
-        beside.path.parent.mkdir(parents=True, exist_ok=True)
+        beside.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot make {error.filename}; {error.strerror}; choose another place") from error
-    # Beside the output, wherever the work folder is: two runs must not write one output.
-    with hold(beside.lock, output):
-        with suppress(OSError):
-            if images:
-                remove_leftovers(output_folder(output), image_names(output))
-            else:
-                remove_leftovers(output)
+    with _locked(output, images):
+        if images:
+            remove_leftovers(output_folder(output), image_names(output))
+        else:
+            remove_leftovers(output)
+        if plan.request.workdir is None:
+            folder = WorkFolder.of(output, None, images)  # The folder of the images may have been made by now.
+            folder.take_over(WorkFolder.before(output, images))
         return _Job(plan, output, folder, say or (lambda _: None), make).run(progress, opened)
+
+
+@contextmanager
+def _locked(output: Path, images: bool) -> Iterator[None]:
+    """Hold the lock of an output, beside it wherever the work folder is: two runs must not write one output.
+
+    The lock of images is in their folder, or beside that where it does not exist. Who began before it did is seen by
+    who begins later: whoever finds it looks beside it after that, and whoever does not looks again under the lock.
+    """
+    before, own = WorkFolder.before(output, images).lock, WorkFolder.of(output, None, images).lock
+    with ExitStack() as held:
+        held.enter_context(hold(before, output, make=own == before))
+        if own == before:
+            own = WorkFolder.of(output, None, images).lock
+        if own != before:
+            held.enter_context(hold(own, output))
+        yield
 
 
 def _check_room(plan: Plan, output: Path, folder: WorkFolder) -> None:
     """Raise OutputError where not even the least is free: once for the pieces, and once for the result."""
-    least, there = plan.space.least, folder.size()
+    places = WorkFolder.places(output, plan.request.workdir, writes_images(output))
+    least, there = plan.space.least, sum(place.size() for place in places)
     if same_disk(output, folder.path):
         check_space(output, max(0, 2 * least - there))
     else:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vnlsdenoise.job.publish import sync
+from vnlsdenoise.job.publish import failure, sync
 from vnlsdenoise.video.sequences import image_names, output_folder
 
 FORMAT = 1
@@ -62,14 +62,27 @@ class WorkFolder:
 
     @classmethod
     def of(cls, output: Path, workdir: Path | None, images: bool) -> "WorkFolder":
-        """The folder for an output: beside it, hidden, or within `workdir`."""
-        final = output_folder(output) if images else output
-        name = os.fsdecode(os.fsencode(final.name)[:_LONGEST_NAME])
-        told = f"{final.absolute()}\n{image_names(output) if images else ''}"
-        short = hashlib.sha256(os.fsencode(told)).hexdigest()[:8]
+        """The folder for an output: beside it, hidden, or within `workdir`; for images beside them if theirs exists."""
+        final = (output_folder(output) if images else output).absolute()
         if workdir is not None:
-            return cls(workdir / f"{name}.{short}")
-        return cls(final.absolute().parent / f".{name}.{short}.vnlsdenoise")
+            return cls(workdir / _short_name(final.name, f"{final}\n{image_names(output) if images else ''}"))
+        if not images or not final.is_dir():
+            return cls.before(output, images)
+        # By whatever way one comes to the folder, these are the images.
+        return cls(final / f".{_short_name(image_names(output), image_names(output))}.vnlsdenoise")
+
+    @classmethod
+    def before(cls, output: Path, images: bool) -> "WorkFolder":
+        """The folder for an output whose own folder of images does not exist: beside that."""
+        final = (output_folder(output) if images else output).absolute()
+        name = _short_name(final.name, f"{final}\n{image_names(output) if images else ''}")
+        return cls(final.parent / f".{name}.vnlsdenoise")
+
+    @classmethod
+    def places(cls, output: Path, workdir: Path | None, images: bool) -> tuple["WorkFolder", ...]:
+        """Where there may be work for an output: where it is to be, and where it was begun if that is elsewhere."""
+        now, before = cls.of(output, workdir, images), cls.before(output, images)
+        return (now,) if workdir is not None or now.path == before.path else (now, before)
 
     @property
     def lock(self) -> Path:
@@ -86,6 +99,25 @@ class WorkFolder:
         self.remove()
         self.path.mkdir(parents=True)
         self._put(_MANIFEST, {"format": FORMAT, **manifest})
+
+    def take_over(self, earlier: "WorkFolder") -> None:
+        """Go on with the work of `earlier`, which lies elsewhere, as far as there is any that may be moved.
+
+        Raises OutputError. What is here goes first: both are there only where `earlier` could not be moved before.
+        """
+        movable = all(os.access(place, os.W_OK) for place in (earlier.path, earlier.path.parent))
+        if earlier.path == self.path or not earlier.path.is_dir() or not movable:
+            return
+        if self.manifest() is not None or earlier.manifest() is None:
+            earlier.remove()
+        else:
+            self.remove()
+            try:
+                shutil.move(earlier.path, self.path)
+            except OSError as error:
+                if earlier.manifest() is not None:
+                    self.remove()  # a copy on another disk, which is not whole
+                raise failure(self.path, error) from error
 
     def pieces(self) -> list[Piece]:
         """All pieces, in order, as they were noted."""
@@ -236,6 +268,12 @@ def missing(pieces: Sequence[Piece]) -> Iterator[tuple[int, int | None, tuple[in
             yield at, piece.first, fed
         at, fed = piece.end, piece.fed
     yield at, None, fed
+
+
+def _short_name(name: str, told: str) -> str:
+    """A name for what `told` is all of, by which it is known."""
+    cut = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
+    return f"{cut}.{hashlib.sha256(os.fsencode(told)).hexdigest()[:8]}"
 
 
 def _piece(record: dict[str, Any]) -> Piece:
