@@ -61,7 +61,8 @@ def _program_stream(tail: bytes) -> bool:
             at += 6 + int.from_bytes(tail[at + 4 : at + 6])
         else:
             at += 4
-    return at > len(tail) or tail[at:] == _PACK_START[:3]  # one or two zeros may be padding
+    # What a start begins with was one: a muxer does not pad with less than four bytes.
+    return at > len(tail) or (at < len(tail) and _PACK_START.startswith(tail[at:]))
 
 
 def _ogg(tail: bytes) -> bool:
