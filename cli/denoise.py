@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
+    type=FileName(),
     help="File, folder, pattern out_%06d.png, or - for y4m on stdout. Required unless --dry-run.",
 )
 @click.option(
@@ -259,8 +260,6 @@ def denoise(
         raise click.UsageError("Missing argument 'INPUT...'.", ctx=context)
     if output is None and not dry_run:
         raise UsageError("no output was given; nothing can be written; add -o OUTPUT, or --dry-run to see the plan")
-    if output == "":
-        raise UsageError("the output has no name; a variable of the shell may be empty; for this folder give .")
     if overwrite and keep:
         raise UsageError("-y and -n exclude each other; choose one")
     if output == "-" and (as_json or report == "-"):
@@ -326,11 +325,11 @@ def denoise(
         run_all(tasks, one_by_one(tasks, work), **fast)
 
 
-def _refuse_what_would_be_idle(typed: set[str], output: str | None, method: str) -> None:
+def _refuse_what_would_be_idle(named: set[str], output: str | None, method: str) -> None:
     """Raise UsageError for options that mean nothing beside the others: what was meant would not happen."""
-    if "weights" in typed and method == "classic":
+    if "weights" in named and method == "classic":
         raise UsageError("--weights is of a network, and the method is classic; add --method learned, or leave it out")
-    if "pipe_format" in typed and output != "-":
+    if "pipe_format" in named and output != "-":
         raise UsageError("--pipe-format is of an output to stdout; give -o -, or leave it out")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from vnlsdenoise.errors import OutputError
 
 _RESERVE = 1 << 20
+LONGEST_NAME = 150  # bytes of the output's name, so that all that is made of it stays within 255
 
 
 @contextmanager
@@ -111,9 +112,16 @@ def _beside(final: Path, names: str = "") -> Path:
 
 
 def _stem(final: Path, names: str = "") -> str:
+    if names:
+        return marked_name(final.name, names)
     # Cut by bytes: with the decoration the name must stay within the 255 that file systems allow.
-    stem = os.fsdecode(os.fsencode(final.name)[:200])
-    return f"{stem}.{hashlib.sha256(os.fsencode(names)).hexdigest()[:8]}" if names else stem
+    return os.fsdecode(os.fsencode(final.name)[:200])
+
+
+def marked_name(name: str, told: str) -> str:
+    """A name, cut to `LONGEST_NAME`, with the mark of what `told` is all of, by which it is known."""
+    cut = os.fsdecode(os.fsencode(name)[:LONGEST_NAME])
+    return f"{cut}.{hashlib.sha256(os.fsencode(told)).hexdigest()[:8]}"
 
 
 def _claim(temporary: Path, final: Path) -> None:

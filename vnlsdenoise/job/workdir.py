@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vnlsdenoise.job.publish import failure, sync
+from vnlsdenoise.job.publish import LONGEST_NAME, failure, marked_name, sync
 from vnlsdenoise.video.sequences import image_names, output_folder
 
 FORMAT = 1
@@ -25,7 +25,6 @@ _MANIFEST, _READ, _FAULTS, _PUBLISHED = "manifest.json", "read.json", "faults.js
 _ENDING, _TEMPORARY = ".json", ".part"
 RANGE = "range-"
 """How folders within it begin, in which workers make their pieces before they are taken over."""
-_LONGEST_NAME = 150  # bytes of the output's name, so that all that is made of it stays within 255
 
 
 @dataclass(frozen=True)
@@ -65,18 +64,17 @@ class WorkFolder:
         """The folder for an output: beside it, hidden, or within `workdir`; for images beside them if theirs exists."""
         final = (output_folder(output) if images else output).absolute()
         if workdir is not None:
-            return cls(workdir / _short_name(final.name, f"{final}\n{image_names(output) if images else ''}"))
+            return cls(workdir / _name_of(output, images))
         if not images or not final.is_dir():
             return cls.before(output, images)
         # By whatever way one comes to the folder, these are the images.
-        return cls(final / f".{_short_name(image_names(output), image_names(output))}.vnlsdenoise")
+        return cls(final / f".{marked_name(image_names(output), image_names(output))}.vnlsdenoise")
 
     @classmethod
     def before(cls, output: Path, images: bool) -> "WorkFolder":
         """The folder for an output whose own folder of images does not exist: beside that."""
         final = (output_folder(output) if images else output).absolute()
-        name = _short_name(final.name, f"{final}\n{image_names(output) if images else ''}")
-        return cls(final.parent / f".{name}.vnlsdenoise")
+        return cls(final.parent / f".{_name_of(output, images)}.vnlsdenoise")
 
     @classmethod
     def places(cls, output: Path, workdir: Path | None, images: bool) -> tuple["WorkFolder", ...]:
@@ -238,7 +236,7 @@ class WorkFolder:
 
 def write_json(path: Path, content: dict[str, Any], indent: int | None = None) -> None:
     """Write JSON so that it stands there whole or not at all; raises OSError."""
-    temporary = path.with_name(f".{path.name[:_LONGEST_NAME]}{_TEMPORARY}")
+    temporary = path.with_name(f".{path.name[:LONGEST_NAME]}{_TEMPORARY}")
     try:
         temporary.write_text(json.dumps(content, indent=indent) + "\n")
         sync(temporary)
@@ -270,10 +268,10 @@ def missing(pieces: Sequence[Piece]) -> Iterator[tuple[int, int | None, tuple[in
     yield at, None, fed
 
 
-def _short_name(name: str, told: str) -> str:
-    """A name for what `told` is all of, by which it is known."""
-    cut = os.fsdecode(os.fsencode(name)[:_LONGEST_NAME])
-    return f"{cut}.{hashlib.sha256(os.fsencode(told)).hexdigest()[:8]}"
+def _name_of(output: Path, images: bool) -> str:
+    """That of an output, and of its images, wherever the folder lies."""
+    final = (output_folder(output) if images else output).absolute()
+    return marked_name(final.name, f"{final}\n{image_names(output) if images else ''}")
 
 
 def _piece(record: dict[str, Any]) -> Piece:

@@ -54,8 +54,7 @@ class Recording:
     source: a camera, or the deviation of noise in R, G and B, of 255, 0 for none. blur: that noise is white, or through
     a Gaussian of so many pixels. colour: the deviation of its differences of R, G and B beside that of their sum.
     coding: the crf of libx264 and its preset, None for none. measured: rows and columns in which the noise is told, at
-    the most.
-    smooth_chroma: whether chroma of coded video is interpolated where R, G and B are made of it.
+    the most. smooth_chroma: whether chroma of coded video is interpolated where R, G and B are made of it.
     """
 
     source: Camera | float

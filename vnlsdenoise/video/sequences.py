@@ -316,8 +316,8 @@ class SequenceWriter:
     """Write frames as numbered images into an existing `folder`; same face as `VideoWriter`.
 
     names: a pattern such as "out_%06d.tif", or the name of the only image. Frames keep the number of the image that
-    they come from; others are counted from `first`. Depths that images lack are stored in 16 bits, scaled
-    by a power of two.
+    they come from; others are counted from `first`. Depths that images lack are stored in 16 bits, scaled by a power of
+    two.
     """
 
     def __init__(self, folder: Path, names: str, info: VideoInfo, first: int = 1) -> None:
