@@ -1,5 +1,7 @@
 """Measured noise in training: what the network is given is what the denoiser would give it of such a video."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import skimage.data
@@ -11,7 +13,14 @@ from vnlsdenoise.noise.camera import Camera
 from vnlsdenoise.training import measured
 from vnlsdenoise.training.degradation import Channels, Degraded, Mixture, planes_of, rgb_of
 from vnlsdenoise.training.footage import Footage
-from vnlsdenoise.training.measured import Measured, PartlyMeasured, Recording, draw_recording, recorded_mosaic
+from vnlsdenoise.training.measured import (
+    Measured,
+    PartlyMeasured,
+    Recording,
+    draw_recording,
+    recorded_mosaic,
+    through_jpeg,
+)
 from vnlsdenoise.training.scenery import Grid, Scenery
 
 GRID = Grid(1, 2, 96, 96)
@@ -109,7 +118,8 @@ def test_shares_of_the_mosaics_are_recorded(scenery, monkeypatch):
     # What is but a small part of what is wrong is not taken.
     noisy = [torch.zeros(2, 1, 8, 8)]
     far, near = (
-        Channels("gray", noisy, [noisy[0] + error], torch.ones(1), torch.zeros(1), 100.0) for error in (5.0, 2.0)
+        Channels("gray", noisy, [noisy[0] + error], torch.ones(1), torch.zeros(1), torch.ones(1), 100.0)
+        for error in (5.0, 2.0)
     )
     for found in (far, near):
         monkeypatch.setattr(measured, "recorded_mosaic", lambda *arguments, found=found: found)
@@ -121,6 +131,43 @@ def test_shares_of_the_mosaics_are_recorded(scenery, monkeypatch):
     answers = iter([None, None, near])  # one clip on which it cannot be told does not end a run
     monkeypatch.setattr(measured, "recorded_mosaic", lambda *arguments: next(answers))
     assert Measured(scenery, "gray", CODED).draw(np.random.default_rng(0)) is near
+
+
+def test_pictures_of_a_camera_may_be_jpeg(scenery):
+    """Halved chroma keeps no differences of neighbours; luma keeps most of its own."""
+    drawn = [draw_recording(np.random.default_rng(seed), camera=True).jpeg for seed in range(100)]
+    assert 30 < sum(quality is not None for quality in drawn) < 70
+    assert draw_recording(np.random.default_rng(0), camera=False).jpeg is None
+    noisy = 0.5 + 0.05 * torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    kept = through_jpeg(noisy, 95)
+    assert kept.shape == noisy.shape
+
+    def finest(pictures):
+        luma = torch.einsum("tchw,c->thw", pictures, torch.tensor([0.299, 0.587, 0.114]))
+        return [float((p[..., 1:] - p[..., :-1]).std()) for p in (luma, pictures[:, 0] - pictures[:, 2])]
+
+    luma, colour = (after / before for after, before in zip(finest(kept), finest(noisy), strict=True))
+    assert colour < 0.5 < 0.8 < luma < 1.1
+    clean = scenery.draw(np.random.default_rng(0))
+    jpegs = (Recording(FILMED.source, None, jpeg=quality) for quality in (None, 90))
+    recorded = [recorded_mosaic(clean, "444", recording, 1) for recording in jpegs]
+    assert not torch.equal(recorded[0].noisy[0], recorded[1].noisy[0])
+
+
+def test_corrections_are_limited_as_in_a_denoiser(scenery, monkeypatch):
+    """Of noise that is told by a quantiser alone, to half of what was removed; else colours alone."""
+    clean = scenery.draw(np.random.default_rng(0))
+    assert recorded_mosaic(clean, "420", CORRELATED, 1).most.tolist() == [np.inf, 1, 1]
+    assert Degraded(scenery, "444", Mixture()).draw(np.random.default_rng(0)).most.tolist() == [np.inf, 1, 1]
+    inner = measured.measure_noise
+
+    def assumed(*arguments, **how):
+        noise = inner(*arguments, **how)
+        luma, *chroma = noise.planes
+        return dataclasses.replace(noise, planes=(dataclasses.replace(luma, assumed=True), *chroma))
+
+    monkeypatch.setattr(measured, "measure_noise", assumed)
+    assert recorded_mosaic(clean, "420", CORRELATED, 1).most.tolist() == [0.5, 1, 1]
 
 
 def test_recordings_repeat(scenery):

@@ -13,12 +13,14 @@ import torch
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import load_header, load_network
 from vnlsdenoise.learned.network import Dimensions, Frames, Network
+from vnlsdenoise.learned.passes import limited, magnitude
 from vnlsdenoise.training.ahead import Ahead
 from vnlsdenoise.training.degradation import Channels, Degraded, Mixture, Noise, degrade, mean_of_clipped
 from vnlsdenoise.training.footage import Footage, Source, find_sources
 from vnlsdenoise.training.loop import Process, Settings, Trainer
+from vnlsdenoise.training.objective import squared_error
 from vnlsdenoise.training.optimiser import orthogonalised
-from vnlsdenoise.training.pool import PlateMaker, Pool
+from vnlsdenoise.training.pool import Batch, PlateMaker, Pool
 from vnlsdenoise.training.scenery import Grid, Scenery
 from vnlsdenoise.training.schedule import Length, Schedule
 from vnlsdenoise.training.state import LOG, NETWORK
@@ -253,14 +255,40 @@ def test_errors_of_colours_count_as_they_do_in_psnr():
     deviations = torch.tensor([4.0, 2.0, 0.5]) / 255  # of the opponent channels, whose errors in units are alike
     scale = torch.tensor([3**0.5, 1, 1]) / deviations
     planes = [torch.zeros(2, 3, 8, 8)]
-    weight = Channels("444", planes, planes, scale, torch.tensor([0.5, 0, 0]), 1.0).weight
+    weight = Channels("444", planes, planes, scale, torch.tensor([0.5, 0, 0]), torch.ones(3), 1.0).weight
     assert weight[0] / weight[1] == pytest.approx(4) and weight[0] / weight[2] == pytest.approx(10)
     assert float(weight.mean()) == pytest.approx(1)
     for channels in (
-        Channels("444", planes, planes, scale, torch.full((3,), 0.5), 1.0),
+        Channels("444", planes, planes, scale, torch.full((3,), 0.5), torch.ones(3), 1.0),
         degrade(torch.rand(2, 3, 64, 64), "444", Noise((0.1, 0.05, 0.2))),
     ):
         torch.testing.assert_close(channels.weight, torch.ones(3))
+
+
+def test_errors_are_those_of_limited_corrections():
+    """As the denoiser limits them; and nothing is learned from what is cut off."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [(1, 16), (2, 8)]
+    removed, error, given = (
+        [torch.randn(2, planes, side, side, generator=generator) for planes, side in sizes] for _ in range(3)
+    )
+    corrections = [(3 * planes).requires_grad_() for planes in given]
+    most = torch.tensor([[torch.inf, 1.0, 0.5]])
+    frames = Frames("420", error, removed, torch.ones(2, 3))
+    found = squared_error(corrections, Batch(frames, error, torch.zeros(1, 1, 2, 2, 8, 8), torch.ones(1, 3), most))
+    left = 0.0
+    for time in range(2):
+        largest = [most[0, :1], most[0, 1:] * magnitude(removed[1][time])]
+        cut = limited([planes[time].detach() for planes in corrections], largest)
+        left += sum(float((a + b[time]).square().sum()) for a, b in zip(cut, error, strict=True))
+    assert found.item() == pytest.approx(left / (2 * (16 * 16 + 2 * 8 * 8)), rel=1e-4)
+    found.sum().backward()
+    for planes in (1, 2):  # along what is cut there is no way down
+        gradient, correction = corrections[1].grad[:, planes - 1], corrections[1].detach()[:, planes - 1]
+        assert abs(float((gradient * correction).sum())) < 1e-4 * float(gradient.norm() * correction.norm())
+    nothing = [torch.zeros_like(planes).requires_grad_() for planes in given]
+    squared_error(nothing, Batch(frames, error, torch.zeros(1, 1, 2, 2, 8, 8), torch.ones(1, 3), most)).sum().backward()
+    assert all(planes.grad.isfinite().all() and planes.grad.abs().max() > 0 for planes in nothing)
 
 
 def test_unsteady_noise_is_that_of_its_place():

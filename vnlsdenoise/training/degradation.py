@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from vnlsdenoise.learned.denoiser import most_corrected
 from vnlsdenoise.learned.network import Layout
 from vnlsdenoise.planes import opponent_from_rgb
 from vnlsdenoise.training.scenery import Scenery
@@ -48,8 +49,9 @@ class Channels:
     """A clip as a denoiser is given it; every list has the planes of luma's size, then the halved ones.
 
     noisy, wanted: [T, planes, h, w] in units of the noise. scale, centre: [planes], the range of every channel in these
-    units, and where the middle of its values lies in it. peak: of luma, in these units. scenes: the
-    numbers of frames of the scenes that the clip is cut into; empty for one.
+    units, and where the middle of its values lies in it. most: [planes], how much of what the classic denoiser removed
+    a correction is at the most, as of `Channel`. peak: of luma, in these units. scenes: the numbers of frames of the
+    scenes that the clip is cut into; empty for one.
     """
 
     layout: Layout
@@ -57,6 +59,7 @@ class Channels:
     wanted: list[Tensor]
     scale: Tensor
     centre: Tensor
+    most: Tensor
     peak: float
     scenes: tuple[int, ...] = ()
 
@@ -199,6 +202,7 @@ def channels_of(
         stacked(wanted),
         torch.tensor(ranges, device=device),
         torch.tensor(centre, device=device),
+        torch.tensor([most_corrected(colour=index > 0, assumed=False) for index in range(len(ranges))], device=device),
         peak,
     )
 

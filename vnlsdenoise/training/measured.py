@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import Any, Literal
 
 import av
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -39,8 +40,10 @@ _CRF = 16, 29
 _PLAIN, _BLURRED, _BLUR, _COLOURED, _COLOUR = 0.35, 0.7, (0.5, 1.2), 0.3, (0.3, 3.0)
 _SPEEDS = ("superfast", "veryfast", "faster")
 _CODED = 0.5  # share of the cameras whose video is coded
-# Rows and columns of a mosaic that are measured: as much as a user's clip has, or a small one.
-_MEASURED = (540, 960), (360, 576), (360, 384), (180, 192)
+# Share of them whose pictures are kept as JPEG, how well, and as well as can be.
+_JPEG, _QUALITY, _BEST = 0.5, (85, 99), 100
+# Rows and columns of a mosaic that are measured: as much as a user's clip has, or a part of it.
+_MEASURED = (540, 960), (360, 576), (360, 384)
 _MOST_OF_LUMA, _MOST = 4.0, 8.0  # times the noise that is measured, in a mosaic to be trained on
 _DRAWN = 8  # mosaics, for one whose noise can be told: on one or two clips it sometimes cannot
 _PEAK = 255.0
@@ -52,9 +55,10 @@ class Recording:
     """How a mosaic is recorded.
 
     source: a camera, or the deviation of noise in R, G and B, of 255, 0 for none. blur: that noise is white, or through
-    a Gaussian of so many pixels. colour: the deviation of its differences of R, G and B beside that of their sum.
-    coding: the crf of libx264 and its preset, None for none. measured: rows and columns in which the noise is told, at
-    the most. smooth_chroma: whether chroma of coded video is interpolated where R, G and B are made of it.
+    a Gaussian of so many pixels. colour: the deviation of its differences of R, G and B beside that of their sum. jpeg:
+    the quality of JPEG in which a camera keeps its pictures, None if it does not. coding: the crf of libx264 and its
+    preset, None for none. measured: rows and columns in which the noise is told, at the most. smooth_chroma: whether
+    chroma of coded video is interpolated where R, G and B are made of it.
     """
 
     source: Camera | float
@@ -63,6 +67,7 @@ class Recording:
     smooth_chroma: bool = True
     blur: float = 0.0
     colour: float = 1.0
+    jpeg: int | None = None
 
 
 class PartlyMeasured:
@@ -129,7 +134,8 @@ def draw_recording(random: np.random.Generator, *, camera: bool) -> Recording:
     measured = _MEASURED[int(random.integers(len(_MEASURED)))]
     blur = float(random.uniform(*_BLUR)) if not (camera or coded) and random.random() < _BLURRED else 0.0
     colour = between(*_COLOUR) if random.random() < _COLOURED else 1.0
-    return Recording(source, coding if coded else None, measured, bool(random.random() < 0.5), blur, colour)
+    jpeg = int(random.integers(*_QUALITY)) if camera and random.random() < _JPEG else None
+    return Recording(source, coding if coded else None, measured, bool(random.random() < 0.5), blur, colour, jpeg)
 
 
 def draw_camera(random: np.random.Generator, gain: float) -> Camera:
@@ -203,13 +209,17 @@ def recorded_mosaic(
         return [c[..., : height >> level, : width >> level] for level, c in enumerate(stacked)]
 
     facts = denoiser.channel_facts(noise)
-    scale, centres = ([getattr(fact, name) for fact in facts] for name in ("range", "centre"))
+    scale, centres, most = (
+        torch.tensor([getattr(fact, name) for fact in facts], device=clean.device)
+        for name in ("range", "centre", "most")
+    )
     return Channels(
         layout,
         channels(given),
         channels(wanted),
-        torch.tensor(scale, device=clean.device),
-        torch.tensor(centres, device=clean.device),
+        scale,
+        centres,
+        most,
         _PEAK / denoiser.to_bytes,
         scenes,
     )
@@ -233,6 +243,9 @@ def _exposed(clean: Tensor, recording: Recording, generator: torch.Generator) ->
     if isinstance(source, Camera):
         noisy, wanted = map(torch.stack, zip(*(source.recorded(frame, generator) for frame in clean), strict=True))
         noisy = (_PEAK * noisy).round() / _PEAK
+        if recording.jpeg is not None:
+            # That chroma is halved is no noise.
+            noisy, wanted = through_jpeg(noisy, recording.jpeg), through_jpeg(wanted, _BEST)
         return noisy, mean_of_noisy(wanted, noisy)
     if not source:
         return (_PEAK * clean).round() / _PEAK, clean
@@ -245,6 +258,17 @@ def _exposed(clean: Tensor, recording: Recording, generator: torch.Generator) ->
     drawn = drawn / drawn.std()
     noisy = (_PEAK * (clean + sigma * drawn)).round().clamp(0, _PEAK) / _PEAK
     return noisy, sigma * mean_of_clipped(clean / sigma, torch.ones((), device=clean.device), 1 / sigma)
+
+
+def through_jpeg(pictures: Tensor, quality: int) -> Tensor:
+    """R, G, B [T, 3, H, W], 0..1, as JPEG with halved chroma keeps them."""
+    kept = []
+    for picture in (_PEAK * pictures).round().clamp(0, _PEAK).byte().permute(0, 2, 3, 1).cpu().numpy():
+        _, file = cv2.imencode(".jpg", picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality))
+        found = cv2.imdecode(file, cv2.IMREAD_COLOR)
+        assert found is not None
+        kept.append(found[..., ::-1])
+    return torch.from_numpy(np.stack(kept)).to(pictures.device).permute(0, 3, 1, 2) / _PEAK
 
 
 def through_h264(planes: list[Tensor], crf: int, speed: str) -> tuple[list[Tensor], float | None]:

@@ -10,18 +10,30 @@ from vnlsdenoise.training.pool import Batch
 
 _FLOOR = 1e-3  # of the mean square error, in units of the noise: no clip counts for being all but perfect
 _WEIGHT = 0.05
+_NO_LIMIT = 1e4  # instead of infinity, which has no gradient
+_LITTLE = 1e-3  # energy of a plane, without which a limit on nothing has none
 _WARM_UPS = 3  # calls before a graph is captured
 
 
 def squared_error(corrections: list[Tensor], batch: Batch) -> Tensor:
-    """The mean square error of every clip after these corrections, [clips], in units of the noise."""
+    """The mean square error of every clip after these corrections, [clips], in units of the noise.
+
+    Corrections are limited as the denoiser limits them (`passes.limited`), in every frame of a crop.
+    """
     clips, total, first = batch.fields.shape[1], torch.zeros((), device=batch.fields.device), 0
-    for correction, error in zip(corrections, batch.error, strict=True):
-        planes = error.shape[1]
-        squares = (correction + error).square().view(-1, clips, *error.shape[1:]).sum((0, 3, 4))  # [clips, planes]
-        total = total + (squares * batch.weight[:, first : first + planes]).sum(1)
-        first += planes
+    for correction, removed, error in zip(corrections, batch.frames.removed, batch.error, strict=True):
+        of_size = slice(first, first + error.shape[1])
+        first = of_size.stop
+        by_clip = correction.view(-1, clips, *error.shape[1:])  # [T, clips, planes, h, w]
+        most = batch.most[:, of_size].clamp_max(_NO_LIMIT) ** 2 * _energy(removed.view_as(by_clip))
+        share = ((most + _LITTLE) / (_energy(by_clip) + _LITTLE)).clamp_max(1).sqrt()
+        squares = (share[..., None, None] * by_clip + error.view_as(by_clip)).square().sum((0, 3, 4))  # [clips, planes]
+        total = total + (squares * batch.weight[:, of_size]).sum(1)
     return total / (sum(error.numel() for error in batch.error) / clips)
+
+
+def _energy(planes: Tensor) -> Tensor:
+    return planes.square().sum((-2, -1))
 
 
 def decibels(squared: Tensor) -> Tensor:
@@ -84,4 +96,4 @@ def captured(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
 
 def _tensors(batch: Batch) -> list[Tensor]:
     frames = batch.frames
-    return [*frames.classic, *frames.removed, frames.scale, *batch.error, batch.fields, batch.weight]
+    return [*frames.classic, *frames.removed, frames.scale, *batch.error, batch.fields, batch.weight, batch.most]

@@ -26,7 +26,7 @@ class Plate:
 
     classic, removed, error: [T, planes, h, w]: the classic result over the range of its channel, around 0; noisy minus
     classic, and classic minus wanted, in units of the noise. fields: [T - 1, 4, h, w], flow of the classic result to
-    the next frame and back, NaN where that begins a scene. scale: as in `Frames`. weight: as of
+    the next frame and back, NaN where that begins a scene. scale: as in `Frames`. weight, most: as of
     `Channels`.
     """
 
@@ -36,6 +36,7 @@ class Plate:
     fields: Tensor
     scale: Tensor
     weight: Tensor
+    most: Tensor
 
 
 class Material(Protocol):
@@ -71,7 +72,7 @@ class PlateMaker:
             view = (1, -1, 1, 1)
             classic.append(result / channels.scale[of_size].view(view) - channels.centre[of_size].view(view))
         fields = self._flow(results[0][:, 0], channels)
-        return Plate(classic, removed, error, fields, channels.scale, channels.weight)
+        return Plate(classic, removed, error, fields, channels.scale, channels.weight, channels.most)
 
     def _denoised(self, channels: Channels) -> list[Tensor]:
         height, width = channels.noisy[0].shape[-2:]
@@ -120,6 +121,7 @@ class Batch:
     error: list[Tensor]
     fields: Tensor  # [T - 1, clips, 2, 2, h, w]
     weight: Tensor  # [clips, planes]: of the planes' errors, as of `Channels`
+    most: Tensor  # [clips, planes]: of corrections, as of `Channels`
 
 
 class Pool:
@@ -143,7 +145,7 @@ class Pool:
         # Half precision would not do for a result over a range of hundreds of deviations: fixed point.
         self._classic, self._removed, self._error = room(torch.int16), room(torch.float16), room(torch.float16)
         self._fields = torch.zeros((plates, times - 1, 4, height // 2, width // 2), dtype=torch.float16, device=device)
-        self._scale, self._weight = (torch.ones((plates, whole + half), device=device) for _ in range(2))
+        self._scale, self._weight, self._most = (torch.ones((plates, whole + half), device=device) for _ in range(3))
 
     def put(self, place: int, plate: Plate) -> None:
         """Keep a plate in place of another."""
@@ -156,6 +158,7 @@ class Pool:
         self._fields[place] = plate.fields.half()
         self._scale[place] = plate.scale
         self._weight[place] = plate.weight
+        self._most[place] = plate.most
 
     def draw(self, random: np.random.Generator, count: int, times: int, side: int) -> Batch:
         """Square crops of `times` frames at random places of random plates."""
@@ -194,5 +197,9 @@ class Pool:
         fields = cut(self._fields, times - 1, 2).float()
         fields = fields.view(times - 1, count, 2, 2, *fields.shape[-2:])
         return Batch(
-            Frames(self.layout, classic, planes(self._removed), scale), planes(self._error), fields, self._weight[plate]
+            Frames(self.layout, classic, planes(self._removed), scale),
+            planes(self._error),
+            fields,
+            self._weight[plate],
+            self._most[plate],
         )
