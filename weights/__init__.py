@@ -12,6 +12,6 @@ class Weights:
 
 
 WEIGHTS = {
-    "small": Weights("small.safetensors", "0c55d8b1b30fbfb7364dcbde47dfd6f54d9bb96cae35970ed38ea963155733a7"),
-    "base": Weights("base.safetensors", "d5b8e9d59faa05869695b18532d45fa352f25dd0d138fb60c1c1a18f697231ed"),
+    "small": Weights("small.safetensors", "9c8eaee4ef0b718a44695a969880adbdaa92920897afafc8971a1109c165bfae"),
+    "base": Weights("base.safetensors", "92cfa7d3d9b2dd7d9a24b5aeb4bb0b017dbe6a0e2b8b96ccb7aaddafd17df7c0"),
 }

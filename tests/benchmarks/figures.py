@@ -63,17 +63,10 @@ def quality_whole() -> str:
 
 
 def quality_learned() -> str:
-    learned = stored("quality-learned-10-30-50")["results"], stored("quality-learned-2-5-20-75")["results"]
-    classic = stored("quality-crops-epyc")["results"], stored("quality-2-5-20-75-xeon")["results"]
-    base = (stored("quality-learned-base-milan")["results"],) * 2
-    found = {"fast": classic, "balanced": classic, "learned": learned, "learned:base": base}
-    rows = []
-    for preset, (middle, others) in found.items():
-        row = [preset]
-        for sigma in (2, 5, 10, 20, 30, 50, 75):
-            row.append(f"{mean(middle if sigma in (10, 30, 50) else others, sigma, preset):.2f}")
-        rows.append(row)
-    return table(["denoiser", *(f"sigma {sigma}" for sigma in (2, 5, 10, 20, 30, 50, 75))], rows)
+    results, sigmas = stored("quality-learned-h200")["results"], (2, 5, 10, 20, 30, 50, 75)
+    names = "balanced", "learned:small", "learned:base"
+    rows = [[name, *(f"{mean(results, sigma, name):.2f}" for sigma in sigmas)] for name in names]
+    return table(["denoiser", *(f"sigma {sigma}" for sigma in sigmas)], rows)
 
 
 def best_over_balanced() -> str:
@@ -200,22 +193,21 @@ def kernels_cuda() -> str:
 
 
 def ceilings() -> str:
-    rows = []
-    for size, entry in stored("memory-ceilings-h200")["sizes"].items():
-        for case, found in entry["denoiser"].items():
-            preset, _, ceiling = case.partition(" ")
-            peak = f"{found['predicted_MiB']:.0f} / {found['peak_MiB']:.0f}"
-            rows.append([f"{size}, {preset}", ceiling or "none", peak, f"{found['frames_per_second']:.1f}"])
-    return table(["size, preset", "ceiling", "peak, MiB: predicted / measured", "frames/s"], rows)
+    return under_ceilings("memory-ceilings-h200", "preset")
 
 
 def ceilings_learned() -> str:
+    return under_ceilings("ceilings-learned-h200", "denoiser")
+
+
+def under_ceilings(name: str, kind: str) -> str:
     rows = []
-    for size, entry in stored("ceilings-learned-h200")["sizes"].items():
+    for size, entry in stored(name)["sizes"].items():
         for case, found in entry["denoiser"].items():
             denoiser, _, ceiling = case.partition(" ")
-            rows.append([size, denoiser, ceiling or "none", f"{found['predicted_MiB']:.0f} / {found['peak_MiB']:.0f}"])
-    return table(["size", "denoiser", "ceiling", "peak, MiB: predicted / measured"], rows)
+            peak = f"{found['predicted_MiB']:.0f} / {found['peak_MiB']:.0f}"
+            rows.append([f"{size}, {denoiser}", ceiling or "none", peak, f"{found['frames_per_second']:.1f}"])
+    return table([f"size, {kind}", "ceiling", "peak, MiB: predicted / measured", "frames/s"], rows)
 
 
 def ceilings_cpu() -> str:
@@ -396,8 +388,8 @@ def choosing() -> str:
     share = balanced / slowest
     points = stored("cost-xeon")["points"]
     draft, loss = points["draft"][0] / points["fast"][0], -points["draft"][1]
-    small = mean(stored("quality-learned-10-30-50")["results"], 30, "learned") - at["balanced"][2]
-    base = mean(stored("quality-learned-base-milan")["results"], 30, "learned:base") - at["balanced"][2]
+    learned = stored("quality-learned-h200")["results"]
+    small, base = (mean(learned, 30, f"learned:{w}") - mean(learned, 30, "balanced") for w in ("small", "base"))
     rows = [
         ("the default", "nothing: `--preset balanced`, noise measured"),
         (f"{fast / balanced:.1f} times the speed for {min(less):.1f} to {max(less):.1f} dB less", "`--preset fast`"),
