@@ -29,6 +29,11 @@ _PLAIN, _LITTLE_PLAIN = 1.4, 2.3
 # white noise, 1.6 and more in that of cameras. Of chroma that was halved in size, in the geometric mean: 1.2 to 1.33,
 # from 1.36 on where a codec was.
 _WHITE_BESIDE, _HALVED_BESIDE = 1.3, 1.34
+# As `_HALVED_BESIDE`, of noise of cameras, which a mosaic of sensors takes high frequencies from; and times what is new
+# at the highest frequencies in the blocks with least of it, that it has at all, in luma and in chroma. They tell it where
+# flat blocks hold hardly anything else (`Verdict.held`).
+_MOSAIC_BESIDE, _MOST_BESIDE, _OF_MOSAIC, _OF_MOSAIC_CHROMA, _HELD = 1.38, 1.95, 2.0, 1.85, 3.0
+_LEAST_MOSAIC, _MOSAIC_LUMA = 0.42 / 255, (1.3, 1.6)  # of the peak, in chroma; of luma, as `_WHITE_BESIDE`
 _HALVED = 1.6  # of such chroma, at low frequencies to the highest: more is texture
 # Chroma that was halved in size has more noise at low frequencies than at the highest. Taken for white it is restored
 # best by 1.1 times its deviation, which is this times the mean of both; beside strong noise of luma, of so much of the
@@ -65,7 +70,8 @@ def bounded(
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
     halved = layout.family == "yuv" and _is_halved(verdict, peak)
-    untouched = halved or (layout.family == "yuv" and _is_untouched(verdict, peak))
+    mosaic = layout.family == "yuv" and not halved and _is_of_mosaic(verdict, peak)
+    untouched = halved or (layout.family == "yuv" and not mosaic and _is_untouched(verdict, peak))
     planes = []
     for index, (plane, news) in enumerate(own):
         # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
@@ -96,6 +102,9 @@ def bounded(
         # Chroma of half the size was averaged before it was rounded, and is told more than it has.
         if simple and not clipped and (white if layout.family != "yuv" else untouched and index == 0):
             plane = PlaneNoise(_without(rounding, plane.sigma))
+        if mosaic and not (plane.curve or plane.clipped or plane.spectrum):
+            times = _OF_MOSAIC if index == 0 else _OF_MOSAIC_CHROMA
+            plane = PlaneNoise(max(plane.sigma, min(times * news.least, news.deviation)))
         planes.append(plane)
     clipped_rgb = noise.clipped_rgb
     if clipped_rgb is not None:
@@ -132,6 +141,16 @@ def _is_halved(verdict: Verdict, peak: float) -> bool:
         return False
     beside = math.prod(channel.beside / channel.top for channel in chroma)
     return luma.beside <= _WHITE_BESIDE * luma.top and beside <= _HALVED_BESIDE**2
+
+
+def _is_of_mosaic(verdict: Verdict, peak: float) -> bool:
+    """Whether luma and chroma have the noise of a mosaic of sensors, as no codec leaves it, in flat blocks alone."""
+    luma, *chroma = verdict.channels
+    if min(channel.least for channel in chroma) < _LEAST_MOSAIC * peak or verdict.held > _HELD or not luma.top:
+        return False
+    beside = [channel.beside / channel.top for channel in chroma]
+    low, high = _MOSAIC_LUMA
+    return min(beside) >= _MOSAIC_BESIDE and max(beside) <= _MOST_BESIDE and low <= luma.beside / luma.top <= high
 
 
 def _most_by_middle(chroma: Grain, luma: float, halved: bool) -> float:
