@@ -49,9 +49,9 @@ def planes_of(video: list[Tensor]) -> list[Planes]:
     return [unpack(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))[0] for image in images]
 
 
-def filmed(video: Tensor, gain: float) -> tuple[list[Planes], list[Planes]]:
+def filmed(video: Tensor, gain: float, *, edge_aware: bool = True) -> tuple[list[Planes], list[Planes]]:
     """As a camera sees it, with its noise and without."""
-    camera, random = Camera(gain, gain / 2), torch.Generator().manual_seed(1)
+    camera, random = Camera(gain, gain / 2, edge_aware=edge_aware), torch.Generator().manual_seed(1)
     noisy, clean = zip(*(camera.recorded(picture.contiguous(), random) for picture in video), strict=True)
     return planes_of(list(noisy)), planes_of(list(clean))
 
@@ -74,8 +74,9 @@ def test_where_nothing_moves_what_is_new_is_noise(gain: float, device: str) -> N
     assert measured(noisy, device).sigma[0] == pytest.approx(errors(noisy, clean)[0], rel=0.25)
 
 
-def test_where_texture_moves_the_mosaic_of_sensors_tells_the_noise(device: str) -> None:
-    noisy, clean = filmed(turning(), 0.0005)
+@pytest.mark.parametrize("edge_aware", [True, False])
+def test_where_texture_moves_the_shape_of_the_noise_tells_it(edge_aware: bool, device: str) -> None:
+    noisy, clean = filmed(turning(), 0.0005, edge_aware=edge_aware)
     assert measured(noisy, device).sigma == pytest.approx(errors(noisy, clean), rel=0.25)
 
 

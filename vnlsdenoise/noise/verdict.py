@@ -58,9 +58,9 @@ _EVEN = (2.4, 1.9)
 # noise on a source that has some grain itself up to 2, of a camera's 4 and more.
 _COLOURED = (2.5, 3.5)
 _COLOURED_SUM = (1.6, 2.2)  # the same, of the sum of R, G and B alone, which holds most of the texture
-# Where nothing moves, what is new is noise, whatever lies under it: the same in flat blocks as in all (`_EVERYWHERE`), no
-# more beside the flat ones (as at `_MOVING`), nor in the blocks with most of it (as at `_OF_NEWEST`). It needs less colour
-# then: white noise of luma has 1.3 at the most.
+# Where nothing moves, what is new is noise, whatever lies under it: the same in flat blocks as in all (`_EVERYWHERE`),
+# no more beside the flat ones (as at `_MOVING`), nor in the blocks with most of it (as at `_OF_NEWEST`). It needs less
+# colour then: white noise of luma has 1.3 at the most.
 _ALL_STILL, _NOTHING_MOVES, _NOTHING_MISSED, _COLOURED_STILL = (0.75, 0.85), (1.3, 1.1), (1.0, 0.9), (1.4, 1.7)
 _LEAST_SHARE = 0.1  # of the first channel's deviation: noise of less does not say what the noise is
 # Of what the frames on both sides do not share, to what is new: noise that a codec carried on from frame to frame. More
