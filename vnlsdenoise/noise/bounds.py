@@ -145,7 +145,7 @@ def _is_halved(verdict: Verdict, peak: float) -> bool:
 
 
 def _is_of_mosaic(verdict: Verdict, peak: float) -> bool:
-    """Whether luma and chroma have noise of a mosaic of colours that no codec has thinned, in nearly bare flat blocks."""
+    """Whether luma and chroma have noise of a mosaic of colours that no codec has thinned, flat blocks little else."""
     luma, *chroma = verdict.channels
     if min(channel.least for channel in chroma) < _LEAST_MOSAIC * peak or verdict.held > _HELD_BY_MOSAIC:
         return False
