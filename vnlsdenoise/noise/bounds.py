@@ -29,6 +29,12 @@ _PLAIN, _LITTLE_PLAIN = 1.4, 2.3
 # white noise, 1.6 and more in that of cameras. Of chroma that was halved in size, in the geometric mean: 1.2 to 1.33,
 # from 1.36 on where a codec was.
 _WHITE_BESIDE, _HALVED_BESIDE = 1.3, 1.34
+# As `_HALVED_BESIDE` and `_WHITE_BESIDE`, of noise of cameras, of which making R, G and B of a mosaic of colours takes
+# the high frequencies away: chroma's is no less than so much of the peak, and more thinned than by halving. Where flat
+# blocks hold so little else, all noise of luma is so many times what the blocks with least of it have at the highest
+# frequencies, times how much more there is beside those, and all noise of chroma so many times.
+_MOSAIC_BESIDE, _MOSAIC_LUMA, _LEAST_MOSAIC = (1.38, 1.95), (1.3, 2.1), 0.42 / 255
+_OF_MOSAIC, _OF_MOSAIC_CHROMA, _HELD_BY_MOSAIC = 1.45, 1.85, 3.0
 _HALVED = 1.6  # of such chroma, at low frequencies to the highest: more is texture
 # Chroma that was halved in size has more noise at low frequencies than at the highest. Taken for white it is restored
 # best by 1.1 times its deviation, which is this times the mean of both; beside strong noise of luma, of so much of the
@@ -65,7 +71,8 @@ def bounded(
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
     halved = layout.family == "yuv" and _is_halved(verdict, peak)
-    untouched = halved or (layout.family == "yuv" and _is_untouched(verdict, peak))
+    mosaic = layout.family == "yuv" and not halved and _is_of_mosaic(verdict, peak)
+    untouched = halved or (layout.family == "yuv" and not mosaic and _is_untouched(verdict, peak))
     planes = []
     for index, (plane, news) in enumerate(own):
         # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
@@ -96,6 +103,9 @@ def bounded(
         # Chroma of half the size was averaged before it was rounded, and is told more than it has.
         if simple and not clipped and (white if layout.family != "yuv" else untouched and index == 0):
             plane = PlaneNoise(_without(rounding, plane.sigma))
+        if mosaic and not (plane.curve or plane.clipped or plane.spectrum):
+            times = _OF_MOSAIC * news.beside / news.top if index == 0 else _OF_MOSAIC_CHROMA
+            plane = PlaneNoise(max(plane.sigma, min(times * news.least, news.deviation)))
         planes.append(plane)
     clipped_rgb = noise.clipped_rgb
     if clipped_rgb is not None:
@@ -132,6 +142,15 @@ def _is_halved(verdict: Verdict, peak: float) -> bool:
         return False
     beside = math.prod(channel.beside / channel.top for channel in chroma)
     return luma.beside <= _WHITE_BESIDE * luma.top and beside <= _HALVED_BESIDE**2
+
+
+def _is_of_mosaic(verdict: Verdict, peak: float) -> bool:
+    """Whether luma and chroma have noise of a mosaic of colours that no codec has thinned, flat blocks little else."""
+    luma, *chroma = verdict.channels
+    if min(channel.least for channel in chroma) < _LEAST_MOSAIC * peak or verdict.held > _HELD_BY_MOSAIC:
+        return False
+    bounds = (_MOSAIC_LUMA, _MOSAIC_BESIDE, _MOSAIC_BESIDE)
+    return all(low * c.top <= c.beside <= high * c.top for c, (low, high) in zip((luma, *chroma), bounds, strict=True))
 
 
 def _most_by_middle(chroma: Grain, luma: float, halved: bool) -> float:

@@ -28,6 +28,7 @@ _DEPENDENT, _LEAST_DEPENDENT = 1.3, 2.4 / 255
 _LEAST_OPPONENT = 1 / 8
 _SEEN = 0.6  # of what is new in flat blocks, from which quiet areas have told it
 _SEEN_RGB = 0.8  # the same, of every one of R, G and B
+_SURELY_STILL = 0.5  # from which on the same is asked of every plane of a film that is not R, G and B
 # Times that luma's noise is stronger at low frequencies: what quiet areas tell is a part of it then. All of it is no
 # more than so many times that part: beyond that motion was missed.
 _CLEARLY_COLOURED, _MOST_OF_PART = 2.8, 2.5
@@ -129,6 +130,10 @@ def _is_told_in_part(noise: NoiseModel, verdict: Verdict, layout: PlaneFormat) -
         if any(plane.sigma < _SEEN_RGB * channel.low for plane, channel in pairs_of):
             return True
     elif quiet < _SEEN * math.hypot(*(channel.low for channel in own)):
+        return True
+    # Where nothing moves, each plane by itself.
+    seen = (plane.sigma >= _SEEN_RGB * channel.low for plane, channel in zip(noise.planes, own, strict=True))
+    if layout.family != "rgb" and verdict.still >= _SURELY_STILL and not all(seen):
         return True
     # Correlated noise they do not resolve as well, and of one plane they may take it for white.
     coloured = layout.family != "rgb" and own[0].colour > _CLEARLY_COLOURED

@@ -58,6 +58,10 @@ _EVEN = (2.4, 1.9)
 # noise on a source that has some grain itself up to 2, of a camera's 4 and more.
 _COLOURED = (2.5, 3.5)
 _COLOURED_SUM = (1.6, 2.2)  # the same, of the sum of R, G and B alone, which holds most of the texture
+# Where nothing moves, what is new is noise, whatever lies under it: the same in flat blocks as in all (`_EVERYWHERE`),
+# no more beside the flat ones (as at `_MOVING`), nor in the blocks with most of it (as at `_OF_NEWEST`). It needs less
+# colour then: white noise of luma has 1.3 at the most.
+_ALL_STILL, _NOTHING_MOVES, _NOTHING_MISSED, _COLOURED_STILL = (0.75, 0.85), (1.3, 1.1), (1.0, 0.9), (1.4, 1.7)
 _LEAST_SHARE = 0.1  # of the first channel's deviation: noise of less does not say what the noise is
 # Of what the frames on both sides do not share, to what is new: noise that a codec carried on from frame to frame. More
 # is motion.
@@ -74,7 +78,8 @@ class Verdict(NamedTuple):
     white: whether any channel has noise at the highest frequencies that is as strong as elsewhere.
     independent: deviation of the white noise that R, G and B have each for itself, told by their differences; 0 where
     these do not tell, where noise depends on the brightness, or where the three share white noise. textured: whether
-    even the flattest blocks hold texture. everywhere: of what is new in all blocks, what is new in flat ones.
+    even the flattest blocks hold texture. everywhere: of what is new in all blocks, what is new in flat ones. held: all
+    that these hold at middle frequencies, to what is new in them. still: 0 to 1, how sure it is that nothing moves.
     """
 
     trust: float
@@ -82,6 +87,8 @@ class Verdict(NamedTuple):
     channels: tuple[Grain, ...]
     textured: bool
     everywhere: float
+    held: float
+    still: float
     independent: float = 0.0
 
 
@@ -128,12 +135,15 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     if len(evidence) >= 6 and ratios:
         colour *= ramp(ratios[0], *_COLOURED_SUM)
     trust, white = pure * colour, any(grain.white for grain in telling)
+    still = found * ramp(share, *_ALL_STILL) * ramp(moving, *_NOTHING_MOVES) * ramp(missed, *_NOTHING_MISSED)
     if len(evidence) < 6:
-        return Verdict(trust, white, channels, held > _TEXTURED, share)
+        trust = max(trust, still * ramp(first.colour, *_COLOURED_STILL))
+        return Verdict(trust, white, channels, held > _TEXTURED, share, held, still)
     proof, alike, told = told_by_differences(evidence[:3], channels, odd, band, to_bytes)
     if proof and (alike or proof > _SURER * trust):
         trust, channels = max(proof, trust), (*told, *channels[3:])
-    return Verdict(trust, white, channels, held > _TEXTURED, share, independent_deviation(evidence[:3], odd, band))
+    independent = independent_deviation(evidence[:3], odd, band)
+    return Verdict(trust, white, channels, held > _TEXTURED, share, held, still, independent)
 
 
 def _share(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:

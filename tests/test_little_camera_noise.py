@@ -1,0 +1,96 @@
+"""Little noise of cameras in 4:2:0: coloured, but not so much that it could not be white noise on texture."""
+
+import math
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+from vnlsdenoise.noise.camera import Camera
+from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.noise.model import NoiseModel
+from vnlsdenoise.video.frame import PlaneFormat
+from vnlsdenoise.video.pixels import unpack
+
+LAYOUT = PlaneFormat("yuv", 224, 160, 8, 1, 1)
+Planes = tuple[Any, ...]
+
+
+def photograph() -> Tensor:
+    """[3, H, W], 0 .. 1."""
+    return torch.from_numpy(skimage.data.coffee().astype(np.float32) / 255).permute(2, 0, 1)
+
+
+def still(frames: int = 8) -> Tensor:
+    """A photograph with texture nearly everywhere, [T, 3, H, W]."""
+    return photograph()[:, 100:260, 150:374].expand(frames, -1, -1, -1)
+
+
+def turning(frames: int = 8) -> Tensor:
+    """A soft picture, a part of which is a photograph that turns and grows a little, [T, 3, H, W]."""
+    canvas, shown = photograph()[None], []
+    for time in range(frames):
+        angle, scale = 0.02 * time, 0.3 + 0.008 * time
+        turn = torch.tensor([[math.cos(angle), -math.sin(angle), 0.0], [math.sin(angle), math.cos(angle), 0.0]]) * scale
+        grid = torch.nn.functional.affine_grid(turn[None], [1, 1, 160, 112], align_corners=False)
+        soft = (0.3 + torch.linspace(0, 0.3, 112)).expand(1, 3, 160, 112)
+        part = torch.nn.functional.grid_sample(canvas, grid, mode="bicubic", align_corners=False).clamp(0, 1)
+        shown.append(torch.cat([soft, part], 3)[0])
+    return torch.stack(shown)
+
+
+def planes_of(video: list[Tensor]) -> list[Planes]:
+    """Y, U and V of R, G and B, 0 .. 1."""
+    images = ((255 * v).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy() for v in video)
+    return [unpack(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))[0] for image in images]
+
+
+def filmed(video: Tensor, gain: float, *, edge_aware: bool = True) -> tuple[list[Planes], list[Planes]]:
+    """As a camera sees it, with its noise and without."""
+    camera, random = Camera(gain, gain / 2, edge_aware=edge_aware), torch.Generator().manual_seed(1)
+    noisy, clean = zip(*(camera.recorded(picture.contiguous(), random) for picture in video), strict=True)
+    return planes_of(list(noisy)), planes_of(list(clean))
+
+
+def measured(frames: list[Planes], device: str) -> NoiseModel:
+    def tensors(frame: Planes) -> list[Tensor]:
+        return [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in frame]
+
+    return measure_noise(frames, tensors, LAYOUT, 255.0)
+
+
+def errors(noisy: list[Planes], clean: list[Planes]) -> list[float]:
+    """The deviation of every plane."""
+    return [float(np.std([a[p].astype(float) - b[p] for a, b in zip(noisy, clean, strict=True)])) for p in range(3)]
+
+
+@pytest.mark.parametrize("gain", [0.0005, 0.001])
+def test_where_nothing_moves_what_is_new_is_noise(gain: float, device: str) -> None:
+    noisy, clean = filmed(still(), gain)
+    assert measured(noisy, device).sigma[0] == pytest.approx(errors(noisy, clean)[0], rel=0.25)
+
+
+@pytest.mark.parametrize("edge_aware", [True, False])
+def test_where_texture_moves_the_shape_of_the_noise_tells_it(edge_aware: bool, device: str) -> None:
+    noisy, clean = filmed(turning(), 0.0005, edge_aware=edge_aware)
+    assert measured(noisy, device).sigma[0] == pytest.approx(errors(noisy, clean)[0], rel=0.25)
+
+
+@pytest.mark.parametrize("sigma", [1, 2, 5])
+@pytest.mark.parametrize("scene", [still, turning])
+def test_white_noise_is_not_taken_for_that_of_a_camera(scene: Any, sigma: float, device: str) -> None:
+    clean = scene()
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(2)) * sigma / 255
+    noisy, wanted = planes_of(list(clean + noise)), planes_of(list(clean))
+    found = measured(noisy, device)
+    assert found.sigma[0] == pytest.approx(errors(noisy, wanted)[0], rel=0.2)
+    assert not found.correlated
+
+
+@pytest.mark.parametrize("scene", [still, turning])
+def test_clean_pictures_are_told_no_noise(scene: Any, device: str) -> None:
+    assert max(measured(planes_of(list(scene())), device).sigma) < 1
