@@ -207,6 +207,22 @@ def test_where_a_deviation_is_assumed_no_more_than_half_of_what_was_removed_is_c
             assert share == pytest.approx(times, rel=1e-3) if times < torch.inf else share > 2
 
 
+def test_the_coarser_the_noise_of_colours_is_the_less_a_network_corrects_of_them():
+    """Of R, G and B, by how flat the spectra of their differences are."""
+    flat, steep = (1.0,) * 64, (80.0, *(0.1,) * 63)
+    layout = PlaneFormat("rgb", 64, 64, 8)
+
+    def most(*spectra):
+        noise = NoiseModel((PlaneNoise(5.0),) * 3, (1.0, 0.5, 0.5), spectra)
+        facts = PlanarDenoiser(layout, noise, PRESETS["fast"], peak=255.0).channel_facts(noise)
+        return [channel.most for channel in facts]
+
+    assert most() == most(flat, flat, flat) == [math.inf, 1, 1]
+    luma, one, other = most(steep, (3.0, *(0.8,) * 63), steep)
+    flatness = 80 ** (1 / 64) * 0.1 ** (63 / 64) / ((80 + 63 * 0.1) / 64)
+    assert luma == math.inf and one == 1 and other == pytest.approx((flatness / 0.2) ** 2) and other < 1
+
+
 def test_a_limit_is_the_same_for_any_number_of_threads(network):
     """Of a width that maps are wider than, and so many samples that sums of them are shared."""
     torch.nn.init.constant_(network.tails["gray"].conv.bias, 3.0)

@@ -1,5 +1,6 @@
 """A denoiser on a video's own planes: grey, RGB, and luma with chroma of any subsampling."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -70,6 +71,13 @@ def first_needed(layout: PlaneFormat, preset: Preset, learned: bool, number: int
 def _deviation_of_mean(spectrum: Spectrum) -> float:
     """What whitening divides the mean of a picture by: the deviation of the noise at frequency 0."""
     return spectrum[0] ** 0.5 if spectrum else 1.0
+
+
+def _flatness(spectrum: Spectrum) -> float:
+    """The geometric mean of a spectrum over its mean: 1 where noise is white, next to nothing where it is coarse."""
+    if not spectrum:
+        return 1.0
+    return math.exp(sum(map(math.log, spectrum)) / len(spectrum)) * len(spectrum) / sum(spectrum)
 
 
 def tvl1_motion(preset: Preset, captured: bool, lanes: int = 1) -> Callable[[float], Motion]:
@@ -209,7 +217,7 @@ class PlanarDenoiser:
             Channel(
                 reach * mean / (deviation * _deviation_of_mean(spectrum)),
                 centre,
-                most_corrected(colour=colour, assumed=assumed),
+                most_corrected(colour=colour, assumed=assumed, flatness=_flatness(spectrum)),
             )
             for reach, deviation, spectrum, centre, colour in zip(
                 (3**0.5, 1.0, 1.0), deviations, spectra, (0.5, 0.0, 0.0), (False, True, True), strict=True

@@ -26,8 +26,11 @@ _FACTORS = (2, 1)
 # be told more noise than they have: the classic denoiser, which looks at what is there, then removes little of them,
 # and the network would draw in them what it sees in luma. Luma has no such guide, and where its noise is told too low
 # the network takes more of it, rightly. Of a deviation that stands for how far to go against a codec
-# (`PlaneNoise.assumed`) a network takes detail for lost that is not.
+# (`PlaneNoise.assumed`) a network takes detail for lost that is not. Of differences of R, G and B it takes what is left
+# of coarse noise for colours of the picture, which most photographs' is: there the limit falls with the square of how
+# flat the spectrum is.
 _MOST_IN_COLOURS, _MOST_WHERE_ASSUMED = 1.0, 0.5
+_FLAT = 0.2  # from which on it does not
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,13 @@ class Channel:
     most: float
 
 
-def most_corrected(*, colour: bool, assumed: bool) -> float:
-    """`Channel.most` of colours or luma; assumed: as of `PlaneNoise`."""
-    if assumed:
-        return _MOST_WHERE_ASSUMED
-    return _MOST_IN_COLOURS if colour else math.inf
+def most_corrected(*, colour: bool, assumed: bool, flatness: float = 1.0) -> float:
+    """`Channel.most` of colours or luma.
+
+    assumed: as of `PlaneNoise`. flatness: of the spectrum of their noise, 1 where it is white.
+    """
+    most = _MOST_WHERE_ASSUMED if assumed else _MOST_IN_COLOURS if colour else math.inf
+    return most * min(1.0, flatness / _FLAT) ** 2 if colour else most
 
 
 @dataclass
