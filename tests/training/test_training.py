@@ -291,6 +291,20 @@ def test_errors_are_those_of_limited_corrections():
     assert all(planes.grad.isfinite().all() and planes.grad.abs().max() > 0 for planes in nothing)
 
 
+def test_without_a_limit_errors_are_those_of_whole_corrections():
+    """Where the classic denoiser removed nothing, too, as of a plane that is told no noise."""
+    planes = [torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))]
+    nothing, most = [torch.zeros_like(planes[0])], torch.tensor([[torch.inf, 1.0, 1.0]])
+    correction = planes[0].clone().requires_grad_()
+    frames = Frames("444", nothing, nothing, torch.ones(2, 3))
+    batch = Batch(frames, nothing, torch.zeros(1, 1, 2, 2, 4, 4), torch.ones(1, 3), most)
+    found = squared_error([correction], batch)
+    assert found.item() == pytest.approx(float(planes[0][:, 0].square().mean()) / 3, rel=1e-3)
+    found.sum().backward()
+    torch.testing.assert_close(correction.grad[:, 0], 2 * planes[0][:, 0] / planes[0].numel())
+    assert correction.grad.isfinite().all()
+
+
 def test_unsteady_noise_is_that_of_its_place():
     clean = torch.full((8, 3, 192, 192), 0.5)
     generator = torch.Generator().manual_seed(1)

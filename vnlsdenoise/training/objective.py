@@ -10,7 +10,6 @@ from vnlsdenoise.training.pool import Batch
 
 _FLOOR = 1e-3  # of the mean square error, in units of the noise: no clip counts for being all but perfect
 _WEIGHT = 0.05
-_NO_LIMIT = 1e4  # instead of infinity, which has no gradient
 _LITTLE = 1e-3  # energy of a plane, without which a limit on nothing has none
 _WARM_UPS = 3  # calls before a graph is captured
 
@@ -25,8 +24,11 @@ def squared_error(corrections: list[Tensor], batch: Batch) -> Tensor:
         of_size = slice(first, first + error.shape[1])
         first = of_size.stop
         by_clip = correction.view(-1, clips, *error.shape[1:])  # [T, clips, planes, h, w]
-        most = batch.most[:, of_size].clamp_max(_NO_LIMIT) ** 2 * _energy(removed.view_as(by_clip))
-        share = ((most + _LITTLE) / (_energy(by_clip) + _LITTLE)).clamp_max(1).sqrt()
+        most = batch.most[:, of_size]
+        # Infinity has no gradient: where there is no limit, another one stands for it, and is not taken.
+        largest = most.nan_to_num(posinf=1.0) ** 2 * _energy(removed.view_as(by_clip))
+        share = ((largest + _LITTLE) / (_energy(by_clip) + _LITTLE)).clamp_max(1).sqrt()
+        share = torch.where(most.isinf(), 1.0, share)
         squares = (share[..., None, None] * by_clip + error.view_as(by_clip)).square().sum((0, 3, 4))  # [clips, planes]
         total = total + (squares * batch.weight[:, of_size]).sum(1)
     return total / (sum(error.numel() for error in batch.error) / clips)
