@@ -154,6 +154,14 @@ def test_pictures_of_a_camera_may_be_jpeg(scenery):
     assert not torch.equal(recorded[0].noisy[0], recorded[1].noisy[0])
 
 
+def test_what_is_wanted_of_jpeg_is_no_sharper_in_colours(scenery):
+    """What halving chroma has taken away is no noise: in colours, which have none of it, whitening would enlarge it."""
+    clean = scenery.draw(np.random.default_rng(0))
+    found = recorded_mosaic(clean, "444", dataclasses.replace(FILMED, jpeg=95), 1)
+    errors = (found.noisy[0] - found.wanted[0]).square().mean((0, 2, 3)).sqrt()
+    assert float(errors.max()) < 2
+
+
 def test_corrections_are_limited_as_in_a_denoiser(scenery, monkeypatch):
     """Of noise that is told by a quantiser alone, to half of what was removed; else colours alone."""
     clean = scenery.draw(np.random.default_rng(0))
