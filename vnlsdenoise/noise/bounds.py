@@ -150,7 +150,9 @@ def _is_of_mosaic(verdict: Verdict, peak: float) -> bool:
     if min(channel.least for channel in chroma) < _LEAST_MOSAIC * peak or verdict.held > _HELD_BY_MOSAIC:
         return False
     bounds = (_MOSAIC_LUMA, _MOSAIC_BESIDE, _MOSAIC_BESIDE)
-    return all(low * c.top <= c.beside <= high * c.top for c, (low, high) in zip((luma, *chroma), bounds, strict=True))
+    return all(
+        0 < low * c.top <= c.beside <= high * c.top for c, (low, high) in zip((luma, *chroma), bounds, strict=True)
+    )
 
 
 def _most_by_middle(chroma: Grain, luma: float, halved: bool) -> float:
