@@ -3,21 +3,14 @@
 import math
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import skimage.data
 import torch
 from torch import Tensor
+from yuv import Planes, measured, planes_of
 
 from vnlsdenoise.noise.camera import Camera
-from vnlsdenoise.noise.frames import measure_noise
-from vnlsdenoise.noise.model import NoiseModel
-from vnlsdenoise.video.frame import PlaneFormat
-from vnlsdenoise.video.pixels import unpack
-
-LAYOUT = PlaneFormat("yuv", 224, 160, 8, 1, 1)
-Planes = tuple[Any, ...]
 
 
 def photograph() -> Tensor:
@@ -43,24 +36,11 @@ def turning(frames: int = 8) -> Tensor:
     return torch.stack(shown)
 
 
-def planes_of(video: list[Tensor]) -> list[Planes]:
-    """Y, U and V of R, G and B, 0 .. 1."""
-    images = ((255 * v).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy() for v in video)
-    return [unpack(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))[0] for image in images]
-
-
 def filmed(video: Tensor, gain: float, *, edge_aware: bool = True) -> tuple[list[Planes], list[Planes]]:
     """As a camera sees it, with its noise and without."""
     camera, random = Camera(gain, gain / 2, edge_aware=edge_aware), torch.Generator().manual_seed(1)
     noisy, clean = zip(*(camera.recorded(picture.contiguous(), random) for picture in video), strict=True)
-    return planes_of(list(noisy)), planes_of(list(clean))
-
-
-def measured(frames: list[Planes], device: str) -> NoiseModel:
-    def tensors(frame: Planes) -> list[Tensor]:
-        return [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in frame]
-
-    return measure_noise(frames, tensors, LAYOUT, 255.0)
+    return planes_of(255 * torch.stack(noisy)), planes_of(255 * torch.stack(clean))
 
 
 def errors(noisy: list[Planes], clean: list[Planes]) -> list[float]:
@@ -85,7 +65,7 @@ def test_where_texture_moves_the_shape_of_the_noise_tells_it(edge_aware: bool, d
 def test_white_noise_is_not_taken_for_that_of_a_camera(scene: Any, sigma: float, device: str) -> None:
     clean = scene()
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(2)) * sigma / 255
-    noisy, wanted = planes_of(list(clean + noise)), planes_of(list(clean))
+    noisy, wanted = planes_of(255 * (clean + noise)), planes_of(255 * clean)
     found = measured(noisy, device)
     assert found.sigma[0] == pytest.approx(errors(noisy, wanted)[0], rel=0.2)
     assert not found.correlated
@@ -93,4 +73,4 @@ def test_white_noise_is_not_taken_for_that_of_a_camera(scene: Any, sigma: float,
 
 @pytest.mark.parametrize("scene", [still, turning])
 def test_clean_pictures_are_told_no_noise(scene: Any, device: str) -> None:
-    assert max(measured(planes_of(list(scene())), device).sigma) < 1
+    assert max(measured(planes_of(255 * scene()), device).sigma) < 1

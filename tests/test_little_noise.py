@@ -1,21 +1,16 @@
 """4:2:0 video in which all is texture: chroma tells how much of what is new in luma is noise."""
 
 import math
-from typing import Any
 
-import av
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from yuv import measured, planes_of
 
 from vnlsdenoise.noise import synthesis
 from vnlsdenoise.noise.frames import measure_noise
-from vnlsdenoise.noise.model import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
-from vnlsdenoise.video.pixels import unpack
-
-LAYOUT = PlaneFormat("yuv", 192, 144, 8, 1, 1)
 
 
 def texture(frames: int = 6, contrast: float = 60) -> Tensor:
@@ -36,19 +31,6 @@ def clouds(contrast: float, frames: int = 6) -> Tensor:
     coarse = torch.randn(frames, 3, 36, 48, generator=torch.Generator().manual_seed(4))
     fine = torch.nn.functional.interpolate(coarse, (144, 192), mode="bicubic", align_corners=False)
     return (120 + contrast * torch.nn.functional.avg_pool2d(fine, 9, 1, 4)).clamp(0, 255)
-
-
-def planes_of(video: Tensor) -> list[tuple[Any, ...]]:
-    """Y, U and V of R, G and B [T, 3, H, W]."""
-    images = video.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
-    return [unpack(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))[0] for image in images]
-
-
-def measured(frames: list[tuple[Any, ...]], device: str) -> NoiseModel:
-    def tensors(frame: tuple[Any, ...]) -> list[Tensor]:
-        return [torch.from_numpy(plane.astype(np.float32)).to(device) for plane in frame]
-
-    return measure_noise(frames, tensors, LAYOUT, 255.0)
 
 
 @pytest.mark.parametrize("sigma", [1, 2, 5])

@@ -2,27 +2,21 @@
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import skimage.data
 import torch
 from clips import write_clip
+from yuv import planes_of
 
 from vnlsdenoise.engine.local import denoise_frames
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.noise.camera import Camera
 from vnlsdenoise.video.frame import Frame, PlaneFormat
-from vnlsdenoise.video.pixels import unpack
 from vnlsdenoise.video.read import VideoReader
 
 LAYOUT = PlaneFormat("yuv", 240, 160, 8, 1, 1)
 GIVEN = (1.5, 3.0, 5.0, 8.0)
-
-
-def as_yuv(picture: torch.Tensor) -> Frame:
-    image = (255 * picture).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
-    return Frame(unpack(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p"))[0])
 
 
 def luma_psnr(frames: list[Frame], wanted: list[Frame]) -> float:
@@ -38,7 +32,8 @@ def test_measured_noise_comes_near_the_best_deviation_given(gain: float, crf: in
     camera, random = Camera(gain, gain / 2), torch.Generator().manual_seed(1)
     views = [photograph[:, 100 + 2 * t : 260 + 2 * t, 150 + 3 * t : 390 + 3 * t].contiguous() for t in range(6)]
     noisy, wanted = (
-        [as_yuv(p) for p in side] for side in zip(*(camera.recorded(v, random) for v in views), strict=True)
+        [Frame(p) for p in planes_of(255 * torch.stack(side))]
+        for side in zip(*(camera.recorded(v, random) for v in views), strict=True)
     )
     options = {"bit_rate": 0, "options": {"crf": str(crf)}}
     write_clip(tmp_path / "a.mkv", encoder="libx264", size=(240, 160), frames=noisy, count=6, **options)

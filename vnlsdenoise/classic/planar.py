@@ -1,10 +1,10 @@
 """A denoiser on a video's own planes: grey, RGB, and luma with chroma of any subsampling."""
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from statistics import fmean, geometric_mean
 from typing import TypeVar
 
 import torch
@@ -75,9 +75,7 @@ def _deviation_of_mean(spectrum: Spectrum) -> float:
 
 def _flatness(spectrum: Spectrum) -> float:
     """The geometric mean of a spectrum over its mean: 1 where noise is white, next to nothing where it is coarse."""
-    if not spectrum:
-        return 1.0
-    return math.exp(sum(map(math.log, spectrum)) / len(spectrum)) * len(spectrum) / sum(spectrum)
+    return geometric_mean(spectrum) / fmean(spectrum) if spectrum else 1.0
 
 
 def tvl1_motion(preset: Preset, captured: bool, lanes: int = 1) -> Callable[[float], Motion]:

@@ -27,8 +27,9 @@ from vnlsdenoise.video.frame import PlaneFormat
 _DEPENDENT, _LEAST_DEPENDENT = 1.3, 2.4 / 255
 _LEAST_OPPONENT = 1 / 8
 _SEEN = 0.6  # of what is new in flat blocks, from which quiet areas have told it
-_SEEN_RGB = 0.8  # the same, of every one of R, G and B
-_SURELY_STILL = 0.5  # from which on the same is asked of every plane of a film that is not R, G and B
+# The same, of every one of R, G and B; of every other plane where it is surely so still.
+_SEEN_IN_EACH = 0.8
+_SURELY_STILL = 0.5
 # Times that luma's noise is stronger at low frequencies: what quiet areas tell is a part of it then. All of it is no
 # more than so many times that part: beyond that motion was missed.
 _CLEARLY_COLOURED, _MOST_OF_PART = 2.8, 2.5
@@ -124,19 +125,16 @@ def _share_taken(verdict: Verdict, layout: PlaneFormat) -> float:
 def _is_told_in_part(noise: NoiseModel, verdict: Verdict, layout: PlaneFormat) -> bool:
     """Whether quiet areas have hardly seen the noise that is new, or a part of it."""
     own, quiet = verdict.channels[: len(noise.planes)], math.hypot(*noise.sigma)
-    if layout.family == "rgb":
-        # Of a mosaic of sensors one colour may have kept high frequencies.
-        pairs_of = zip(noise.planes, verdict.channels[-3:], strict=True)
-        if any(plane.sigma < _SEEN_RGB * channel.low for plane, channel in pairs_of):
-            return True
-    elif quiet < _SEEN * math.hypot(*(channel.low for channel in own)):
+    rgb = layout.family == "rgb"
+    # Of a mosaic of sensors one colour may have kept high frequencies; where nothing moves, each plane tells by itself.
+    by_plane = zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True)
+    unseen = any(plane.sigma < _SEEN_IN_EACH * channel.low for plane, channel in by_plane)
+    if unseen and (rgb or verdict.still >= _SURELY_STILL):
         return True
-    # Where nothing moves, each plane by itself.
-    seen = (plane.sigma >= _SEEN_RGB * channel.low for plane, channel in zip(noise.planes, own, strict=True))
-    if layout.family != "rgb" and verdict.still >= _SURELY_STILL and not all(seen):
+    if not rgb and quiet < _SEEN * math.hypot(*(channel.low for channel in own)):
         return True
     # Correlated noise they do not resolve as well, and of one plane they may take it for white.
-    coloured = layout.family != "rgb" and own[0].colour > _CLEARLY_COLOURED
+    coloured = not rgb and own[0].colour > _CLEARLY_COLOURED
     in_part = coloured or any(plane.spectrum for plane in noise.planes)
     return in_part and math.hypot(*(channel.deviation for channel in own)) < _MOST_OF_PART * quiet
 
