@@ -12,6 +12,6 @@ class Weights:
 
 
 WEIGHTS = {
-    "small": Weights("small.safetensors", "9c8eaee4ef0b718a44695a969880adbdaa92920897afafc8971a1109c165bfae"),
-    "base": Weights("base.safetensors", "92cfa7d3d9b2dd7d9a24b5aeb4bb0b017dbe6a0e2b8b96ccb7aaddafd17df7c0"),
+    "small": Weights("small.safetensors", "0734d357165b0b0215b88844ec0a28561768ad92f8f5b44523b3ba45a3154809"),
+    "base": Weights("base.safetensors", "755edd0326014d2a317c8d06551f8b38fbae0a28d986fba7f4b5819d2700ce16"),
 }

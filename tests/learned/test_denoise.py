@@ -161,7 +161,7 @@ def corrected(frames, network, device):
     pager = Pager()
     classic = cast(ClassicDenoiser, AtOnce(pager))
     size = frames[0].shape[-2:]
-    channels = [Channel(20.0, 0.5, math.inf)]
+    channels = [Channel(20.0, 0.5)]
     denoiser = LearnedDenoiser(classic, network, "gray", *size, channels, Tvl1Motion(12.0), pager)
     out = []
     for frame in frames:

@@ -1,9 +1,11 @@
 """The network's parts: what they do before training, at whatever layout, and that states follow the flow."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from vnlsdenoise.learned.network import PLANES, Dimensions, Frames, Network
+from vnlsdenoise.learned.network import PLANES, TRAITS, Dimensions, Frames, Network
 
 TINY = Dimensions((8, 8, 8), 1, (1, 1, 1), 1)
 
@@ -16,6 +18,7 @@ def frames(layout, count, height=16, width=24):
         [torch.rand(shape) - 0.5 for shape in shapes],
         [torch.randn(shape) for shape in shapes],
         torch.full((count, whole + half), 10.0),
+        torch.zeros(count, whole + half, TRAITS),
     )
 
 
@@ -55,5 +58,14 @@ def test_the_network_sees_detail_beside_the_noise(factor):
     """The same picture in less noise is another input: a detail counts by its size in deviations."""
     network = Network(TINY)
     one = frames("gray", 1)
-    other = Frames(one.layout, one.classic, one.removed, one.scale * factor)
+    other = replace(one, scale=one.scale * factor)
     assert not torch.allclose(network.encode(one), network.encode(other))
+
+
+def test_the_network_is_told_what_is_known_of_the_noise():
+    network, one = Network(TINY), frames("420", 1)
+    for plane in range(3):
+        for trait in range(TRAITS):
+            traits = one.traits.clone()
+            traits[0, plane, trait] = 1
+            assert not torch.allclose(network.encode(one), network.encode(replace(one, traits=traits)))

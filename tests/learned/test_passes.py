@@ -11,7 +11,7 @@ from vnlsdenoise.learned.checkpoint import load_network
 from vnlsdenoise.learned.denoiser import working_type
 from vnlsdenoise.learned.fused import FusedNetwork
 from vnlsdenoise.learned.memory import NetworkSize
-from vnlsdenoise.learned.network import PLANES, Dimensions, Frames, Network
+from vnlsdenoise.learned.network import PLANES, TRAITS, Dimensions, Frames, Network
 from vnlsdenoise.learned.tiles import Span, Tile, map_size, tiles_of
 
 CHANNELS = (48, 12, 3)  # whole vectors of 16 bytes, and not
@@ -185,7 +185,8 @@ def test_a_fused_network_gives_what_the_network_gives(device, layout, dimensions
     [tile] = tiles_of(height, width, network.dimensions)
     exact_network = network.double()
     fused = FusedNetwork(exact_network, torch.device(device), working_type(torch.device(device)))
-    found = fused.encoder_of(layout, channels)(noisy, classic, tile, map_size(height, width))
+    traits = torch.rand(len(channels), TRAITS)
+    found = fused.encoder_of(layout, channels, traits)(noisy, classic, tile, map_size(height, width))
     centred, removed, first = [], [], 0
     for factor, unclean, cleaned in zip((2, 1), exact(*noisy), exact(*classic), strict=False):
         reach = channels[first : first + len(cleaned)].double()[:, :, None, None]
@@ -193,7 +194,9 @@ def test_a_fused_network_gives_what_the_network_gives(device, layout, dimensions
         size = [factor * side for side in tile.size]
         centred.append(passes.enlarged((cleaned / reach[:, 0] - reach[:, 1])[None], *size))
         removed.append(passes.enlarged((unclean - cleaned)[None], *size))
-    encoded = exact_network.encode(Frames(layout, centred, removed, channels[None, :, 0].double()))
+    encoded = exact_network.encode(
+        Frames(layout, centred, removed, channels[None, :, 0].double(), traits[None].double())
+    )
     # To so many roundings of values of that size, one after the other.
     tolerance = 0.02 if device == "cuda" else 1e-5
 

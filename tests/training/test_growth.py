@@ -10,7 +10,7 @@ import torch
 
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
-from vnlsdenoise.learned.network import PLANES, Dimensions, Frames, Network
+from vnlsdenoise.learned.network import PLANES, TRAITS, Dimensions, Frames, Network
 from vnlsdenoise.learned.sizes import SIZES
 from vnlsdenoise.training.growth import grown
 from vnlsdenoise.training.loop import Process, Settings, Trainer
@@ -59,7 +59,10 @@ def clips(times=4, height=32, width=48):
         shapes = [(times, whole, height, width)] + ([(times, half, height // 2, width // 2)] if half else [])
         classic = [torch.rand(shape, generator=generator) - 0.5 for shape in shapes]
         removed = [torch.randn(shape, generator=generator) for shape in shapes]
-        made.append(Frames(layout, classic, removed, torch.full((times, whole + half), 10.0)))
+        count = whole + half
+        made.append(
+            Frames(layout, classic, removed, torch.full((times, count), 10.0), torch.rand(times, count, TRAITS))
+        )
     fields = 2 * torch.randn((times - 1, len(made), 2, 2, height // 2, width // 2), generator=generator)
     return made, fields
 
@@ -70,7 +73,13 @@ def test_a_grown_network_gives_what_the_smaller_one_gave(dimensions):
     new = larger(old.float(), dimensions).double()
     given, fields = clips()
     given = [
-        Frames(f.layout, [p.double() for p in f.classic], [p.double() for p in f.removed], f.scale.double())
+        Frames(
+            f.layout,
+            [p.double() for p in f.classic],
+            [p.double() for p in f.removed],
+            f.scale.double(),
+            f.traits.double(),
+        )
         for f in given
     ]
     with torch.no_grad():

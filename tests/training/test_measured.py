@@ -9,6 +9,7 @@ import torch
 
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.errors import InputError
+from vnlsdenoise.learned.denoiser import Channel
 from vnlsdenoise.noise.camera import Camera
 from vnlsdenoise.training import measured
 from vnlsdenoise.training.degradation import Channels, Degraded, Mixture, planes_of, rgb_of
@@ -117,10 +118,7 @@ def test_shares_of_the_mosaics_are_recorded(scenery, monkeypatch):
     assert all(r.coding is None or r.blur == 0 for r in asked if r not in cameras)
     # What is but a small part of what is wrong is not taken.
     noisy = [torch.zeros(2, 1, 8, 8)]
-    far, near = (
-        Channels("gray", noisy, [noisy[0] + error], torch.ones(1), torch.zeros(1), torch.ones(1), 100.0)
-        for error in (5.0, 2.0)
-    )
+    far, near = (Channels("gray", noisy, [noisy[0] + error], [Channel(1.0, 0.0)], 100.0) for error in (5.0, 2.0))
     for found in (far, near):
         monkeypatch.setattr(measured, "recorded_mosaic", lambda *arguments, found=found: found)
         always = PartlyMeasured(Degraded(scenery, "gray", Mixture()), scenery, 1.0, 0.0)

@@ -12,7 +12,8 @@ import torch
 
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import load_header, load_network
-from vnlsdenoise.learned.network import Dimensions, Frames, Network
+from vnlsdenoise.learned.denoiser import Channel
+from vnlsdenoise.learned.network import TRAITS, Dimensions, Frames, Network
 from vnlsdenoise.learned.passes import limited, magnitude
 from vnlsdenoise.training.ahead import Ahead
 from vnlsdenoise.training.degradation import Channels, Degraded, Mixture, Noise, degrade, mean_of_clipped
@@ -138,7 +139,8 @@ def test_no_state_crosses_into_another_scene():
 
     def corrected(times):
         count = times.stop - times.start
-        frames = Frames("gray", [classic[times]], [removed[times]], torch.full((count, 1), 20.0))
+        level, traits = torch.full((count, 1), 20.0), torch.zeros(count, 1, TRAITS)
+        frames = Frames("gray", [classic[times]], [removed[times]], level, traits)
         with torch.no_grad():
             [[planes]] = network([frames], fields[times.start : times.stop - 1])
         return planes
@@ -253,13 +255,13 @@ def test_channels_are_in_units_of_their_noise():
 def test_errors_of_colours_count_as_they_do_in_psnr():
     """Of R, G and B whose luma is noisier than their differences, as a camera leaves them."""
     deviations = torch.tensor([4.0, 2.0, 0.5]) / 255  # of the opponent channels, whose errors in units are alike
-    scale = torch.tensor([3**0.5, 1, 1]) / deviations
-    planes = [torch.zeros(2, 3, 8, 8)]
-    weight = Channels("444", planes, planes, scale, torch.tensor([0.5, 0, 0]), torch.ones(3), 1.0).weight
+    planes, centres, colours = [torch.zeros(2, 3, 8, 8)], (0.5, 0.0, 0.0), (False, True, True)
+    ranges = (torch.tensor([3**0.5, 1, 1]) / deviations).tolist()
+    weight = Channels("444", planes, planes, list(map(Channel, ranges, centres, colours)), 1.0).weight
     assert weight[0] / weight[1] == pytest.approx(4) and weight[0] / weight[2] == pytest.approx(10)
     assert float(weight.mean()) == pytest.approx(1)
     for channels in (
-        Channels("444", planes, planes, scale, torch.full((3,), 0.5), torch.ones(3), 1.0),
+        Channels("444", planes, planes, list(map(Channel, ranges, (0.5, 0.5, 0.5), colours)), 1.0),
         degrade(torch.rand(2, 3, 64, 64), "444", Noise((0.1, 0.05, 0.2))),
     ):
         torch.testing.assert_close(channels.weight, torch.ones(3))
@@ -274,7 +276,7 @@ def test_errors_are_those_of_limited_corrections():
     )
     corrections = [(3 * planes).requires_grad_() for planes in given]
     most = torch.tensor([[torch.inf, 1.0, 0.5]])
-    frames = Frames("420", error, removed, torch.ones(2, 3))
+    frames = Frames("420", error, removed, torch.ones(2, 3), torch.zeros(2, 3, TRAITS))
     found = squared_error(corrections, Batch(frames, error, torch.zeros(1, 1, 2, 2, 8, 8), torch.ones(1, 3), most))
     left = 0.0
     for time in range(2):
@@ -296,7 +298,7 @@ def test_without_a_limit_errors_are_those_of_whole_corrections():
     planes = [torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))]
     nothing, most = [torch.zeros_like(planes[0])], torch.tensor([[torch.inf, 1.0, 1.0]])
     correction = planes[0].clone().requires_grad_()
-    frames = Frames("444", nothing, nothing, torch.ones(2, 3))
+    frames = Frames("444", nothing, nothing, torch.ones(2, 3), torch.zeros(2, 3, TRAITS))
     batch = Batch(frames, nothing, torch.zeros(1, 1, 2, 2, 4, 4), torch.ones(1, 3), most)
     found = squared_error([correction], batch)
     assert found.item() == pytest.approx(float(planes[0][:, 0].square().mean()) / 3, rel=1e-3)

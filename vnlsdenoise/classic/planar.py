@@ -17,7 +17,7 @@ from vnlsdenoise.classic.page import Page
 from vnlsdenoise.classic.pager import Pager, repeatable
 from vnlsdenoise.classic.presets import Preset
 from vnlsdenoise.learned.chunks import first_seen
-from vnlsdenoise.learned.denoiser import Channel, LearnedDenoiser, most_corrected
+from vnlsdenoise.learned.denoiser import Channel, LearnedDenoiser
 from vnlsdenoise.learned.network import Layout, Network
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.model import NoiseModel, Spectrum
@@ -205,7 +205,7 @@ class PlanarDenoiser:
         ]
         if self._layout.family != "rgb":
             return [
-                Channel(reach, 0.5, most_corrected(colour=index > 0, assumed=plane.assumed))
+                Channel(reach, 0.5, index > 0, plane.assumed, _flatness(plane.spectrum))
                 for index, (reach, plane) in enumerate(zip(ranges, noise.planes, strict=True))
             ]
         assumed = any(plane.assumed for plane in noise.planes)  # every channel is of all three
@@ -215,7 +215,9 @@ class PlanarDenoiser:
             Channel(
                 reach * mean / (deviation * _deviation_of_mean(spectrum)),
                 centre,
-                most_corrected(colour=colour, assumed=assumed, flatness=_flatness(spectrum)),
+                colour,
+                assumed,
+                _flatness(spectrum),
             )
             for reach, deviation, spectrum, centre, colour in zip(
                 (3**0.5, 1.0, 1.0), deviations, spectra, (0.5, 0.0, 0.0), (False, True, True), strict=True

@@ -18,7 +18,7 @@ from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.learned.sizes import CORRECTABLE
 from vnlsdenoise.weights import WEIGHTS
 
-_FORMAT = "vnlsdenoise-network-1"
+_FORMAT = "vnlsdenoise-network-2"
 _PREFIX = "network."  # of the names of the network's own tensors; a file may hold others beside them
 
 

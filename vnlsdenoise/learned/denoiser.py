@@ -31,28 +31,34 @@ _FACTORS = (2, 1)
 # flat the spectrum is.
 _MOST_IN_COLOURS, _MOST_WHERE_ASSUMED = 1.0, 0.5
 _FLAT = 0.2  # from which on it does not
+_LEAST_FLAT = 0.01  # that the network is told
 
 
 @dataclass(frozen=True)
 class Channel:
     """Of one channel: how far its values reach in units of its noise, and the share of that where their middle is.
 
-    most: how many times what the classic denoiser removed a correction may be, by the roots of their mean squares; inf
-    for no limit.
+    colour: whether it is of colours, not luma. assumed: as of `PlaneNoise`. flatness: of the spectrum of its noise, 1
+    where that is white.
     """
 
     range: float
     centre: float
-    most: float
+    colour: bool = False
+    assumed: bool = False
+    flatness: float = 1.0
 
+    @property
+    def most(self) -> float:
+        """How many times what the classic denoiser removed a correction may be, by the roots of their mean squares; inf
+        for no limit."""
+        most = _MOST_WHERE_ASSUMED if self.assumed else _MOST_IN_COLOURS if self.colour else math.inf
+        return most * min(1.0, self.flatness / _FLAT) ** 2 if self.colour else most
 
-def most_corrected(*, colour: bool, assumed: bool, flatness: float = 1.0) -> float:
-    """`Channel.most` of colours or luma.
-
-    assumed: as of `PlaneNoise`. flatness: of the spectrum of their noise, 1 where it is white.
-    """
-    most = _MOST_WHERE_ASSUMED if assumed else _MOST_IN_COLOURS if colour else math.inf
-    return most * min(1.0, flatness / _FLAT) ** 2 if colour else most
+    @property
+    def traits(self) -> tuple[float, float]:
+        """As of `Frames`."""
+        return math.log(max(self.flatness, _LEAST_FLAT)), float(self.assumed)
 
 
 @dataclass
@@ -112,7 +118,8 @@ class LearnedDenoiser:
         self._times: Tensor | None = None  # `Channel.most`, where the frames are
         self._encoder: Encoder | None = None  # of a network on a GPU
         if isinstance(network, FusedNetwork):
-            self._encoder = network.encoder_of(layout, torch.tensor([[c.range, c.centre] for c in channels]))
+            places, traits = torch.tensor([[c.range, c.centre] for c in channels]), [c.traits for c in channels]
+            self._encoder = network.encoder_of(layout, places, torch.tensor(traits))
         self._tiles = tiles_of(height, width, network.dimensions)
         self._map_size = map_size(height, width)
         self._state_shape = (1, *self._map_size, network.dimensions.channels[0])
@@ -340,7 +347,8 @@ class LearnedDenoiser:
             centred.append(enlarged((cleaned / ranges - centres)[None], *size))
             removed.append(enlarged((unclean - cleaned)[None], *size))
         scale = torch.tensor([[c.range for c in self._channels]], device=device)
-        return self._network.encode(Frames(self._layout, centred, removed, scale))
+        traits = torch.tensor([[c.traits for c in self._channels]], device=device)
+        return self._network.encode(Frames(self._layout, centred, removed, scale, traits))
 
     def _corrected(self, classic: list[Tensor], corrections: list[Tensor]) -> tuple[Page, Page | None]:
         planes, faults = corrected(classic, corrections)

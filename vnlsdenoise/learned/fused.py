@@ -147,13 +147,15 @@ class _Cell:
 
 
 class Encoder:
-    """Head and encoder for frames of one layout whose channels have these ranges and centres, [planes, 2]."""
+    """Head and encoder for frames of one layout: of channels of these ranges and centres, [planes, 2], and traits."""
 
-    def __init__(self, head: Head, like: Tensor, blocks: list[_Block], layout: Layout, channels: Tensor) -> None:
+    def __init__(
+        self, head: Head, like: Tensor, blocks: list[_Block], layout: Layout, channels: Tensor, traits: Tensor
+    ) -> None:
         """like: the weight of the head in the type and place to work in."""
         assert head.conv.bias is not None
-        level = head.level((channels[None, :, 0].log() / 1.5 - 2.3).to(head.conv.weight))[0]
-        self._bias = (head.conv.bias + level).detach().to(like.device, torch.float32)
+        noise = head.bias(channels[None, :, 0], traits[None])[0]
+        self._bias = (head.conv.bias + noise).detach().to(like.device, torch.float32)
         places = _by_plane(layout)
         weight = like.new_zeros(len(like), passes.padded(len(places), passes.MULTIPLE), *like.shape[2:])
         weight[:, : len(places)] = like[:, places]
@@ -188,10 +190,11 @@ class FusedNetwork(Network):
         self._decoder_blocks = _blocks(list(network.decoder)[1:], list(self.decoder)[1:])
         self._tails = {layout: _Tail(network.tail(layout), self.tail(layout)) for layout in PLANES}
 
-    def encoder_of(self, layout: Layout, channels: Tensor) -> Encoder:
-        """What encodes frames of that layout; channels: [planes, 2], range and centre in units of the noise."""
+    def encoder_of(self, layout: Layout, channels: Tensor, traits: Tensor) -> Encoder:
+        """What encodes frames of that layout; channels: [planes, 2], range and centre in units of the noise. traits:
+        [planes, TRAITS], as in `Frames`."""
         like = self.head(layout).conv.weight
-        return Encoder(self._exact[0].head(layout), like, self._encoder_blocks, layout, channels)
+        return Encoder(self._exact[0].head(layout), like, self._encoder_blocks, layout, channels, traits)
 
     def step_back(
         self, maps: Tensor, state: Tensor | None, flow: Tensor | None, corner: tuple[int, int] = (0, 0)

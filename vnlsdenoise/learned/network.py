@@ -24,6 +24,7 @@ Layout = Literal["gray", "420", "444"]
 PLANES: dict[Layout, tuple[int, int]] = {"gray": (1, 0), "420": (1, 2), "444": (3, 0)}
 VIEWS = 3  # of every plane: what the classic denoiser took away, its result, and the detail of that
 ALIGNMENT = 8  # height and width of luma must be multiples of it: half the size, then two halvings in a cell
+TRAITS = 2  # of the noise of a channel, beside its level (`Frames.traits`)
 _HIDDEN = 64  # width of the layers that the level of noise goes through
 
 
@@ -48,12 +49,15 @@ class Frames:
     classic: [N, planes, h, w], the classic result over the range of its channel, around 0 (see `Scale`).
     removed: the same shapes: noisy minus classic, in units of the noise.
     scale: [N, planes of both sizes], the range of every channel in units of its noise.
+    traits: [N, planes of both sizes, TRAITS], what else is known of that noise: the logarithm of how flat its spectrum
+        is, 0 where it is white, and 1 where its deviation is assumed (`PlaneNoise.assumed`).
     """
 
     layout: Layout
     classic: list[Tensor]
     removed: list[Tensor]
     scale: Tensor
+    traits: Tensor
 
 
 class Head(nn.Module):
@@ -64,8 +68,16 @@ class Head(nn.Module):
         whole, half = PLANES[layout]
         self.conv = nn.Conv2d(VIEWS * (4 * whole + half), channels, 3, padding=1)
         self.level = nn.Sequential(
-            nn.Linear(whole + half, _HIDDEN), nn.GELU(approximate="tanh"), nn.Linear(_HIDDEN, channels)
+            nn.Linear((1 + TRAITS) * (whole + half), _HIDDEN),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(_HIDDEN, channels),
         )
+
+    def bias(self, scale: Tensor, traits: Tensor) -> Tensor:
+        """What is known of the noise, as in `Frames` -> [N, C], which every pixel's maps begin with."""
+        known = torch.cat((scale.log() / 1.5 - 2.3, traits.flatten(1)), 1)
+        bias: Tensor = self.level(known.to(self.conv.weight.dtype))
+        return bias
 
     def forward(self, frames: Frames) -> Tensor:
         """-> [N, C, H / 2, W / 2]."""
@@ -76,11 +88,9 @@ class Head(nn.Module):
             detail = classic - functional.avg_pool2d(classic, 3, 1, 1, count_include_pad=False)
             # A detail counts by its size beside the noise, however small a share of the range that may be.
             views += [removed, classic, torch.asinh(detail * scale)]
-        weight = self.conv.weight
-        maps = [_half_size(view, frames.classic[0]).to(weight.dtype) for view in views]
-        level: Tensor = self.level((frames.scale.log() / 1.5 - 2.3).to(weight.dtype))
+        maps = [_half_size(view, frames.classic[0]).to(self.conv.weight.dtype) for view in views]
         maps_in = torch.cat(maps, 1).contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.conv(maps_in) + level[:, :, None, None]
+        features: Tensor = self.conv(maps_in) + self.bias(frames.scale, frames.traits)[:, :, None, None]
         return features
 
 

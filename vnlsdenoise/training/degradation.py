@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vnlsdenoise.learned.denoiser import most_corrected
+from vnlsdenoise.learned.denoiser import Channel
 from vnlsdenoise.learned.network import Layout
 from vnlsdenoise.planes import opponent_from_rgb
 from vnlsdenoise.training.scenery import Scenery
@@ -48,20 +48,39 @@ class Mixture:
 class Channels:
     """A clip as a denoiser is given it; every list has the planes of luma's size, then the halved ones.
 
-    noisy, wanted: [T, planes, h, w] in units of the noise. scale, centre: [planes], the range of every channel in these
-    units, and where the middle of its values lies in it. most: [planes], how much of what the classic denoiser removed
-    a correction is at the most, as of `Channel`. peak: of luma, in these units. scenes: the numbers of frames of the
-    scenes that the clip is cut into; empty for one.
+    noisy, wanted: [T, planes, h, w] in units of the noise. facts: of every channel. peak: of luma, in these units.
+    scenes: the numbers of frames of the scenes that the clip is cut into; empty for one.
     """
 
     layout: Layout
     noisy: list[Tensor]
     wanted: list[Tensor]
-    scale: Tensor
-    centre: Tensor
-    most: Tensor
+    facts: Sequence[Channel]
     peak: float
     scenes: tuple[int, ...] = ()
+
+    @property
+    def scale(self) -> Tensor:
+        """[planes]: the range of every channel."""
+        return self._of_planes([fact.range for fact in self.facts])
+
+    @property
+    def centre(self) -> Tensor:
+        """[planes]: where the middle of a channel's values lies in its range."""
+        return self._of_planes([fact.centre for fact in self.facts])
+
+    @property
+    def most(self) -> Tensor:
+        """[planes]: how much of what the classic denoiser removed a correction is at the most, as of `Channel`."""
+        return self._of_planes([fact.most for fact in self.facts])
+
+    @property
+    def traits(self) -> Tensor:
+        """[planes, TRAITS], as of `Frames`."""
+        return self._of_planes([fact.traits for fact in self.facts])
+
+    def _of_planes(self, values: Sequence[object]) -> Tensor:
+        return torch.tensor(values, device=self.noisy[0].device)
 
     @property
     def weight(self) -> Tensor:
@@ -70,7 +89,7 @@ class Channels:
         Of R, G and B as much as it does in their PSNR, and a tenth of the most at the least; planes of luma and
         chroma, whose errors are told apart, count the same.
         """
-        if self.layout != "444" or float(self.centre[1]):  # the differences of R, G and B are centred on 0
+        if self.layout != "444" or self.facts[1].centre:  # the differences of R, G and B are centred on 0
             return torch.ones_like(self.scale)
         reach = torch.tensor(opponent_ranges(1.0), device=self.scale.device)
         variance = (reach / self.scale) ** 2
@@ -177,13 +196,23 @@ def degrade(clean: Tensor, layout: Layout, noise: Noise) -> Channels:
             units = mean_of_clipped(units, here, 1 / sigma)
         noisy.append(observed)
         wanted.append(units)
-    return channels_of(layout, noisy, wanted, noise.sigma[: len(noisy)], yuv=layout != "444" or noise.yuv)
+    yuv, flatness = layout != "444" or noise.yuv, _flatness(noise.sharper)
+    return channels_of(layout, noisy, wanted, noise.sigma[: len(noisy)], yuv=yuv, flatness=flatness)
 
 
 def channels_of(
-    layout: Layout, noisy: list[Tensor], wanted: list[Tensor], sigma: Sequence[float], *, yuv: bool
+    layout: Layout,
+    noisy: list[Tensor],
+    wanted: list[Tensor],
+    sigma: Sequence[float],
+    *,
+    yuv: bool,
+    flatness: float = 1.0,
 ) -> Channels:
-    """Planes [T, h, w] in units of their noise, of deviation sigma of 1, as channels; yuv: they are not R, G and B."""
+    """Planes [T, h, w] in units of their noise, of deviation sigma of 1, as channels; yuv: they are not R, G and B.
+
+    flatness: of the spectrum of the noise before it was whitened.
+    """
     ranges = [1 / s for s in sigma]
     centre, peak = [0.5] * len(noisy), ranges[0]
     if not yuv:
@@ -195,16 +224,11 @@ def channels_of(
         sizes = [planes[:1], planes[1:]] if layout == "420" else [planes]
         return [torch.stack(of_size, 1) for of_size in sizes]
 
-    device = noisy[0].device
-    return Channels(
-        layout,
-        stacked(noisy),
-        stacked(wanted),
-        torch.tensor(ranges, device=device),
-        torch.tensor(centre, device=device),
-        torch.tensor([most_corrected(colour=index > 0, assumed=False) for index in range(len(ranges))], device=device),
-        peak,
-    )
+    facts = [
+        Channel(reach, middle, colour=index > 0, flatness=flatness)
+        for index, (reach, middle) in enumerate(zip(ranges, centre, strict=True))
+    ]
+    return Channels(layout, stacked(noisy), stacked(wanted), facts, peak)
 
 
 def opponent_ranges(mean: float) -> list[float]:
@@ -261,6 +285,13 @@ def _strength(like: Tensor, noise: Noise) -> Tensor:
         )
         strength *= 1 - noise.unsteady * functional.interpolate(knots, (height, width), mode="bilinear")[0, 0]
     return strength
+
+
+def _flatness(sharper: float) -> float:
+    """Of noise whose whitening makes the picture so much sharper: the geometric mean of its spectrum over its mean."""
+    along = 0.5 + 0.5 * np.cos(np.pi * np.arange(8) / 8)  # what the blur leaves of every frequency
+    spectrum = (1 + sharper * (1 - np.outer(along, along))) ** -2.0
+    return float(np.exp(np.log(spectrum).mean()) / spectrum.mean())
 
 
 def _blurred(planes: Tensor, share: float) -> Tensor:

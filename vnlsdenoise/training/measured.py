@@ -209,20 +209,7 @@ def recorded_mosaic(
         return [c[..., : height >> level, : width >> level] for level, c in enumerate(stacked)]
 
     facts = denoiser.channel_facts(noise)
-    scale, centres, most = (
-        torch.tensor([getattr(fact, name) for fact in facts], device=clean.device)
-        for name in ("range", "centre", "most")
-    )
-    return Channels(
-        layout,
-        channels(given),
-        channels(wanted),
-        scale,
-        centres,
-        most,
-        _PEAK / denoiser.to_bytes,
-        scenes,
-    )
+    return Channels(layout, channels(given), channels(wanted), facts, _PEAK / denoiser.to_bytes, scenes)
 
 
 def _is_told(channels: Channels) -> bool:

@@ -98,4 +98,5 @@ def captured(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
 
 def _tensors(batch: Batch) -> list[Tensor]:
     frames = batch.frames
-    return [*frames.classic, *frames.removed, frames.scale, *batch.error, batch.fields, batch.weight, batch.most]
+    known = frames.scale, frames.traits, batch.weight, batch.most
+    return [*frames.classic, *frames.removed, *batch.error, batch.fields, *known]

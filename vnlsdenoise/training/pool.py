@@ -12,7 +12,7 @@ from torch import Tensor
 from vnlsdenoise.classic.denoiser import ClassicDenoiser
 from vnlsdenoise.classic.motion import CapturedFlow, Tvl1Motion
 from vnlsdenoise.classic.presets import PRESETS
-from vnlsdenoise.learned.network import PLANES, Frames, Layout
+from vnlsdenoise.learned.network import PLANES, TRAITS, Frames, Layout
 from vnlsdenoise.training.degradation import Channels
 from vnlsdenoise.training.scenery import Grid
 
@@ -26,7 +26,7 @@ class Plate:
 
     classic, removed, error: [T, planes, h, w]: the classic result over the range of its channel, around 0; noisy minus
     classic, and classic minus wanted, in units of the noise. fields: [T - 1, 4, h, w], flow of the classic result to
-    the next frame and back, NaN where that begins a scene. scale: as in `Frames`. weight, most: as of
+    the next frame and back, NaN where that begins a scene. scale, traits: as in `Frames`. weight, most: as of
     `Channels`.
     """
 
@@ -35,6 +35,7 @@ class Plate:
     error: list[Tensor]
     fields: Tensor
     scale: Tensor
+    traits: Tensor
     weight: Tensor
     most: Tensor
 
@@ -65,14 +66,14 @@ class PlateMaker:
         # Removed and error do not bear the precision that the range would leave them.
         removed = [noisy - result for noisy, result in zip(channels.noisy, results, strict=True)]
         error = [result - wanted for result, wanted in zip(results, channels.wanted, strict=True)]
-        first, classic = 0, []
+        first, classic, scale, centre = 0, [], channels.scale, channels.centre
         for result in results:
             of_size = slice(first, first + result.shape[1])
             first = of_size.stop
             view = (1, -1, 1, 1)
-            classic.append(result / channels.scale[of_size].view(view) - channels.centre[of_size].view(view))
+            classic.append(result / scale[of_size].view(view) - centre[of_size].view(view))
         fields = self._flow(results[0][:, 0], channels)
-        return Plate(classic, removed, error, fields, channels.scale, channels.weight, channels.most)
+        return Plate(classic, removed, error, fields, scale, channels.traits, channels.weight, channels.most)
 
     def _denoised(self, channels: Channels) -> list[Tensor]:
         height, width = channels.noisy[0].shape[-2:]
@@ -146,6 +147,7 @@ class Pool:
         self._classic, self._removed, self._error = room(torch.int16), room(torch.float16), room(torch.float16)
         self._fields = torch.zeros((plates, times - 1, 4, height // 2, width // 2), dtype=torch.float16, device=device)
         self._scale, self._weight, self._most = (torch.ones((plates, whole + half), device=device) for _ in range(3))
+        self._traits = torch.zeros((plates, whole + half, TRAITS), device=device)
 
     def put(self, place: int, plate: Plate) -> None:
         """Keep a plate in place of another."""
@@ -157,6 +159,7 @@ class Pool:
             kept[place] = error.half()
         self._fields[place] = plate.fields.half()
         self._scale[place] = plate.scale
+        self._traits[place] = plate.traits
         self._weight[place] = plate.weight
         self._most[place] = plate.most
 
@@ -193,11 +196,11 @@ class Pool:
             return [cut(of_size, times, 1 + index).flatten(0, 1).float() for index, of_size in enumerate(kept)]
 
         classic = [plane / _STEPS for plane in planes(self._classic)]
-        scale = self._scale[plate].repeat(times, 1)
+        scale, traits = self._scale[plate].repeat(times, 1), self._traits[plate].repeat(times, 1, 1)
         fields = cut(self._fields, times - 1, 2).float()
         fields = fields.view(times - 1, count, 2, 2, *fields.shape[-2:])
         return Batch(
-            Frames(self.layout, classic, planes(self._removed), scale),
+            Frames(self.layout, classic, planes(self._removed), scale, traits),
             planes(self._error),
             fields,
             self._weight[plate],
