@@ -13,5 +13,5 @@ class Weights:
 
 WEIGHTS = {
     "small": Weights("small.safetensors", "0734d357165b0b0215b88844ec0a28561768ad92f8f5b44523b3ba45a3154809"),
-    "base": Weights("base.safetensors", "755edd0326014d2a317c8d06551f8b38fbae0a28d986fba7f4b5819d2700ce16"),
+    "base": Weights("base.safetensors", "c547f82b0d430fb77f52ad84107a6bb5011ae4c38c01b289e69c1ca346a6c325"),
 }

@@ -159,12 +159,9 @@ def test_what_comes_beside_the_work_is_there_for_it():
                 for _ in range(8):
                     tensor += 0.125
             del tensors, tensor
-        on_its_way = [page for page in held if page.coming is not None]
         if turn == 3:
-            for page in on_its_way:
-                index = held.index(page)
+            for index in [index for index, page in enumerate(held) if page.coming is not None]:
                 held[index] = pager.keep(torch.full((1 << 20,), float(index + turn + 1), device="cuda"))
-            del page, on_its_way
     assert pager.moved > 0
     for index, page in enumerate(held):
         [tensor], _ = pager.open([page])
