@@ -56,7 +56,7 @@ def folder(tmp_path_factory):
 def settings(folder, out, steps, **changes):
     return Settings(
         (folder,), out, DIMENSIONS, Length(None, steps), crops=(("444", 4),), frames=3, side=48, grid=GRID,
-        plate_frames=4, plates=(("444", 8),), renew=3, report=3.0, check=1e9, threads=2, **changes,
+        plate_frames=4, plates=(("444", 8),), renew=3, report=3.0, check=1e9, held_back=1, threads=2, **changes,
     )  # fmt: skip
 
 
@@ -96,7 +96,8 @@ def test_what_is_given_and_what_is_wanted_have_noise_of_their_own(folder, layout
 def gain_over_classic(folder, weights):
     """Mean, in dB, against the clean clips and at their own noise."""
     cases = {"444": recorded(folder, "444", pairs=True, times=3)}
-    return Validation(cases, GRID, 3, 48, DIMENSIONS, CPU, "fast")(dict(load_network(str(weights)).state_dict()))["444"]
+    tried = Validation(cases, 4, GRID, 3, 48, DIMENSIONS, CPU, "fast")
+    return tried(dict(load_network(str(weights)).state_dict()))["444"]
 
 
 def test_training_on_pairs_removes_more_than_the_classic_denoiser(folder, tmp_path):

@@ -1,106 +1,28 @@
-"""Training, on shapes that a CPU gets through: it repeats, it goes on, and it lowers the loss."""
+"""What training is made of: mosaics, noise, crops, the loss, the optimiser, the schedule."""
 
 import dataclasses
 import json
 import threading
 
-import imageio.v3 as imageio
 import numpy as np
 import pytest
-import skimage.data
 import torch
+from training_runs import settings, train
 
 from vnlsdenoise.errors import InputError
-from vnlsdenoise.learned.checkpoint import load_header, load_network
 from vnlsdenoise.learned.denoiser import Channel
 from vnlsdenoise.learned.network import TRAITS, Dimensions, Frames, Network
 from vnlsdenoise.learned.passes import limited, magnitude
 from vnlsdenoise.training.ahead import Ahead
 from vnlsdenoise.training.degradation import Channels, Degraded, Mixture, Noise, degrade, mean_of_clipped
 from vnlsdenoise.training.footage import Footage, Source, find_sources
-from vnlsdenoise.training.loop import Process, Settings, Trainer
 from vnlsdenoise.training.objective import squared_error
 from vnlsdenoise.training.optimiser import orthogonalised
 from vnlsdenoise.training.pool import Batch, PlateMaker, Pool
 from vnlsdenoise.training.scenery import Grid, Scenery
 from vnlsdenoise.training.schedule import Length, Schedule
-from vnlsdenoise.training.state import LOG, NETWORK
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "footage"
-    path.mkdir()
-    for name in ("coffee", "astronaut", "chelsea", "rocket"):
-        imageio.imwrite(path / f"{name}.png", getattr(skimage.data, name)()[:300, :400])
-    return path
-
-
-def settings(folder, out, steps, **changes):
-    return dataclasses.replace(
-        Settings(
-            (folder,),
-            out,
-            Dimensions((16, 16, 16), 0, (1, 1, 1), 1),
-            Length(None, steps),
-            crops=(("444", 2), ("420", 1), ("gray", 1)),
-            frames=3,
-            side=48,
-            grid=Grid(1, 3, 64, 64),
-            plate_frames=4,
-            plates=(("444", 8), ("420", 2), ("gray", 2)),
-            renew=1,
-            report=3.0,
-            check=1e9,
-            threads=2,
-            mixture=Mixture(0.1, 0, 0, 0, 0, 0, 0, 0, 0, 0),  # what the least of networks learns in a hundred steps
-        ),
-        **changes,
-    )
-
-
-def train(made):
-    return Trainer(made, Process.of_environment("cpu")).run()
-
-
-def test_training_lowers_the_loss_on_noise_it_never_saw(folder, tmp_path):
-    # So few steps of so few crops that their seed decides much of it: with 140 it was -0.04 to +0.06 dB of ten.
-    found = train(settings(folder, tmp_path / "run", 220, seed=6))
-    gains = [value for name, value in found.items() if not name.endswith("worst")]
-    assert np.mean(gains) > 0.02 and min(gains) > 0  # dB over the classic result
-    lines = [json.loads(line) for line in (tmp_path / "run" / LOG).read_text().splitlines()]
-    assert {"footage", "mosaics", "start", "step", "validation"} <= {line["event"] for line in lines}
-
-
-def test_runs_repeat_and_go_on(folder, tmp_path):
-    train(settings(folder, tmp_path / "one", 4))
-    train(settings(folder, tmp_path / "other", 4))
-    one, other = (load_network(str(tmp_path / run / NETWORK)).state_dict() for run in ("one", "other"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    train(settings(folder, tmp_path / "one", 6, resume=True))
-    more = load_network(str(tmp_path / "one" / NETWORK)).state_dict()
-    assert not all(torch.equal(one[name], more[name]) for name in one)
-    starts = [json.loads(line) for line in (tmp_path / "one" / LOG).read_text().splitlines()]
-    assert [line["step"] for line in starts if line["event"] == "start"] == [0, 4]
-    with pytest.raises(InputError, match="no run to go on with"):
-        train(settings(folder, tmp_path / "none", 6, resume=True))
-    with pytest.raises(InputError, match="go on with --preset fast"):
-        train(settings(folder, tmp_path / "one", 8, resume=True, preset="balanced"))
-
-
-def test_a_network_learns_on_the_results_of_its_preset(folder, tmp_path):
-    found = {preset: train(settings(folder, tmp_path / preset, 1, preset=preset)) for preset in ("fast", "balanced")}
-    for preset in found:
-        assert load_header(str(tmp_path / preset / NETWORK)).preset == preset
-    assert found["fast"] != found["balanced"]
-
-
-def test_recorded_mosaics_are_trained_on_beside_others(folder, tmp_path):
-    found = train(settings(folder, tmp_path / "run", 3, camera=0.4, coded=0.3, mixture=Mixture(brief=0.5)))
-    assert {"420 20 crf 22", "444 camera", "444 camera picture"} <= found.keys()
-    assert all(np.isfinite(value) for value in found.values())
 
 
 def test_a_plate_is_made_beside():

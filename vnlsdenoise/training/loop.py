@@ -57,7 +57,7 @@ class Settings:
     grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
     mixture: of the noise. camera, coded: shares of the mosaics that a camera records, and that go through a codec, of
     clean footage. renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the log,
-    and between validations, which save.
+    and between validations, which save. held_back: mosaics of every case that validation is on.
     """
 
     folders: tuple[Path, ...]
@@ -79,6 +79,7 @@ class Settings:
     renew: int = 5
     report: float = 10.0
     check: float = 150.0
+    held_back: int = 4
     threads: int = 8
     compiled: bool = True
     mixture: Mixture = field(default_factory=Mixture)
@@ -131,7 +132,7 @@ class Trainer:
         self._makers = dict(zip(layouts, makers, strict=True))
         self._validation = None
         if process.rank == 0:
-            shape = settings.grid, settings.frames, settings.side
+            shape = settings.held_back, settings.grid, settings.frames, settings.side
             variance = TARGET_VARIANCE if settings.kind == "noisy" else 0.0
             self._validation = Validation(cases, *shape, settings.dimensions, device, settings.preset, variance)
         self._made = 0

@@ -16,7 +16,6 @@ from vnlsdenoise.training.pool import MARGIN, Material, PlateMaker, Pool
 from vnlsdenoise.training.scenery import Grid, Scenery
 
 _SEED = 1234
-_MOSAICS = 4  # of every case
 _AT_ONCE = 10  # clips
 # Layout and deviation of the noise, of 255.
 CASES: tuple[tuple[Layout, int], ...] = (("444", 5), ("444", 10), ("444", 30), ("444", 50), ("420", 20))
@@ -45,13 +44,14 @@ def cases_of(scenery: Scenery, *, camera: bool, coded: bool) -> dict[str, Materi
 class Validation:
     """Crops of held-back scenes with their classic results, and the network that is tried on them.
 
-    preset: of the classic results. target_variance: of the noise of what is wanted, in units of that of the input; 0
-    where it is clean.
+    mosaics: of every case. preset: of the classic results. target_variance: of the noise of what is wanted, in units of
+    that of the input; 0 where it is clean.
     """
 
     def __init__(
         self,
         cases: Mapping[str, Material],
+        mosaics: int,
         grid: Grid,
         times: int,
         side: int,
@@ -65,9 +65,9 @@ class Validation:
         self._target_variance = target_variance
         self._pools: dict[str, Pool] = {}
         for name, material in cases.items():
-            pool = Pool(material.layout, _MOSAICS, times, grid, device)
+            pool = Pool(material.layout, mosaics, times, grid, device)
             maker = PlateMaker(material, preset)
-            for number in range(_MOSAICS):
+            for number in range(mosaics):
                 pool.put(number, maker.make(np.random.default_rng([_SEED, number])))
             self._pools[name] = pool
 
