@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from statistics import fmean, geometric_mean
 from typing import TypeVar
 
 import torch
@@ -21,6 +20,7 @@ from vnlsdenoise.learned.denoiser import Channel, LearnedDenoiser
 from vnlsdenoise.learned.network import Layout, Network
 from vnlsdenoise.noise.clipped_rgb import UNCLIP_WORK, Unclipper
 from vnlsdenoise.noise.model import NoiseModel, Spectrum
+from vnlsdenoise.noise.spectrum import flatness
 from vnlsdenoise.noise.stabilise import SMALLEST_SIGMA, stabilisers_of
 from vnlsdenoise.noise.whiten import Whitener
 from vnlsdenoise.planes import opponent_from_rgb, pad_by_reflection, rgb_from_opponent
@@ -71,11 +71,6 @@ def first_needed(layout: PlaneFormat, preset: Preset, learned: bool, number: int
 def _deviation_of_mean(spectrum: Spectrum) -> float:
     """What whitening divides the mean of a picture by: the deviation of the noise at frequency 0."""
     return spectrum[0] ** 0.5 if spectrum else 1.0
-
-
-def _flatness(spectrum: Spectrum) -> float:
-    """The geometric mean of a spectrum over its mean: 1 where noise is white, next to nothing where it is coarse."""
-    return geometric_mean(spectrum) / fmean(spectrum) if spectrum else 1.0
 
 
 def tvl1_motion(preset: Preset, captured: bool, lanes: int = 1) -> Callable[[float], Motion]:
@@ -205,7 +200,7 @@ class PlanarDenoiser:
         ]
         if self._layout.family != "rgb":
             return [
-                Channel(reach, 0.5, index > 0, plane.assumed, _flatness(plane.spectrum))
+                Channel(reach, 0.5, index > 0, plane.assumed, flatness(plane.spectrum))
                 for index, (reach, plane) in enumerate(zip(ranges, noise.planes, strict=True))
             ]
         assumed = any(plane.assumed for plane in noise.planes)  # every channel is of all three
@@ -217,7 +212,7 @@ class PlanarDenoiser:
                 centre,
                 colour,
                 assumed,
-                _flatness(spectrum),
+                flatness(spectrum),
             )
             for reach, deviation, spectrum, centre, colour in zip(
                 (3**0.5, 1.0, 1.0), deviations, spectra, (0.5, 0.0, 0.0), (False, True, True), strict=True

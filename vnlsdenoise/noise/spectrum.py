@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from statistics import fmean, geometric_mean
 from typing import NamedTuple
 
 import torch
@@ -54,6 +55,11 @@ def measure_spectrum(frames: Iterable[tuple[Tensor, Tensor]], peak: float) -> To
                 chosen = texture.topk(math.ceil(share * len(texture)), largest=False).indices
                 quiet[share, is_odd].append(spectrum[chosen][:, half])
     return _told(*(_variance(quiet[share, True], quiet[share, False], odd) for share in _SHARES))
+
+
+def flatness(spectrum: Spectrum) -> float:
+    """The geometric mean of a spectrum over its mean: 1 where noise is white, next to nothing where it is coarse."""
+    return geometric_mean(spectrum) / fmean(spectrum) if spectrum else 1.0
 
 
 def _variance(of_odd: list[Tensor], of_even: list[Tensor], odd: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from vnlsdenoise.learned.denoiser import Channel
 from vnlsdenoise.learned.network import Layout
+from vnlsdenoise.noise.model import Spectrum
+from vnlsdenoise.noise.spectrum import flatness
 from vnlsdenoise.planes import opponent_from_rgb
 from vnlsdenoise.training.scenery import Scenery
 
@@ -196,8 +198,8 @@ def degrade(clean: Tensor, layout: Layout, noise: Noise) -> Channels:
             units = mean_of_clipped(units, here, 1 / sigma)
         noisy.append(observed)
         wanted.append(units)
-    yuv, flatness = layout != "444" or noise.yuv, _flatness(noise.sharper)
-    return channels_of(layout, noisy, wanted, noise.sigma[: len(noisy)], yuv=yuv, flatness=flatness)
+    yuv, flat = layout != "444" or noise.yuv, flatness(_whitened(noise.sharper))
+    return channels_of(layout, noisy, wanted, noise.sigma[: len(noisy)], yuv=yuv, flat=flat)
 
 
 def channels_of(
@@ -207,11 +209,11 @@ def channels_of(
     sigma: Sequence[float],
     *,
     yuv: bool,
-    flatness: float = 1.0,
+    flat: float = 1.0,
 ) -> Channels:
     """Planes [T, h, w] in units of their noise, of deviation sigma of 1, as channels; yuv: they are not R, G and B.
 
-    flatness: of the spectrum of the noise before it was whitened.
+    flat: how flat the spectrum of the noise was before it was whitened.
     """
     ranges = [1 / s for s in sigma]
     centre, peak = [0.5] * len(noisy), ranges[0]
@@ -225,7 +227,7 @@ def channels_of(
         return [torch.stack(of_size, 1) for of_size in sizes]
 
     facts = [
-        Channel(reach, middle, colour=index > 0, flatness=flatness)
+        Channel(reach, middle, colour=index > 0, flatness=flat)
         for index, (reach, middle) in enumerate(zip(ranges, centre, strict=True))
     ]
     return Channels(layout, stacked(noisy), stacked(wanted), facts, peak)
@@ -287,11 +289,10 @@ def _strength(like: Tensor, noise: Noise) -> Tensor:
     return strength
 
 
-def _flatness(sharper: float) -> float:
-    """Of noise whose whitening makes the picture so much sharper: the geometric mean of its spectrum over its mean."""
+def _whitened(sharper: float) -> Spectrum:
+    """Of noise whose whitening makes the picture so much sharper, at the frequencies of an 8x8 DCT."""
     along = 0.5 + 0.5 * np.cos(np.pi * np.arange(8) / 8)  # what the blur leaves of every frequency
-    spectrum = (1 + sharper * (1 - np.outer(along, along))) ** -2.0
-    return float(np.exp(np.log(spectrum).mean()) / spectrum.mean())
+    return tuple((1 + sharper * (1 - np.outer(along, along).ravel())) ** -2.0)
 
 
 def _blurred(planes: Tensor, share: float) -> Tensor:
