@@ -32,7 +32,7 @@ _SEEN_IN_EACH = 0.8
 _SURELY_STILL = 0.5
 # Times that luma's noise is stronger at low frequencies: what quiet areas tell is a part of it then. All of it is no
 # more than so many times that part: beyond that motion was missed.
-_CLEARLY_COLOURED, _MOST_OF_PART = 2.8, 2.5
+_CLEARLY_COLOURED, _MOST_OF_PART = 2.0, 2.5
 # Trust in what is new, from which on a part of it is taken for the noise, and all: clean films have less (of 47 clips
 # through crf 18 to 28 all but one), cameras through a codec 0.3 to 0.5 where all is texture, and little else is told of
 # their noise. Of YUV where so much of what is new is in flat blocks as well: of running water there is 0.1 to 0.2, and

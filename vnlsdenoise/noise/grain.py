@@ -58,6 +58,10 @@ class Grain(NamedTuple):
             return math.inf
         return min(self.low / self.top, self.least_low / self.least) if self.least else self.low / self.top
 
+    def times(self, factor: float) -> "Grain":
+        """The same, `factor` times as strong over all."""
+        return self._replace(deviation=factor * self.deviation)
+
     @property
     def white(self) -> bool:
         """Whether the noise is as strong at the highest frequencies as elsewhere."""

@@ -14,6 +14,10 @@ _BAND = (2, 14)  # sums u + v of 16x16 that tell structure and grain; below lie 
 # Of what the frames on both sides do not share, to what is new, in the tenth of the blocks with most of it: less than 1
 # in noise, of which this frame happens to have more than they have; 1 to 1.8 where motion was missed.
 _NEWEST, _OF_NEWEST = 0.1, (1.15, 0.95)
+# The same, times that in flat blocks, of which the frames beside them have more where this has more in the others: 0.7
+# and more in noise, 0.1 to 0.4 in what a mosaic of sensors makes of texture that moves by an odd number of its samples,
+# which is others in every second frame.
+_IN_TURN = (0.45, 0.65)
 # Of what the frames on both sides do not share at the lowest frequencies, to what is new, in the noisier blocks beside
 # the flat ones: about 1 in the noise of cameras; 1.9 and more in texture that moves by parts of a pixel.
 _MOVING, _CARRIED_LOW = (1.3, 1.8), 1.25
@@ -62,6 +66,19 @@ _COLOURED_SUM = (1.6, 2.2)  # the same, of the sum of R, G and B alone, which ho
 # no more beside the flat ones (as at `_MOVING`), nor in the blocks with most of it (as at `_OF_NEWEST`). It needs less
 # colour then: white noise of luma has 1.3 at the most.
 _ALL_STILL, _NOTHING_MOVES, _NOTHING_MISSED, _COLOURED_STILL = (0.75, 0.85), (1.3, 1.1), (1.0, 0.9), (1.4, 1.7)
+# Of planes that are not R, G and B, the same of the one where it is least, and luma just below the highest frequencies:
+# of a camera's noise that no codec has thinned 2.4 to 3.1 and 1.35 to 1.6, in chroma of half the size as well; of white
+# noise 1.4 and 1.1, on a source that has grain itself 2.5 and 1.1.
+_COLOURED_EACH, _COLOURED_BESIDE = (1.8, 2.3), (1.15, 1.3)
+# Flat blocks have a little less noise of luma than the others, along whose edges a camera fills in colours, and too
+# little costs more than too much: so much more is removed where the noisier blocks do not tell, blocks were found
+# again, and the frames on both sides do not say that there is more.
+_MORE_OF_LUMA, _TOLD, _FOUND_ENOUGH, _SINGLE = 0.1, (0.0, 0.5), (0.5, 1.0), (1.4, 1.25)
+# As `_COLOURED_EACH`, of luma: noise that no codec has thinned has 2.4 to 2.85. That of chroma is then as much
+# everywhere as that of luma is, and what flat blocks have more of than those with least of it is texture.
+_THINNED, _EVENLY = (3.0, 2.85), 1.1
+# Of such noise the noisier blocks, where they alone tell, have so much more than is best to remove from all.
+_LESS_OF_NOISIER, _TOLD_ALONE = 0.08, (0.5, 1.0)
 _LEAST_SHARE = 0.1  # of the first channel's deviation: noise of less does not say what the noise is
 # Of what the frames on both sides do not share, to what is new: noise that a codec carried on from frame to frame. More
 # is motion.
@@ -125,6 +142,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     missed = apart_of(guide, dict.fromkeys((True, False), newest), odd, band)
     # Noise that a codec carries on is held, as texture is.
     unsteady = (1 - ramp(moving, *_MOVING)) * ramp(held / carried, *_BARE) * ramp(missed, *_OF_NEWEST)
+    unsteady *= ramp(missed * carried, *_IN_TURN)
     unsteady *= max(found, ramp(missed, *_OF_NEWEST_NOT_FOUND)) * ramp(peak_of(noisy), *_PEAKED_IN_NOISIER)
     first, most_times = grain_of(guide, flat, odd, band, carried, unsteady)
     channels = (first, *(grain_of(news, flat, odd, band, carried, unsteady, most_times)[0] for news in evidence[1:]))
@@ -137,13 +155,33 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     trust, white = pure * colour, any(grain.white for grain in telling)
     still = found * ramp(share, *_ALL_STILL) * ramp(moving, *_NOTHING_MOVES) * ramp(missed, *_NOTHING_MISSED)
     if len(evidence) < 6:
-        trust = max(trust, still * ramp(first.colour, *_COLOURED_STILL))
+        trust = max(trust, still * ramp(first.colour, *_COLOURED_STILL), pure * _is_of_camera(first, ratios))
+        by_noisier, untouched = ramp(unsteady, *_TOLD), trust * ramp(first.colour, *_THINNED)
+        more = _MORE_OF_LUMA * trust * (1 - by_noisier) * ramp(found, *_FOUND_ENOUGH) * ramp(carried, *_SINGLE)
+        chroma = (_as_everywhere(part, first, untouched * (1 - by_noisier)) for part in channels[1:])
+        less = _LESS_OF_NOISIER * untouched * ramp(unsteady, *_TOLD_ALONE)
+        channels = tuple(part.times(1 - less) for part in (first.times(1 + more), *chroma))
         return Verdict(trust, white, channels, held > _TEXTURED, share, held, still)
     proof, alike, told = told_by_differences(evidence[:3], channels, odd, band, to_bytes)
     if proof and (alike or proof > _SURER * trust):
         trust, channels = max(proof, trust), (*told, *channels[3:])
     independent = independent_deviation(evidence[:3], odd, band)
     return Verdict(trust, white, channels, held > _TEXTURED, share, held, still, independent)
+
+
+def _is_of_camera(luma: Grain, colours: list[float]) -> float:
+    """How sure it is, 0 to 1, that all planes have the noise of a camera; colours: as `Grain.colour`, of each."""
+    if not colours or not luma.top:
+        return 0.0
+    return ramp(min(colours), *_COLOURED_EACH) * ramp(luma.beside / luma.top, *_COLOURED_BESIDE)
+
+
+def _as_everywhere(chroma: Grain, luma: Grain, share: float) -> Grain:
+    """Noise of chroma that is as much in the blocks with least of it as luma's is; share: 0 to 1, how far it is so."""
+    if not (chroma.low and luma.least_low):
+        return chroma
+    least = _EVENLY * max(1.0, luma.low / luma.least_low) * chroma.least_low / chroma.low
+    return chroma.times(1 - share * (1 - min(1.0, least)))
 
 
 def _share(guide: News, flat: dict[bool, Tensor], odd: Tensor, band: Tensor) -> float:
