@@ -61,7 +61,7 @@ browser:
 
 # A file of tests to a process, at most four; each with one thread, where a test does not ask for more.
 pytest: build browser
-	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -q -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 clean:
 	rm -rf build dist *.egg-info $(VENV) demo vnlsdenoise/*.so

@@ -296,9 +296,11 @@ def _stays_under_the_prediction(layout: PlaneFormat, network: Network | None, pr
     size = None if network is None else NetworkSize.of(network)
     least = _least_ceiling(layout, size, preset)
     unlimited = plan_memory(layout, PRESETS[preset], network=size).peak
-    frames, ceilings, least_share = 60, (least, (least + unlimited) // 2, None), 1 / 3
+    frames, ceilings, least_share = 60, (least, None), 1 / 3
     if network is not None:  # which takes its time: fewer frames than it holds at most
-        frames, ceilings, least_share = 22, (least, None), 1 / 4
+        frames, least_share = 22, 1 / 4
+    elif preset == "draft":  # a ceiling between, where it costs least
+        ceilings = (least, (least + unlimited) // 2, None)
     for ceiling in ceilings:
         plan = plan_memory(layout, PRESETS[preset], ceiling, size)
 

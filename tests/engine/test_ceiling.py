@@ -70,9 +70,9 @@ def run(*arguments: object) -> dict:
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted as Linux does")
 @pytest.mark.parametrize("method", ["classic", "learned"])
 def test_a_process_on_the_cpu_stays_under_its_ceiling(method, tmp_path):
-    width, height, frames, learned, size = 640, 360, 40, [], None
+    width, height, frames, learned, size = 448, 256, 36, [], None
     if method == "learned":  # few frames, and a network that takes much for what it does
-        width, height, frames, dimensions = 448, 256, 24, Dimensions((96, 16, 16), 0, (0, 0, 1), 0)
+        frames, dimensions = 24, Dimensions((96, 16, 16), 0, (0, 0, 1), 0)
         network = Network(dimensions)
         for tail in network.tails.values():
             torch.nn.init.normal_(tail.conv.weight, std=0.01)
