@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,25 @@ def test_pipe_to_file_and_file_to_pipe(tmp_path: Path) -> None:
     code, out, err = piped(tmp_path / "out.mkv", "-o", "-", "--strength", 0)
     assert code == 0, err
     assert raw(out) == raw(film)
+
+
+@pytest.mark.parametrize(
+    ("ending", "time_base", "pts"),
+    [
+        (".mkv", Fraction(1, 1000), [0, 42, 83, 125, 167, 208]),
+        (".mov", Fraction(1, 24000), [1000 * number for number in range(6)]),
+    ],
+)
+def test_y4m_says_the_rate_of_the_frames_and_not_of_their_ticks(
+    ending: str, time_base: Fraction, pts: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / f"in{ending}"
+    write_clip(path, encoder="mpeg4", time_base=time_base, rate=24, pts=pts)
+    code, out, err = piped(path, "-o", "-", "--strength", 0)
+    assert (code, err.count("warning")) == (0, 0), err
+    assert b" F24:1 " in out.partition(b"\n")[0]
+    with av.open(io.BytesIO(out), format="yuv4mpegpipe") as film:
+        assert [frame.pts * frame.time_base for frame in film.decode(video=0)] == [Fraction(n, 24) for n in range(6)]
 
 
 def test_what_a_pipe_does_not_hold_is_told(tmp_path: Path) -> None:
