@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,13 +115,16 @@ def _add_vmaf(comparison: "Comparison") -> None:
 
 
 def _write_table(path: Path, comparison: "Comparison") -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             head, rows = comparison.rows()
             writer = csv.writer(file)
             writer.writerow(head)
             writer.writerows(rows)
+        beside.replace(path)
     except OSError as error:
+        beside.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}; {error.strerror}; choose another place") from error
 
 

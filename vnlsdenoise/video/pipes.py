@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vnlsdenoise.errors import InputError, UsageError
+from vnlsdenoise.errors import InputError, OutputError, UsageError
 from vnlsdenoise.video.container import MAX_PIXELS, decode_next, decoder_of
 from vnlsdenoise.video.encoders import EncoderChoice, Encoding, color_of, cost, known_layout, losses
 from vnlsdenoise.video.frame import Frame
@@ -191,6 +191,8 @@ class _Source(_Waiting):
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__(stop)
+        if sys.stdin is None:
+            raise InputError("input - is stdin, which is closed; nothing can come; put a program before it")
         if sys.stdin.isatty():
             raise UsageError(
                 "input - is stdin, which is a terminal; nothing would come; put a program before it, or give a file"
@@ -229,7 +231,9 @@ class PipeSink(_Waiting):
 
 
 def refuse_terminal() -> None:
-    """Raise UsageError where stdout is a terminal, which video would only garble."""
+    """Raise UsageError where stdout is a terminal, which video would only garble, OutputError where it is closed."""
+    if sys.stdout is None:
+        raise OutputError("output - is stdout, which is closed; nothing would be kept; put a program behind it")
     if sys.stdout.isatty():
         raise UsageError(
             "output - is stdout, which is a terminal; video would garble it; put a program behind it, or give a file"
