@@ -131,6 +131,24 @@ def test_y4m_says_the_rate_of_the_frames_and_not_of_their_ticks(
         assert [frame.pts * frame.time_base for frame in film.decode(video=0)] == [Fraction(n, 24) for n in range(6)]
 
 
+@pytest.mark.parametrize(("pix_fmt", "comes"), [("nv12", "yuv420p"), ("pal8", "rgb24"), ("bgra", None)])
+def test_raw_video_that_comes_out_in_another_format_is_told(pix_fmt: str, comes: str | None) -> None:
+    given = bytes(range(256)) * 48  # whole frames of each
+    wish = ("--raw-size", "32x32", "--raw-format", pix_fmt, "--pipe-format", "rawvideo", "--strength", 0)
+    code, _, err = piped("-", "-o", "-", *wish, given=given)
+    assert code == 0
+    assert (f"raw video comes out as {comes}, not as {pix_fmt}" in err) == (comes is not None), err
+
+
+@pytest.mark.parametrize("part", [("--frames", "5:9"), ("--start", "3")])
+@pytest.mark.parametrize("output", ["-", "out.mkv"])
+def test_a_part_that_a_pipe_does_not_reach_ends_with_2(part: tuple[str, str], output: str, tmp_path: Path) -> None:
+    where = output if output == "-" else tmp_path / output
+    code, _, err = piped("-", "-o", where, *part, "--strength", 0, given=y4m(count=5))
+    assert code == 2 and "- has 5 frames, the last one at 0.13 s; nothing of it is in the part" in err
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_pipe_does_not_hold_is_told(tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv", pts=[0, 1, 2, 9, 10, 11], sound=Sound(audio="flac"))
     code, out, err = piped(tmp_path / "in.mkv", "-o", "-", "--strength", 0)

@@ -19,6 +19,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from vnlsdenoise.errors import InputError, OutputError, UsageError
+from vnlsdenoise.video.carry import Fate
 from vnlsdenoise.video.container import MAX_PIXELS, decode_next, decoder_of
 from vnlsdenoise.video.encoders import EncoderChoice, Encoding, color_of, cost, known_layout, losses
 from vnlsdenoise.video.frame import Frame
@@ -258,4 +259,8 @@ def choose_for_pipe(info: VideoInfo, wish: Encoding, form: PipeFormat) -> Encode
     fates = losses(layout, info, form)
     if wish.lossless and fates:
         raise UsageError(f"--lossless is not possible: {fates[0].why}; give --pipe-format rawvideo")
-    return EncoderChoice(_MUXERS[form], "rawvideo", layout, {}, color_of(layout, info), not fates, fates=tuple(fates))
+    exact = not fates
+    if form == "rawvideo" and wish.pix_fmt is None and layout.name != info.pix_fmt.replace("yuvj", "yuv"):
+        why = f"raw video comes out as {layout.name}, not as {info.pix_fmt}; tell the program behind, or give --pix-fmt"
+        fates.append(Fate("pixel format", "converted", why))
+    return EncoderChoice(_MUXERS[form], "rawvideo", layout, {}, color_of(layout, info), exact, fates=tuple(fates))
