@@ -170,7 +170,16 @@ def test_a_film_that_is_cut_off_ends_with_7_and_holds_every_whole_frame() -> Non
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [(b"", "nothing came"), (b"no video at all\n" * 99, "no y4m"), (b"YUV4MPEG2 W16 H16 F25:1\n", "no whole frame")],
+    [
+        (b"", "nothing came"),
+        (b"no video at all\n" * 99, "no y4m"),
+        (b"YUV4MPEG2 W16 H16 F25:1\n", "no whole frame"),
+        (
+            b"YUV4MPEG2 W16 H16 F25:1 C440\nFRAME\n" + bytes(512),
+            "a kind that is not read: YUV4MPEG2 W16 H16 F25:1 C440;",
+        ),
+        (b"YUV4MPEG2 W16 H16 F25:1 Im\nFRAME\n" + bytes(384), "with fields in every frame or in none"),
+    ],
 )
 def test_what_is_no_video_is_named(given: bytes, words: str, tmp_path: Path) -> None:
     code, _, err = piped("-", "-o", tmp_path / "out.mkv", given=given)

@@ -62,7 +62,7 @@ _Y4M = (
     *(f"yuv{chroma}p{depth}le" for chroma in (420, 422, 444) for depth in _DEPTHS),
     *("gray9le", "gray10le", "gray12le", "gray16le"),
 )
-_BEGIN_OF_Y4M = b"YUV4MPEG2 "
+_BEGIN_OF_Y4M, _HEAD = b"YUV4MPEG2 ", 96
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,12 @@ class PipeReader(VideoReader):
             if not self._source.taken:
                 raise InputError(
                     "nothing came through stdin; there is no video; see what the program before it said"
+                ) from error
+            header = self._source.head.partition(b"\n")[0].decode("ascii", "replace")
+            if raw is None and not isinstance(error, StopIteration) and header.startswith(_BEGIN_OF_Y4M.decode()):
+                raise InputError(
+                    f"what comes through stdin is y4m of a kind that is not read: {header}; 4:2:0, 4:2:2, 4:4:4, 4:1:1 "
+                    "and grey are, of 8 to 16 bits, with fields in every frame or in none; convert it, or send it raw"
                 ) from error
             what = "no whole frame" if raw is not None or isinstance(error, StopIteration) else "no y4m"
             raise InputError(
@@ -188,7 +194,7 @@ class _Waiting:
 
 
 class _Source(_Waiting):
-    """stdin as a file for PyAV, that ends where `stop` is set. taken: bytes that were read."""
+    """stdin as a file for PyAV, that ends where `stop` is set. taken: bytes that were read; head: the first of them."""
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__(stop)
@@ -198,12 +204,13 @@ class _Source(_Waiting):
             raise UsageError(
                 "input - is stdin, which is a terminal; nothing would come; put a program before it, or give a file"
             )
-        self.taken = 0
+        self.taken, self.head = 0, b""
 
     def read(self, size: int) -> bytes:
         """What is there, at most `size` bytes; nothing at the end."""
         found = os.read(_STDIN, size) if self.wait([_STDIN], []) else b""
         self.taken += len(found)
+        self.head += found[: max(0, _HEAD - len(self.head))]
         return found
 
 
