@@ -211,6 +211,12 @@ def test_terminals_are_refused(tmp_path: Path) -> None:
         os.close(theirs)
 
 
+@pytest.mark.parametrize("command", ["info", "estimate", "preview"])
+def test_stdin_is_of_denoise_alone(command: str, tmp_path: Path) -> None:
+    code, _, err = piped(command, "-", given=y4m())
+    assert code == 2 and "only denoise reads" in err
+
+
 def test_a_reader_that_goes_ends_the_run_quietly_with_4(tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv", size=(256, 192), count=40)
     for wish in (

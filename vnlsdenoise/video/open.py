@@ -40,6 +40,8 @@ def open_reader(
     known: what an earlier reader of the same file found, which spares opening and decoding it once more. stream: index
     of the video stream, None for the film. gaps: whether images may lack numbers.
     """
+    if path == Path("-") and not path.exists():
+        raise UsageError("- is stdin, which passes once and only denoise reads; save it to a file first")
     check_readable(path)
     is_animation = is_webp(path)
     if not is_animation and not is_sequence(path):
