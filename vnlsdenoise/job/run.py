@@ -72,8 +72,8 @@ def run(
         check_report_place(plan.request.report, output)
     beside = WorkFolder.of(output, None, images).path.parent
     folder = WorkFolder.of(output, plan.request.workdir, images)
-    if (within := plan.request.workdir) is not None and within.exists() and not os.access(within, os.W_OK | os.X_OK):
-        raise OutputError(f"cannot write into --workdir {within}; Permission denied; choose another folder")
+    if (within := plan.request.workdir) is not None and within.exists() and not os.access(within, os.R_OK | os.X_OK):
+        raise OutputError(f"cannot look into --workdir {within}; Permission denied; choose another folder")
     _check_room(plan, output, folder)
     try:
         beside.mkdir(parents=True, exist_ok=True)
