@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 from vnlsdenoise.cli.compare import refuse_existing
-from vnlsdenoise.cli.options import Size
+from vnlsdenoise.cli.options import FileName, Size
 from vnlsdenoise.cli.talk import talk
 
 from vnlsdenoise.errors import InputError, MemoryLimitError, UsageError
@@ -21,11 +21,11 @@ from vnlsdenoise.errors import InputError, MemoryLimitError, UsageError
 @click.option("--max-memory", type=Size(), help="Ceiling of device memory, such as 4GiB.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all]")
-@click.option("--clips", type=click.Path(path_type=Path, file_okay=False), help="Folder of clean clips, for quality.")
+@click.option("--clips", type=FileName(path_type=Path, file_okay=False), help="Folder of clean clips, for quality.")
 @click.option("--sigma", default="10,30,50", show_default=True, help="Deviations of the noise added to the clips.")
 @click.option("--clip-frames", type=click.IntRange(1), default=8, show_default=True, help="First frames of each clip.")
 @click.option("--crop", default="224x160", show_default=True, help="WIDTHxHEIGHT of the clips' centre, or none.")
-@click.option("-o", "--page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots (.html).")
+@click.option("-o", "--page", type=FileName(path_type=Path, dir_okay=False), help="Write a page with plots (.html).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite an existing page.")
 def bench(

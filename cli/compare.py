@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("films", metavar="A B...", nargs=-1, required=True, type=FileName(path_type=Path))
-@click.option("-o", "--page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to look at (.html).")
-@click.option("--csv", "table", type=click.Path(path_type=Path, dir_okay=False), help="Write every frame's figures.")
+@click.option("-o", "--page", type=FileName(path_type=Path, dir_okay=False), help="Write a page to look at (.html).")
+@click.option("--csv", "table", type=FileName(path_type=Path, dir_okay=False), help="Write every frame's figures.")
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON.")
 @click.option("--frames", type=Frames(), help="Only frames A to B of the first film, counted from 0, without B.")
 @click.option(
@@ -86,6 +87,13 @@ def refuse_existing(path: Path | None, inputs: tuple[Path, ...], overwrite: bool
     """Raise UsageError where a file would be overwritten that must not be, OutputError where its folder is missing."""
     if path is None:
         return
+    try:
+        _refuse_existing(path, inputs, overwrite)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}; {error.strerror or error}; check name and rights") from error
+
+
+def _refuse_existing(path: Path, inputs: tuple[Path, ...], overwrite: bool) -> None:
     if path.exists() and any(name.exists() and path.samefile(name) for name in inputs):
         raise UsageError(f"output {path} is an input; it would be lost; give another name")
     if path.exists() and not overwrite:
@@ -107,13 +115,16 @@ def _add_vmaf(comparison: "Comparison") -> None:
 
 
 def _write_table(path: Path, comparison: "Comparison") -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             head, rows = comparison.rows()
             writer = csv.writer(file)
             writer.writerow(head)
             writer.writerows(rows)
+        beside.replace(path)
     except OSError as error:
+        beside.unlink(missing_ok=True)
         raise OutputError(f"cannot write {path}; {error.strerror}; choose another place") from error
 
 

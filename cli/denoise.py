@@ -179,7 +179,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--workdir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FileName(path_type=Path, file_okay=False),
     help="Folder for the work folder.  [default: the output's, hidden]",
 )
 @click.option("--keep-workdir", is_flag=True, help="Leave the work folder there at the end.")
@@ -274,7 +274,7 @@ def denoise(
     request |= part_of(request)
     ray, devices = request.pop("ray"), request.pop("devices")
     tasks = tasks_of(inputs, output, recursive, glob, ".mkv" if lossless else container)
-    if told := left_out(inputs, tasks is not None):
+    for told in left_out(inputs, tasks is not None, recursive, glob):
         talk.warn(told)
 
     def requested(source: Path, wanted: Path | None) -> Request:

@@ -24,7 +24,7 @@ _SHORT = 1000  # frames: so many are read at once without being asked
     default=None,
     help=f"Read all frames and measure every scene, or frames of 8 places.  [default: scenes up to {_SHORT} frames]",
 )
-@click.option("-o", "--page", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with curves (.html).")
+@click.option("-o", "--page", type=FileName(path_type=Path, dir_okay=False), help="Write a page with curves (.html).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("-y", "overwrite", is_flag=True, help="Overwrite an existing page.")

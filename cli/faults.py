@@ -1,8 +1,15 @@
 """What an error means for the user: one line and an exit code."""
 
-from vnlsdenoise.errors import MemoryLimitError, VnlsError
+import errno
+
+from vnlsdenoise.errors import MemoryLimitError, OutputError, VnlsError
 
 INTERNAL = 1
+
+
+def is_full(error: Exception) -> bool:
+    """Whether there was no room to write something, be it a file or what stdout leads to."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def explain(error: Exception) -> tuple[str, int]:
@@ -12,5 +19,8 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         text = "out of memory; the frames do not fit; close other programs or lower --max-memory"
         return text, MemoryLimitError.exit_code
+    if isinstance(error, OSError) and is_full(error):
+        what = error.filename or "to stdout or a temporary file"
+        return f"cannot write {what}; {error.strerror}; free space and run it again", OutputError.exit_code
     name = type(error).__name__
     return f"internal error: {name}: {error}; a fault of vnlsdenoise; run with -vv and report it", INTERNAL

@@ -17,11 +17,11 @@ from vnlsdenoise.cli.completion import completion
 from vnlsdenoise.cli.denoise import denoise
 from vnlsdenoise.cli.doctor import doctor
 from vnlsdenoise.cli.estimate import estimate
-from vnlsdenoise.cli.faults import explain
+from vnlsdenoise.cli.faults import explain, is_full
 from vnlsdenoise.cli.info import info
 from vnlsdenoise.cli.preview import preview
 from vnlsdenoise.cli.resume import resume
-from vnlsdenoise.cli.talk import talk
+from vnlsdenoise.cli.talk import say, talk
 from vnlsdenoise.cli.verify import verify
 
 from vnlsdenoise.engine.lost import end_process
@@ -70,6 +70,7 @@ for command in (denoise, resume, verify, info, estimate, preview, compare, bench
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with its exit code."""
+    _fill_standard_streams()
     # Decoder, encoder and kernels share the cores: threads that spin while they wait take them from the others (a
     # third of the speed was left on two busy cores). Read when torch loads, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -78,6 +79,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, _interrupt)
     end_process(_run(arguments))
+
+
+def _fill_standard_streams() -> None:
+    """Open what is closed of stdin, stdout and stderr: else a file gets its number, and what libraries say there."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(handle, True)
+    os.close(handle)
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
@@ -101,7 +109,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         talk.note(str(error), least=1)
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
+        say(error.format_message())
         return error.exit_code
     except click.ClickException as error:
         hint = f"see {error.ctx.command_path} --help" if isinstance(error, click.UsageError) and error.ctx else ""
@@ -115,6 +123,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout = None
         return ReaderGoneError.exit_code
     except Exception as error:
+        if is_full(error):
+            sys.stdout = None  # It may be what is full.
         return _fail(*explain(error))
     return result if isinstance(result, int) else 0
 

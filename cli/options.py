@@ -20,7 +20,13 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b)?", re.IGNORECASE)
 
 
 class FileName(click.Path):
-    """The name of a file or folder, which "" is not: left to itself it would mean the folder one stands in."""
+    """The name of a file or folder, which "" is not: left to itself it would mean the folder one stands in.
+
+    Whether it may be read or written is found out by who does, which has an exit code of its own.
+    """
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(readable=False, **how)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -143,7 +149,7 @@ def part_options(command: Command) -> Command:
     for option in (
         click.option(
             "--residual",
-            type=click.Path(path_type=Path),
+            type=FileName(path_type=Path),
             help="Also write what was removed, on mid grey: a film (.mkv: lossless) or images.",
         ),
         click.option(
@@ -211,7 +217,7 @@ def config_options(command: Command) -> Command:
     for option in (
         click.option(
             "--log-file",
-            type=click.Path(path_type=Path, dir_okay=False),
+            type=FileName(path_type=Path, dir_okay=False),
             help="Append everything that is said, with the time.",
         ),
         click.option(
@@ -219,7 +225,7 @@ def config_options(command: Command) -> Command:
         ),
         click.option(
             "--config",
-            type=click.Path(path_type=Path),
+            type=FileName(path_type=Path),
             is_eager=True,
             callback=load,
             help="Take options from a TOML file; the environment and flags win.  "

@@ -40,7 +40,7 @@ _OF_A_CANDIDATE = {
 @click.option(
     "-o",
     "--page",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FileName(path_type=Path, dir_okay=False),
     default="preview.html",
     show_default=True,
     help="The page to write.",

@@ -9,8 +9,7 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import click
-from vnlsdenoise.cli.talk import talk
+from vnlsdenoise.cli.talk import Stderr, say, talk
 
 if TYPE_CHECKING:
     from vnlsdenoise.job.pace import Pace, Stage
@@ -23,7 +22,9 @@ _STAGES: dict["Stage", str] = {"analysed": "analyse", "denoised": "denoise", "en
 
 
 def chosen_style(style: Style) -> Literal["bar", "lines", "json", "none"]:
-    """The style to use where "auto" was asked for: a bar on a terminal, lines elsewhere."""
+    """The style to use where "auto" was asked for: a bar on a terminal, lines elsewhere, none without stderr."""
+    if sys.stderr is None:
+        return "none"
     if style == "auto":
         return "bar" if sys.stderr.isatty() else "lines"
     return style
@@ -65,7 +66,7 @@ class Progress:
         if self._style == "bar":
             from tqdm import tqdm
 
-            place = self._place
+            place, stderr = self._place, Stderr()
             self._bar = tqdm(
                 total=self._pace.frames,
                 desc=str(place) if place else "",
@@ -73,9 +74,9 @@ class Progress:
                 bar_format=_BAR if self._pace.frames else _WORDS,
                 position=1 if place else 0,
                 leave=place is None,
-                file=sys.stderr,
+                file=stderr,
             )
-            talk.through = partial(self._bar.write, file=sys.stderr)
+            talk.through = partial(self._bar.write, file=stderr)
         self.event("start", frames=self._pace.frames, **self._facts)
         return self
 
@@ -101,7 +102,7 @@ class Progress:
             self._bar.refresh()
         elif self._style == "lines":
             share = "" if pace.share is None else f"{100 * pace.share:.0f} %, "
-            click.echo(f"{self._place or ''}{share}{self._words(now)}", err=True)
+            say(f"{self._place or ''}{share}{self._words(now)}")
         left = pace.left(now)
         self.event(
             "progress",
@@ -132,7 +133,7 @@ class Progress:
             elapsed = round(time.monotonic() - self._start, 3)
             where = {"file": self._place.number, "files": self._place.total} if self._place else {}
             with self._lock:
-                click.echo(json.dumps({"t": elapsed, "event": name, **where, **facts}), err=True)
+                say(json.dumps({"t": elapsed, "event": name, **where, **facts}))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -156,7 +157,7 @@ class Overall:
         if chosen_style(style) == "bar":
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit="file", position=0, file=sys.stderr)
+            self._bar = tqdm(total=total, unit="file", position=0, file=Stderr())
 
     def __enter__(self) -> Self:
         return self

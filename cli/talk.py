@@ -1,9 +1,11 @@
 """What the command line says on stderr: errors, warnings, notes. Data alone goes to stdout."""
 
+import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 
@@ -45,14 +47,46 @@ class Talk:
         self._say(text, self.verbosity >= 0)
 
     def _say(self, text: str, aloud: bool) -> None:
-        if self._log is not None:
-            self._log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n")
+        self._write_log(text)
         if not aloud:
             return
         if self.through is not None:
             self.through(f"vnlsdenoise: {text}")
         else:
-            click.echo(f"vnlsdenoise: {text}", err=True)
+            say(f"vnlsdenoise: {text}")
+
+    def _write_log(self, text: str) -> None:
+        if self._log is None:
+            return
+        try:
+            self._log.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}\n")
+        except OSError as error:
+            name, self._log = self._log.name, None
+            self.warn(f"the log {name} cannot be written any more; {error.strerror}; the run goes on without it")
+
+
+def say(text: str) -> None:
+    """Write a line to stderr. What cannot be said - a full disk, a terminal that is gone - is lost, but not the run."""
+    with suppress(OSError, ValueError):
+        click.echo(text, err=True)
+
+
+class Stderr:
+    """stderr for a bar, which must not end the run either."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+    def write(self, text: str) -> int:
+        """Write `text` if that is possible."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if that is possible."""
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def one_line(text: str) -> str:

@@ -11,7 +11,7 @@ from vnlsdenoise.cli.talk import talk
 @click.command()
 @click.argument("output", type=FileName(path_type=Path))
 @click.option(
-    "--report", type=click.Path(path_type=Path), help="The report that was written with it.  [default: OUTPUT.json]"
+    "--report", type=FileName(path_type=Path), help="The report that was written with it.  [default: OUTPUT.json]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(output: Path, report: Path | None, as_json: bool) -> None:

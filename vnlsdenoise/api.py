@@ -5,16 +5,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vnlsdenoise import _library
 from vnlsdenoise.budget import plan_memory
 from vnlsdenoise.classic.presets import PRESETS
 from vnlsdenoise.classic.scenewise import Result, SceneDenoiser
-from vnlsdenoise.errors import UsageError
+from vnlsdenoise.errors import DeviceError, UsageError
 from vnlsdenoise.learned.memory import NetworkSize
 from vnlsdenoise.learned.methods import network_of, preset_of
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.planes import blend_grain
 from vnlsdenoise.scenes import mark_cuts, repeated
 from vnlsdenoise.video.frame import PlaneFormat
+
+_DEVICES = ("cpu", "cuda")
 
 
 def denoise(
@@ -35,7 +38,8 @@ def denoise(
     """Remove the noise of a video.
 
     Args:
-        video: [T, C, H, W], float, C = 1 (grey) or 3 (R, G, B); any T, H, W of at least 1.
+        video: [T, C, H, W], float, finite, C = 1 (grey) or 3 (R, G, B); any T, H, W of at least 1. No gradient goes
+            back to it.
         sigma: deviation of the noise in the scale of the data: one for all channels or one each, white noise; a
             `NoiseModel` for noise that depends on the intensity, is correlated or was clipped; None = every scene's is
             measured. Channels whose sigma is 0 are returned as they are.
@@ -57,23 +61,22 @@ def denoise(
         [T, C, H, W], dtype and device of the input; not clipped.
 
     Raises:
-        ValueError, TypeError: shapes, dtype or sigma are not as above.
-        UsageError: no such method or preset, or no network corrects it. MemoryLimitError: the video cannot be worked on
-            within `max_memory`.
+        ValueError, TypeError: shapes, dtype, samples, sigma or numbers are not as above.
+        UsageError: no such method or preset, or no network corrects it. DeviceError: the device is not there.
+        MemoryLimitError: the video cannot be worked on within `max_memory`.
     """
-    if not isinstance(video, Tensor) or not video.is_floating_point():
-        raise TypeError(
-            f"video must be a floating-point torch.Tensor, got {getattr(video, 'dtype', type(video).__name__)}"
-        )
-    if video.dim() != 4 or video.shape[1] not in (1, 3) or 0 in video.shape:
-        raise ValueError(f"video must have shape [T, 1 or 3, H, W], got {list(video.shape)}")
+    video = _checked(video)
     if preset is not None and preset not in PRESETS:
         raise UsageError(f"no such preset: {preset!r}; there are: {', '.join(PRESETS)}")
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     if not 0 <= keep_grain <= 1:
         raise ValueError(f"keep_grain must be from 0 to 1, got {keep_grain}")
-    work = torch.device(device) if device is not None else video.device
+    if max_memory is not None and not isinstance(max_memory, int):
+        raise TypeError(f"max_memory must be a number of bytes, such as 4 << 30, got {max_memory!r}")
+    if peak is not None and not 0 < peak < float("inf"):
+        raise ValueError(f"peak must be a finite value above 0, that of full white, got {peak}")
+    work = _device(video.device if device is None else device)
     network = network_of(method, weights, preset, work)
     preset = preset_of(preset, network.preset if network else None)
     peak = peak if peak is not None else _guess_peak(video)
@@ -116,6 +119,40 @@ def denoise(
     return out
 
 
+def _checked(video: Tensor) -> Tensor:
+    """The video without its gradient; raises TypeError and ValueError where it is none."""
+    if not isinstance(video, Tensor):
+        raise TypeError(
+            f"video must be a floating-point torch.Tensor, got {type(video).__name__}; torch.from_numpy takes arrays"
+        )
+    if not video.is_floating_point():
+        raise TypeError(
+            f"video must be a floating-point torch.Tensor, got {video.dtype}; video.float() makes one, in any scale"
+        )
+    if video.layout is not torch.strided or video.device.type not in _DEVICES:
+        raise TypeError(f"video must be dense on {' or '.join(_DEVICES)}, got {video.layout} on {video.device}")
+    if video.dim() != 4 or video.shape[1] not in (1, 3) or 0 in video.shape:
+        raise ValueError(f"video must have shape [T, 1 or 3, H, W], got {list(video.shape)}")
+    video = video.detach()
+    if not all(bound.isfinite() for bound in torch.aminmax(video)):
+        raise ValueError(f"video must be finite, got {int((~video.isfinite()).sum())} sample(s) that are not")
+    return video
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        work = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device must be one such as 'cpu' or 'cuda:0', got {device!r}") from error
+    if work.type not in _DEVICES:
+        raise ValueError(f"device must be {' or '.join(_DEVICES)}, got {device!r}")
+    if work.type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"no device {work}: torch finds no GPU; give device='cpu'")
+    if work.type == "cuda" and not _library.has_cuda_kernels:
+        raise DeviceError(f"no kernels for {work}: rebuild vnlsdenoise with VNLSDENOISE_CUDA=1, or give device='cpu'")
+    return work
+
+
 def _cuts(video: Tensor, peak: float) -> list[bool]:
     return [cut for _, cut in mark_cuts(video[:, video.shape[1] // 2], lambda f: f.float().cpu().numpy(), peak)]
 
@@ -137,9 +174,13 @@ def _model(sigma: float | Sequence[float] | NoiseModel | None, channels: int) ->
         if len(sigma.planes) != channels:
             raise ValueError(f"sigma must be the noise of {channels} channels, got {len(sigma.planes)}")
         return sigma
-    sigmas = tuple(float(s) for s in sigma) if isinstance(sigma, Sequence) else (float(sigma),) * channels
+    try:
+        given = torch.as_tensor(sigma, dtype=torch.float64).flatten().tolist()
+    except (TypeError, ValueError, RuntimeError):
+        given = []
+    sigmas = tuple(given * channels if len(given) == 1 else given)
     if len(sigmas) != channels or not all(0 <= s < float("inf") for s in sigmas):
-        raise ValueError(f"sigma must be one or {channels} finite values of at least 0, got {sigma}")
+        raise ValueError(f"sigma must be one or {channels} finite values of at least 0, got {sigma!r}")
     return NoiseModel.of_sigma(sigmas)
 
 

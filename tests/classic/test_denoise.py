@@ -8,7 +8,7 @@ import torch
 import vnlsdenoise
 from vnlsdenoise.classic.planar import PlanarDenoiser
 from vnlsdenoise.classic.presets import PRESETS, Level, Pass
-from vnlsdenoise.errors import UsageError
+from vnlsdenoise.errors import DeviceError, UsageError
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.video.frame import PlaneFormat
 
@@ -156,6 +156,8 @@ def test_planes_of_every_layout_keep_their_shapes_and_lose_noise(device, family,
 
 def test_wrong_input_is_named():
     video = torch.zeros(2, 3, 8, 8)
+    broken = video.clone()
+    broken[0, 0, 1, 1:3] = torch.tensor([float("nan"), float("inf")])
     cases = [
         (TypeError, "video must be a floating-point torch.Tensor, got torch.uint8", (video.byte(), 1.0), {}),
         (ValueError, r"video must have shape \[T, 1 or 3, H, W\], got \[2, 2, 8, 8\]", (video[:, :2], 1.0), {}),
@@ -163,6 +165,17 @@ def test_wrong_input_is_named():
         (ValueError, "sigma must be one or 3 finite values of at least 0", (video, (1.0, 2.0)), {}),
         (ValueError, "sigma must be one or 3", (video, -1.0), {}),
         (ValueError, "sigma must be one or 3", (video, float("nan")), {}),
+        (ValueError, "sigma must be one or 3", (video, "strong"), {}),
+        (TypeError, "torch.from_numpy", (video.numpy(), 1.0), {}),
+        (TypeError, "dense on cpu or cuda, got torch.sparse_coo", (video.to_sparse(), 1.0), {}),
+        (TypeError, "dense on cpu or cuda, got torch.strided on meta", (video.to("meta"), 1.0), {}),
+        (ValueError, r"finite, got 2 sample\(s\)", (broken, 1.0), {}),
+        (ValueError, "finite, got 2", (broken,), {}),
+        (ValueError, "peak must be a finite value above 0", (video, 1.0), {"peak": 0}),
+        (ValueError, "peak must be", (video, 1.0), {"peak": float("nan")}),
+        (TypeError, "max_memory must be a number of bytes", (video, 1.0), {"max_memory": "4GiB"}),
+        (ValueError, "device must be one such as", (video, 1.0), {"device": "best"}),
+        (ValueError, "device must be cpu or cuda", (video, 1.0), {"device": "meta"}),
         (
             UsageError,
             "no such preset: 'slow'; there are: draft, fast, balanced, best",
@@ -177,3 +190,17 @@ def test_wrong_input_is_named():
             vnlsdenoise.denoise(*arguments, **options)
     with pytest.raises(ValueError, match="mix must have 2 weights, got 1"):
         Level(Pass(8, 32, 8, 9, 5), (Pass(8, 32, 8, 15, 7),), (1.0,))
+
+
+def test_no_gradient_goes_through_and_sigma_comes_as_any_numbers():
+    video = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    wanted = vnlsdenoise.denoise(video, 0.1, preset="draft")
+    for sigma in ([0.1], (0.1, 0.1, 0.1), torch.tensor(0.1, dtype=torch.float64), np.full(3, 0.1)):
+        got = vnlsdenoise.denoise(video.clone().requires_grad_(), sigma, preset="draft")
+        assert not got.requires_grad and torch.equal(got, wanted)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(DeviceError, match="no device cuda"):
+        vnlsdenoise.denoise(torch.rand(1, 1, 8, 8), 0.1, device="cuda")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,43 @@ def test_pipe_to_file_and_file_to_pipe(tmp_path: Path) -> None:
     assert raw(out) == raw(film)
 
 
+@pytest.mark.parametrize(
+    ("ending", "time_base", "pts"),
+    [
+        (".mkv", Fraction(1, 1000), [0, 42, 83, 125, 167, 208]),
+        (".mov", Fraction(1, 24000), [1000 * number for number in range(6)]),
+    ],
+)
+def test_y4m_says_the_rate_of_the_frames_and_not_of_their_ticks(
+    ending: str, time_base: Fraction, pts: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / f"in{ending}"
+    write_clip(path, encoder="mpeg4", time_base=time_base, rate=24, pts=pts)
+    code, out, err = piped(path, "-o", "-", "--strength", 0)
+    assert (code, err.count("warning")) == (0, 0), err
+    assert b" F24:1 " in out.partition(b"\n")[0]
+    with av.open(io.BytesIO(out), format="yuv4mpegpipe") as film:
+        assert [frame.pts * frame.time_base for frame in film.decode(video=0)] == [Fraction(n, 24) for n in range(6)]
+
+
+@pytest.mark.parametrize(("pix_fmt", "comes"), [("nv12", "yuv420p"), ("pal8", "rgb24"), ("bgra", None)])
+def test_raw_video_that_comes_out_in_another_format_is_told(pix_fmt: str, comes: str | None) -> None:
+    given = bytes(range(256)) * 48  # whole frames of each
+    wish = ("--raw-size", "32x32", "--raw-format", pix_fmt, "--pipe-format", "rawvideo", "--strength", 0)
+    code, _, err = piped("-", "-o", "-", *wish, given=given)
+    assert code == 0
+    assert (f"raw video comes out as {comes}, not as {pix_fmt}" in err) == (comes is not None), err
+
+
+@pytest.mark.parametrize("part", [("--frames", "5:9"), ("--start", "3")])
+@pytest.mark.parametrize("output", ["-", "out.mkv"])
+def test_a_part_that_a_pipe_does_not_reach_ends_with_2(part: tuple[str, str], output: str, tmp_path: Path) -> None:
+    where = output if output == "-" else tmp_path / output
+    code, _, err = piped("-", "-o", where, *part, "--strength", 0, given=y4m(count=5))
+    assert code == 2 and "- has 5 frames, the last one at 0.13 s; nothing of it is in the part" in err
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_pipe_does_not_hold_is_told(tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv", pts=[0, 1, 2, 9, 10, 11], sound=Sound(audio="flac"))
     code, out, err = piped(tmp_path / "in.mkv", "-o", "-", "--strength", 0)
@@ -132,7 +170,16 @@ def test_a_film_that_is_cut_off_ends_with_7_and_holds_every_whole_frame() -> Non
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [(b"", "nothing came"), (b"no video at all\n" * 99, "no y4m"), (b"YUV4MPEG2 W16 H16 F25:1\n", "no whole frame")],
+    [
+        (b"", "nothing came"),
+        (b"no video at all\n" * 99, "no y4m"),
+        (b"YUV4MPEG2 W16 H16 F25:1\n", "no whole frame"),
+        (
+            b"YUV4MPEG2 W16 H16 F25:1 C440\nFRAME\n" + bytes(512),
+            "a kind that is not read: YUV4MPEG2 W16 H16 F25:1 C440;",
+        ),
+        (b"YUV4MPEG2 W16 H16 F25:1 Im\nFRAME\n" + bytes(384), "with fields in every frame or in none"),
+    ],
 )
 def test_what_is_no_video_is_named(given: bytes, words: str, tmp_path: Path) -> None:
     code, _, err = piped("-", "-o", tmp_path / "out.mkv", given=given)
@@ -162,6 +209,12 @@ def test_terminals_are_refused(tmp_path: Path) -> None:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+@pytest.mark.parametrize("command", ["info", "estimate", "preview"])
+def test_stdin_is_of_denoise_alone(command: str, tmp_path: Path) -> None:
+    code, _, err = piped(command, "-", given=y4m())
+    assert code == 2 and "only denoise reads" in err
 
 
 def test_a_reader_that_goes_ends_the_run_quietly_with_4(tmp_path: Path) -> None:

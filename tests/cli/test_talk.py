@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import termios
 import tomllib
@@ -163,3 +164,33 @@ def test_what_a_run_took_is_remembered_for_the_next_prediction(tmp_path: Path) -
     assert predict_seconds(bigger, settings, 100) == pytest.approx(8 * before, rel=1e-3)
     (tmp_path / "cache" / "vnlsdenoise" / "speeds.json").write_text("no JSON")
     assert predict_seconds(format, settings, 100) == pytest.approx(before)
+
+
+def by_shell(where: str, *arguments: object) -> int:
+    """The exit code of one call whose streams go elsewhere, as the shell is told by `where`."""
+    words = shlex.join([*COMMAND, *map(str, arguments)])
+    return subprocess.run(["bash", "-c", f"{words} {where}"], capture_output=True, timeout=120).returncode
+
+
+@pytest.mark.parametrize(
+    ("where", "progress"), [("2>/dev/full", "bar"), ("2>/dev/full", "json"), ("<&- >&- 2>&-", "auto")]
+)
+def test_what_cannot_be_said_does_not_end_the_run(where: str, progress: str, clip: Path) -> None:
+    out = clip.with_name("out.mkv")
+    assert by_shell(where, clip, "-o", out, "--strength", 0, "--progress", progress) == 0
+    assert out.exists() and by_shell(where, "nothing.mkv", "-o", clip.with_name("no.mkv")) == 3
+
+
+def test_a_log_on_a_full_disk_is_given_up_with_a_word(clip: Path) -> None:
+    code, _, said = call(clip, "-o", clip.with_name("out.mkv"), "--log-file", "/dev/full", "--strength", 0)
+    assert code == 0 and said.count("cannot be written any more") == 1
+
+
+@pytest.mark.parametrize("command", [("info",), ("estimate", "--json")])
+def test_data_that_finds_no_room_on_stdout_ends_with_4(command: tuple[str, ...], clip: Path) -> None:
+    assert by_shell(">/dev/full", *command, clip) == 4
+
+
+def test_a_pipe_that_is_closed_is_told(clip: Path) -> None:
+    assert by_shell(">&-", clip, "-o", "-", "--strength", 0) == 4
+    assert by_shell("<&-", "-", "-o", clip.with_name("out.mkv"), "--strength", 0) == 3

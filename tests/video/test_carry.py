@@ -130,6 +130,13 @@ def test_sound_that_does_not_fit_is_left_out_or_refused(tmp_path: Path) -> None:
     make_plan(Request(source, tmp_path / "strict.mkv", strength=0, strict=True))
 
 
+def test_sound_whose_decoder_would_lack_its_headers_is_left_out_with_a_word(tmp_path: Path) -> None:
+    source = tmp_path / "in.asf"
+    write_film(source, "wmv2", "wmav2")
+    _, report = passed(source, tmp_path / "out.mov")
+    assert any("wmav2" in warning and "what its decoder needs" in warning for warning in report.warnings)
+
+
 def write_titles(path: Path, form: str, texts: dict[int, bytes]) -> None:
     """A film with text subtitles, by their milliseconds."""
     with av.open(str(path), "w") as container:

@@ -324,3 +324,26 @@ def test_what_ffmpeg_says_in_other_threads_is_not_printed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, check=True, timeout=60)
     assert (done.stdout, done.stderr) == (b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"colorspace": 1, "color_trc": 1}, {"colorspace": 6, "color_trc": 6}, "transfer, matrix at about 0."),
+        ({"colorspace": 1, "color_range": 1}, {"colorspace": 1, "color_range": 2}, "range at about 0."),
+        ({}, {"colorspace": 1, "color_range": 1}, ""),
+        ({"colorspace": 1}, {"colorspace": 1}, ""),
+    ],
+)
+def test_colours_that_become_others_are_told(
+    before: dict[str, int], after: dict[str, int], told: str, tmp_path: Path
+) -> None:
+    parts = []
+    for index, tags in enumerate((before, after)):
+        part = tmp_path / f"{index}.ts"
+        write_clip(part, encoder="libx264", size=(32, 32), count=12, options={"x264-params": "keyint=4"}, **tags)
+        parts.append(part.read_bytes())
+    joined = tmp_path / "in.ts"
+    joined.write_bytes(b"".join(parts))
+    words = [text for text in VideoReader(joined).info.warnings() if "colour" in text]
+    assert len(words) == bool(told) and all(f"the tags of colour change ({told}" in text for text in words)

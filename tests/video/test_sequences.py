@@ -76,3 +76,22 @@ def test_yuv_is_not_turned_into_images(tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv")
     with pytest.raises(UsageError, match="YUV"):
         SequenceWriter(tmp_path, "o_%d.png", probe(tmp_path / "in.mkv"))
+
+
+def test_images_of_one_number_are_taken_with_a_word(tmp_path: Path) -> None:
+    make(tmp_path, ["a_01.png", "a_02.png", "b_01.png", "b_02.png"])
+    reader = SequenceReader(tmp_path)
+    assert len(list(reader)) == 4
+    assert reader.warnings == [
+        "images a_01.png and b_01.png have the same number: all are taken for one film, in the order of their names; "
+        "if they are several shots give the pattern of one"
+    ]
+    assert SequenceReader(tmp_path / "a_*.png").warnings == []
+
+
+@pytest.mark.parametrize(("content", "why"), [(b"", "it is empty"), (b"\xff\xd8\xff\xe0JFIF", "no PNG, TIFF, DPX or")])
+def test_what_is_no_image_is_told_as_what_it_is(content: bytes, why: str, tmp_path: Path) -> None:
+    make(tmp_path, ["1.png", "2.png"])
+    (tmp_path / "3.png").write_bytes(content)
+    with pytest.raises(InputError, match=f"cannot read image .*3.png; .*{why}"):
+        SequenceReader(tmp_path)

@@ -10,7 +10,7 @@ from vnlsdenoise.errors import InputError, VerificationError
 from vnlsdenoise.job.identity import identify
 from vnlsdenoise.job.plan import writes_images
 from vnlsdenoise.job.report import hashed, pts_hash, read_report, usual_report
-from vnlsdenoise.video.open import open_reader
+from vnlsdenoise.video.open import check_readable, open_reader
 from vnlsdenoise.video.sequences import output_folder
 
 
@@ -28,6 +28,7 @@ def check_finished(output: Path, report: Path | None = None, decode: bool = True
     decode: False compares bytes only, which are those that were verified when it was made. Raises InputError where
     output or report cannot be read, VerificationError where they differ.
     """
+    check_readable(output)
     images = writes_images(output)
     target = output_folder(output) if images else output
     told = read_report(usual_report(output) if report is None else report)

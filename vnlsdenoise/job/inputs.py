@@ -4,25 +4,28 @@ import fnmatch
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vnlsdenoise.errors import InputError, UsageError
+from vnlsdenoise.errors import InputError, OutputError, UsageError
 from vnlsdenoise.video.encoders import CONTAINERS
+from vnlsdenoise.video.open import check_readable
 from vnlsdenoise.video.pipes import PIPE
 from vnlsdenoise.video.sequences import IMAGE_ENDINGS, image_names, is_sequence, list_images
 from vnlsdenoise.video.stills import shapes_of
 
 VIDEO_ENDINGS = frozenset(CONTAINERS) | {
-    *(".3gp", ".asf", ".avi", ".dv", ".flv", ".m2ts", ".m2v", ".mpeg", ".mpg", ".mts"),
-    *(".mxf", ".ogv", ".ts", ".vob", ".wmv", ".y4m"),
+    *(".3g2", ".3gp", ".amv", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".m1v", ".m2p", ".m2t"),
+    *(".m2ts", ".m2v", ".mj2", ".mod", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogm", ".ogv", ".qt", ".rm"),
+    *(".rmvb", ".tod", ".tp", ".trp", ".ts", ".vob", ".vro", ".wmv", ".wtv", ".y4m"),
+    *(".264", ".265", ".h264", ".h265", ".hevc", ".ivf", ".obu"),
 }
 """What is taken for a film in a folder; a file that is named itself may be called anything."""
 _DEFAULT_ENDING = ".mkv"  # which holds every kind of stream
 _OTHER_IMAGES = (
-    *(".jpg", ".jpeg", ".webp", ".bmp", ".tga", ".jp2", ".ppm", ".pgm", ".heic"),
+    *(".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tga", ".jp2", ".ppm", ".pgm", ".heic"),
     *(".dng", ".cr2", ".nef", ".arw"),
 )
 _MARKS = re.compile(r"[*?\[]")
@@ -56,31 +59,45 @@ def tasks_of(
             raise UsageError("several inputs need a folder for their outputs; give -o FOLDER")
         return None
     folder = Path(output)
+    for name in names:
+        if name != PIPE:
+            check_readable(name)
+    try:
+        is_folder, is_file = folder.is_dir(), folder.is_file()
+    except OSError as error:
+        raise OutputError(f"cannot write {output}; {error.strerror or error}; check name and rights") from error
     if len(names) == 1 and not recursive and glob is None:
-        into_folder = output.endswith(os.sep) or folder.is_dir()
+        into_folder = output.endswith(os.sep) or is_folder
         if not _means_several(names[0]) and not (into_folder and _is_film(names[0])):
             return None
-    if folder.suffix.lower() in (*CONTAINERS, *IMAGE_ENDINGS) or (folder.exists() and not folder.is_dir()):
+    if folder.suffix.lower() in (*CONTAINERS, *IMAGE_ENDINGS) or is_file:
         raise UsageError(f"output {folder} is one file, and there are several inputs; give a folder")
+    if is_folder and not os.access(folder, os.R_OK | os.X_OK):
+        raise OutputError(f"cannot look into {output}; Permission denied; check who may, or give another folder")
     return name_outputs(find_inputs(names, recursive, glob, folder), folder, ending)
 
 
-def left_out(names: Sequence[Path], several: bool) -> str:
-    """What is not taken as it may have been meant, in words; "" for nothing.
+def left_out(names: Sequence[Path], several: bool, recursive: bool = False, glob: str | None = None) -> Iterator[str]:
+    """What is not taken as it may have been meant, in words.
 
-    names: as the user gave them; several: whether they mean more than one input.
+    names: as the user gave them; several: whether they mean more than one input; recursive, glob: as for `find_inputs`.
     """
     if not several and names[0].is_dir():
         films = sum(_is_film(entry) for entry in names[0].iterdir())
         if films:
-            return f"{names[0]} holds {films} film(s) beside its images, which are left out; --recursive takes both"
+            yield f"{names[0]} holds {films} film(s) beside its images, which are left out; --recursive takes both"
+    for folder in (name for name in names if several and glob is None and name.is_dir()):
+        for where, folders, files in _walked(folder, recursive):
+            if found := _unread(files):
+                yield f"{where} holds {found}, left out: images of these kinds are not read; convert them first"
+            for link in (where / name for name in folders if (where / name).is_symlink()):
+                yield f"{link} is a link to a folder, which is not followed; give it as an input of its own"
     beside = Counter(name.parent for name in names if _is_one_image(name))  # A stack of images is a film.
     if any(count > 1 for count in beside.values()):
-        return (
+        yield (
             f"{beside.total()} images are named one by one, and denoised each by itself, which leaves more noise; give "
             "their folder, or their pattern in quotes, to take them for the frames of a film"
         )
-    return ""
 
 
 def _is_film(name: Path) -> bool:
@@ -118,9 +135,14 @@ def find_inputs(
 
 def _others(folder: Path) -> str:
     """A word on the pictures of a folder that are not read."""
-    kinds = Counter(entry.suffix.lower() for entry in folder.iterdir()) if folder.is_dir() else Counter[str]()
-    found = [f"{kinds[ending]} {ending}" for ending in _OTHER_IMAGES if kinds[ending]]
-    return f", but {', '.join(found)}, which must be converted to one of these first" if found else ""
+    found = _unread(entry.name for entry in folder.iterdir()) if folder.is_dir() else ""
+    return f", but {found}, which must be converted to one of these first" if found else ""
+
+
+def _unread(files: Iterable[str]) -> str:
+    """How many images there are of each kind that is not read; "" for none."""
+    kinds = Counter(Path(name).suffix.lower() for name in files if not name.startswith("."))
+    return ", ".join(f"{kinds[ending]} {ending}" for ending in _OTHER_IMAGES if kinds[ending])
 
 
 def _meant(name: Path, recursive: bool, glob: str | None, leave_out: Path | None) -> Iterator[Found]:
@@ -144,13 +166,10 @@ def _meant(name: Path, recursive: bool, glob: str | None, leave_out: Path | None
 
 def _in_folder(folder: Path, recursive: bool, glob: str | None, leave_out: Path | None) -> Iterator[Found]:
     outputs = leave_out.resolve() if leave_out is not None else None
-    for where, folders, files in os.walk(folder):
-        here = Path(where)
+    unreadable: list[OSError] = []
+    for here, folders, files in _walked(folder, recursive, unreadable.append):
         below = here.relative_to(folder)
-        folders[:] = sorted(
-            (name for name in folders if recursive and not name.startswith(".") and (here / name).resolve() != outputs),
-            key=lambda name: _natural(Path(name)),
-        )
+        folders[:] = [name for name in folders if (here / name).resolve() != outputs]
         names = [name for name in files if not name.startswith(".") and (glob is None or fnmatch.fnmatch(name, glob))]
         if any(Path(name).suffix.lower() in IMAGE_ENDINGS for name in names):
             place = below if below.parts else Path(folder.resolve().name)
@@ -158,6 +177,19 @@ def _in_folder(folder: Path, recursive: bool, glob: str | None, leave_out: Path 
         for path in sorted((here / name for name in names), key=_natural):
             if path.suffix.lower() in VIDEO_ENDINGS or (glob is not None and path.suffix.lower() not in IMAGE_ENDINGS):
                 yield Found(path, below / path.name)
+    for error in unreadable:  # Each fails by itself, as a film does that cannot be read.
+        where = Path(error.filename)
+        yield Found(where, where.relative_to(folder))
+
+
+def _walked(
+    folder: Path, recursive: bool, failed: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """A folder, and those in it where `recursive`, as `os.walk` gives them; hidden ones are passed over."""
+    for where, folders, files in os.walk(folder, onerror=failed):
+        shown = (name for name in folders if recursive and not name.startswith("."))
+        folders[:] = sorted(shown, key=lambda name: _natural(Path(name)))
+        yield Path(where), folders, files
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
@@ -195,6 +227,8 @@ def name_outputs(found: Sequence[Found], folder: Path, ending: str | None = None
 def _output(one: Found, folder: Path, ending: str | None) -> Path:
     if _is_one_image(one.path) and "%" not in one.path.name:  # as the name of an output that would be a pattern
         return folder / one.place.with_name(one.path.name)
+    if one.path.is_dir() and not os.access(one.path, os.R_OK | os.X_OK):
+        return folder / one.place
     if is_sequence(one.path):
         return folder / one.place / _names_like(list_images(one.path, "ignore")[0])
     place = folder / one.place

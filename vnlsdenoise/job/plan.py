@@ -302,6 +302,13 @@ def check_output(source: Path, output: Path, new_folders: bool = False) -> None:
     if output == PIPE:
         refuse_terminal()
         return
+    try:
+        _check_place(source, output, new_folders)
+    except OSError as error:
+        raise OutputError(f"cannot write {output}; {error.strerror or error}; check name and rights") from error
+
+
+def _check_place(source: Path, output: Path, new_folders: bool) -> None:
     if output.exists() and source.exists() and os.path.samefile(source, output):
         raise UsageError(f"output {output} is the input itself; it would be lost; give another output name")
     folder = output_folder(output) if writes_images(output) else output.parent

@@ -98,8 +98,9 @@ def check_space(final: Path, needed: int) -> None:
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     disk = shutil.disk_usage(folder)
+    needed += _RESERVE
     # A file system without a size, such as /proc, is not full.
-    if disk.total and disk.free < needed + _RESERVE:
+    if disk.total and disk.free < needed:
         raise OutputError(
             f"cannot write {final}; about {needed / 1e6:.1f} MB are needed and {disk.free / 1e6:.1f} MB are free; "
             "free space or choose another place"

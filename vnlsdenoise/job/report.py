@@ -110,11 +110,20 @@ def pts_hash(pts: "array[int]") -> str:
     return hashlib.sha256(pts.tobytes()).hexdigest()
 
 
-def check_report_place(path: Path) -> None:
-    """Raise UsageError where a file stands in the place of the report that is none, OutputError for a folder."""
-    if path.is_dir():
-        raise OutputError(f"cannot write the report {path}; it is a folder; give --report PATH, or none")
-    if path.exists():
+def check_report_place(path: Path, output: Path) -> None:
+    """Raise UsageError where a file stands in the place of the report that is none, OutputError for a folder, or none
+    to write into; that of the usual report is made with the output."""
+    try:
+        is_there, is_folder = path.exists(), path.is_dir()
+        has_folder = path.parent.is_dir() or path.absolute() == usual_report(output).absolute()
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the report {path}; {error.strerror or error}; give --report PATH, or none"
+        ) from error
+    if is_folder or not has_folder:
+        why = "it is a folder" if is_folder else f"there is no folder {path.parent}"
+        raise OutputError(f"cannot write the report {path}; {why}; give --report PATH, or none")
+    if is_there:
         try:
             read_report(path)
         except InputError as error:

@@ -69,9 +69,11 @@ def run(
     plan = replace(plan, request=replace(plan.request, output=output))
     images = writes_images(output)
     if plan.request.report is not None:
-        check_report_place(plan.request.report)
+        check_report_place(plan.request.report, output)
     beside = WorkFolder.of(output, None, images).path.parent
     folder = WorkFolder.of(output, plan.request.workdir, images)
+    if (within := plan.request.workdir) is not None and within.exists() and not os.access(within, os.R_OK | os.X_OK):
+        raise OutputError(f"cannot look into --workdir {within}; Permission denied; choose another folder")
     _check_room(plan, output, folder)
     try:
         beside.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,9 @@ def verify_file(path: Path, final: Path, source: VideoInfo, choice: EncoderChoic
     _check(final, "size", f"{shape.width}x{shape.height}", f"{back.width}x{back.height}")
     # Some decoders (ProRes 4444) give more bits than were written.
     _check(final, "depth", True, back.depth >= choice.layout.depth)
-    _check(final, "colour matrix", choice.color.matrix, found.color.matrix, unknown=(2,))
+    # RGB of which nothing is said is RGB.
+    if back.family != "rgb" or found.color.matrix != 2:
+        _check(final, "colour matrix", choice.color.matrix, found.color.matrix, unknown=(2,))
     _check(final, "colour primaries", choice.color.primaries, found.color.primaries, unknown=(2,))
     _check(final, "transfer function", choice.color.transfer, found.color.transfer, unknown=(2,))
     # YUV of which nothing is said is of limited range.

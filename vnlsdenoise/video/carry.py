@@ -230,11 +230,23 @@ def try_copy(stream: Stream, container: str, samples: "Sequence[Packet[Stream]]"
             for packet in back.demux():
                 if packet.size:
                     got.add(packet)
+            is_whole = all(_opens(found) for found in back.streams.audio) or not _opens(stream)
     except (av.FFmpegError, ValueError) as error:
         return f"{container} does not take it ({getattr(error, 'strerror', None) or error})"
+    if not is_whole:
+        return f"{container} does not keep what its decoder needs"
     # Some muxers repack what they are given, so the number of packets is not compared here.
     is_back = known and got.packets and 2 * got.bytes > sent.bytes
     return None if is_back else f"{container} does not give it back"
+
+
+def _opens(stream: Stream) -> bool:
+    """Whether there is all that the decoder of a stream needs to begin."""
+    try:
+        stream.codec_context.open(strict=False)
+    except (av.FFmpegError, AttributeError):
+        return False
+    return True
 
 
 def add_copy(output: OutputContainer, stream: Stream) -> Stream:

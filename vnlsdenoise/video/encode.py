@@ -23,6 +23,8 @@ from vnlsdenoise.video.probe import VideoInfo
 _TOP_FIRST, _BOTTOM_FIRST = 2, 3  # of FFmpeg's AVFieldOrder
 # These know only a few frame rates, and times in frames.
 _COUNT_FRAMES = ("mpeg1video", "mpeg2video")
+WITHOUT_TIMES = ("yuv4mpegpipe", "rawvideo")
+"""Containers that say one rate, if any: FFmpeg takes the tick of their stream for it."""
 
 
 class VideoEncoder:
@@ -36,7 +38,8 @@ class VideoEncoder:
         self.info, self.choice = info, choice
         self.warnings: list[str] = []
         self.pts = array("q")  # of the frames that were encoded
-        self._counts = choice.encoder in _COUNT_FRAMES
+        self._without_times = choice.container in WITHOUT_TIMES
+        self._counts = self._without_times or choice.encoder in _COUNT_FRAMES
         self._stamps: dict[str, Graph] = {}
         self._are_interlaced: dict[int, bool] = {}  # frames in the encoder, by their time
         self.stream = self._add_video(output)
@@ -54,7 +57,7 @@ class VideoEncoder:
         context.width, context.height = info.format.width, info.format.height
         context.pix_fmt = choice.layout.name
         context.time_base = 1 / (info.rate or Fraction(25)) if self._counts else info.time_base
-        stream.time_base = info.time_base
+        stream.time_base = context.time_base if self._without_times else info.time_base
         context.flags |= Flags.frame_duration
         if info.interlaced:
             context.flags |= Flags.interlaced_dct
@@ -136,7 +139,7 @@ class VideoEncoder:
         return self._stamps[order].vpull()
 
     def _finished(self, packet: "Packet[VideoStream]") -> "Packet[VideoStream]":
-        if self._counts:
+        if self._counts and not self._without_times:
             self._uncount(packet)
         if packet.pts is not None and (interlaced := self._are_interlaced.pop(packet.pts, None)) is not None:
             packet.update(with_fields(packet, self.choice.encoder, interlaced, self.info.bottom_first))

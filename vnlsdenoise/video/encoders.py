@@ -2,8 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -26,6 +30,7 @@ _ENCODERS = {
     "ffv1": "ffv1",
 }
 _DEFAULT_CRF = {"libx264": 16.0, "libx265": 16.0, "libvpx-vp9": 20.0, "libsvtav1": 18.0}
+_WEB = ("libvpx", "libvpx-vp9")
 _WELL = {"qmin": "2", "qmax": "2"}  # the finest quantiser that old decoders take
 _SLOWEST_USEFUL = {
     "mpeg1video": _WELL,
@@ -126,6 +131,12 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
             )
     else:
         fitting = [known for known in supported if not _refuses_size(encoder, known, info)]
+        if info.alpha and encoder in _WEB:  # whose transparency is what they are used for
+            fitting = [known for known in fitting if known.alpha] or fitting
+        if not supported:
+            raise UsageError(
+                f"{encoder} does not say what pixel formats it takes; give --pix-fmt {info.pix_fmt}, or another --codec"
+            )
         if not fitting:
             raise UsageError(
                 f"{encoder} takes no frames of {info.format.width}x{info.format.height}; choose --codec ffv1 or vp9"
@@ -219,7 +230,10 @@ def _properties(encoder: str, container: str, layout: Layout, info: VideoInfo) -
 
 def _encoder_name(container: str, info: VideoInfo, wish: Encoding) -> str:
     if wish.codec is not None:
-        return _ENCODERS.get(wish.codec.lower(), wish.codec)
+        # FFmpeg takes names of codecs, too.
+        with suppress(ValueError):
+            return av.Codec(_ENCODERS.get(wish.codec.lower(), wish.codec), "w").name
+        return wish.codec
     if wish.lossless:
         if container != "matroska":
             raise UsageError(f"--lossless writes FFV1, which {container} does not take; name the output .mkv")
@@ -245,7 +259,26 @@ def _codec(encoder: str) -> list[str]:
         ) from error
     if codec.type != "video":
         raise UsageError(f"--codec {encoder} encodes {codec.type}, not video; choose a video encoder")
-    return [known.name for known in codec.video_formats or []]
+    return [known.name for known in codec.video_formats or [] if _takes(encoder, known.name)]
+
+
+@cache
+def _takes(encoder: str, pix_fmt: str) -> bool:
+    """Whether an encoder opens with a pixel format that it names: transparency is for other builds in some, in others
+    an experiment that hardly anything plays."""
+    layout = known_layout(pix_fmt)
+    if layout is None or not layout.alpha:
+        return True
+    quiet = {"x265-params": "log-level=none"} if encoder == "libx265" else {}
+    options = {"auto-alt-ref": "0"} if encoder.startswith("libvpx") else quiet
+    context: Any = av.CodecContext.create(encoder, "w")
+    context.width = context.height = 2 * _X265_LEAST_SIDE
+    context.pix_fmt, context.time_base, context.options = pix_fmt, Fraction(1, 25), options
+    try:
+        context.open()
+    except av.FFmpegError:
+        return False
+    return True
 
 
 def known_layout(name: str) -> Layout | None:
@@ -298,6 +331,9 @@ def losses(layout: Layout, info: VideoInfo, encoder: str) -> list[Fate]:
     if source.family == "rgb" and layout.family != "rgb":
         why = f"RGB is written as {layout.name} (BT.709) by {encoder}; give --lossless to keep RGB"
         found.append(Fate("RGB", "converted", why))
+    if source.family == "yuv" and layout.family == "rgb":
+        why = f"YUV is written as RGB ({layout.name}) by {encoder}; another --codec or --pix-fmt keeps YUV"
+        found.append(Fate("YUV", "converted", why))
     if source.family != "gray" and layout.family == "gray":
         found.append(Fate("colour", "left out", f"colour is dropped: {layout.name} holds gray only"))
     if source.family == "yuv" and (layout.chroma_x > source.chroma_x or layout.chroma_y > source.chroma_y):
@@ -324,7 +360,7 @@ def _options(encoder: str, layout: Layout, info: VideoInfo, wish: Encoding) -> d
         raise UsageError(f"--crf has no meaning for {encoder}; it has no such quality scale; leave it out")
     if crf is not None:
         options["crf"] = f"{crf:g}"
-    if encoder in ("libvpx", "libvpx-vp9") and layout.alpha:
+    if encoder in _WEB and layout.alpha:
         options["auto-alt-ref"] = "0"  # which it does not know how to do with transparency
     own = {}
     if encoder == "libx264":

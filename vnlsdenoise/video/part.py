@@ -57,14 +57,17 @@ def cut_out(reader: Any, part: Part) -> VideoInfo:
         first = bisect.bisect_left(times, times[0] + _ticks(part.start or Fraction(0), info))
         end = len(times) if part.end is None else bisect.bisect_left(times, times[0] + _ticks(part.end, info))
     if first >= end:
-        length = float((times[-1] - times[0]) * info.time_base)
-        raise UsageError(
-            f"{info.path} has {len(times)} frames, the last one at {length:.2f} s; nothing of it is in the part "
-            "that --start, --end or --frames name; choose another"
-        )
+        raise _nothing_of(info, len(times), times[-1] - times[0])
     cut = Cut(times[first], times[end] if end < len(times) else None, times[first] - times[0])
     seconds = float((times[end - 1] - times[first]) * info.time_base) + (float(1 / info.rate) if info.rate else 0.0)
     return replace(info, cut=cut, frames=end - first, duration=seconds)
+
+
+def _nothing_of(info: VideoInfo, count: int, length: int) -> UsageError:
+    return UsageError(
+        f"{info.path} has {count} frames, the last one at {float(length * info.time_base):.2f} s; nothing of it is in "
+        "the part that --start, --end or --frames name; choose another"
+    )
 
 
 def _ticks(seconds: Fraction, info: VideoInfo) -> int:
@@ -110,7 +113,8 @@ def _packet_times(path: Path, info: VideoInfo) -> list[int]:
 
 @dataclass
 class PartReader:
-    """Iterate over the part of what another reader reads that its `info.cut` says; same face.
+    """Iterate over the part of what another reader reads that its `info.cut` says; same face. Raises UsageError where a
+    pipe has ended before it.
 
     Time stamps are moved so that the part begins when the whole did.
     """
@@ -136,12 +140,17 @@ class PartReader:
     def __iter__(self) -> Iterator[Frame]:
         cut = self.info.cut
         assert cut is not None
+        count = last = 0
         for frame in self.whole:
-            if cut.end is not None and frame.pts >= cut.end:
+            count, last = count + 1, frame.pts
+            if cut.end is not None and last >= cut.end:
                 return
-            if frame.pts >= cut.begin:
+            if last >= cut.begin:
                 frame.pts -= cut.shift
                 yield frame
+        # Of what comes through a pipe nobody knows the end before it is there.
+        if isinstance(self.whole, PipeReader) and last < cut.begin and not self.whole.stop.is_set():
+            raise _nothing_of(self.info, count, last)
 
 
 class StreamCut:

@@ -18,7 +18,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from vnlsdenoise.errors import InputError, UsageError
+from vnlsdenoise.errors import InputError, OutputError, UsageError
+from vnlsdenoise.video.carry import Fate
 from vnlsdenoise.video.container import MAX_PIXELS, decode_next, decoder_of
 from vnlsdenoise.video.encoders import EncoderChoice, Encoding, color_of, cost, known_layout, losses
 from vnlsdenoise.video.frame import Frame
@@ -61,7 +62,7 @@ _Y4M = (
     *(f"yuv{chroma}p{depth}le" for chroma in (420, 422, 444) for depth in _DEPTHS),
     *("gray9le", "gray10le", "gray12le", "gray16le"),
 )
-_BEGIN_OF_Y4M = b"YUV4MPEG2 "
+_BEGIN_OF_Y4M, _HEAD = b"YUV4MPEG2 ", 96
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,12 @@ class PipeReader(VideoReader):
             if not self._source.taken:
                 raise InputError(
                     "nothing came through stdin; there is no video; see what the program before it said"
+                ) from error
+            header = self._source.head.partition(b"\n")[0].decode("ascii", "replace")
+            if raw is None and not isinstance(error, StopIteration) and header.startswith(_BEGIN_OF_Y4M.decode()):
+                raise InputError(
+                    f"what comes through stdin is y4m of a kind that is not read: {header}; 4:2:0, 4:2:2, 4:4:4, 4:1:1 "
+                    "and grey are, of 8 to 16 bits, with fields in every frame or in none; convert it, or send it raw"
                 ) from error
             what = "no whole frame" if raw is not None or isinstance(error, StopIteration) else "no y4m"
             raise InputError(
@@ -187,20 +194,23 @@ class _Waiting:
 
 
 class _Source(_Waiting):
-    """stdin as a file for PyAV, that ends where `stop` is set. taken: bytes that were read."""
+    """stdin as a file for PyAV, that ends where `stop` is set. taken: bytes that were read; head: the first of them."""
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__(stop)
+        if sys.stdin is None:
+            raise InputError("input - is stdin, which is closed; nothing can come; put a program before it")
         if sys.stdin.isatty():
             raise UsageError(
                 "input - is stdin, which is a terminal; nothing would come; put a program before it, or give a file"
             )
-        self.taken = 0
+        self.taken, self.head = 0, b""
 
     def read(self, size: int) -> bytes:
         """What is there, at most `size` bytes; nothing at the end."""
         found = os.read(_STDIN, size) if self.wait([_STDIN], []) else b""
         self.taken += len(found)
+        self.head += found[: max(0, _HEAD - len(self.head))]
         return found
 
 
@@ -229,7 +239,9 @@ class PipeSink(_Waiting):
 
 
 def refuse_terminal() -> None:
-    """Raise UsageError where stdout is a terminal, which video would only garble."""
+    """Raise UsageError where stdout is a terminal, which video would only garble, OutputError where it is closed."""
+    if sys.stdout is None:
+        raise OutputError("output - is stdout, which is closed; nothing would be kept; put a program behind it")
     if sys.stdout.isatty():
         raise UsageError(
             "output - is stdout, which is a terminal; video would garble it; put a program behind it, or give a file"
@@ -254,4 +266,8 @@ def choose_for_pipe(info: VideoInfo, wish: Encoding, form: PipeFormat) -> Encode
     fates = losses(layout, info, form)
     if wish.lossless and fates:
         raise UsageError(f"--lossless is not possible: {fates[0].why}; give --pipe-format rawvideo")
-    return EncoderChoice(_MUXERS[form], "rawvideo", layout, {}, color_of(layout, info), not fates, fates=tuple(fates))
+    exact = not fates
+    if form == "rawvideo" and wish.pix_fmt is None and layout.name != info.pix_fmt.replace("yuvj", "yuv"):
+        why = f"raw video comes out as {layout.name}, not as {info.pix_fmt}; tell the program behind, or give --pix-fmt"
+        fates.append(Fate("pixel format", "converted", why))
+    return EncoderChoice(_MUXERS[form], "rawvideo", layout, {}, color_of(layout, info), exact, fates=tuple(fates))

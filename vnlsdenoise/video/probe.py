@@ -130,6 +130,11 @@ class VideoInfo:
             found.append(f"some frames are interlaced (the first one at {seen.interlaced_at:.2f} s), others are not")
         if seen.timeline:
             found.append(str(seen.timeline))
+        if seen.recolored:
+            found.append(
+                f"the tags of colour change ({seen.recolored}); the output has those of the first frames, under which "
+                "what follows is shown in other colours; split the file there"
+            )
         return tuple(found)
 
     def notes(self) -> tuple[str, ...]:

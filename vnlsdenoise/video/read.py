@@ -24,6 +24,7 @@ from vnlsdenoise.video.pixels import layout_of, unpack
 from vnlsdenoise.video.probe import VideoInfo, probe
 from vnlsdenoise.video.quantiser import HeaderSteps, quantiser_step
 from vnlsdenoise.video.side_data import CARRIED, kinds_of
+from vnlsdenoise.video.survey import when
 from vnlsdenoise.video.timeline import Clock, DisplayOrder, TimeKeeper
 
 Interlaced = Literal["error", "fields", "ignore"]
@@ -132,7 +133,7 @@ class VideoReader:
         if not same or (decoded.width, decoded.height) != (width, height) or coded.depth != info.format.depth:
             raise self._change(
                 f"from {width}x{height} {info.pix_fmt} "
-                f"to {decoded.width}x{decoded.height} {decoded.format.name} at {decoded.time} s"
+                f"to {decoded.width}x{decoded.height} {decoded.format.name}{when(decoded.time)}"
             )
         planes, alpha = unpack(decoded)
         extra: dict[str, Any] = {} if alpha is None else {"alpha": alpha}

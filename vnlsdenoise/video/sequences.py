@@ -141,6 +141,16 @@ def _number(image: Path) -> int | None:
     return int(match[1]) if (match := _NUMBER.search(image.stem)) else None
 
 
+def _of_one_number(images: list[Path]) -> tuple[Path, Path] | None:
+    """Two images whose names have the same number, None where there are no such."""
+    known: dict[int, Path] = {}
+    for image in images:
+        number = _number(image)
+        if number is not None and known.setdefault(number, image) != image:
+            return known[number], image
+    return None
+
+
 @dataclass
 class SequenceReader:
     """Iterate over an image sequence: pts 0, 1, 2, ... at 25 frames a second; same face as `VideoReader`.
@@ -175,6 +185,11 @@ class SequenceReader:
             )
         if len(self._images) > len({image.path for image in self._images}):
             self.warnings.append(f"a file holds several pages: {len(self._images)} images are taken as frames")
+        if twice := _of_one_number(list(dict.fromkeys(image.path for image in self._images))):
+            self.warnings.append(
+                f"images {twice[0].name} and {twice[1].name} have the same number: all are taken for one film, in the "
+                "order of their names; if they are several shots give the pattern of one"
+            )
         matrix = _MATRICES.get(first.told.orientation)
         family: Literal["gray", "rgb"] = "rgb" if has_color else "gray"
         self.info = VideoInfo(

@@ -74,9 +74,12 @@ class Shape:
 
 
 def kind_of(path: Path) -> Kind | None:
-    """What still image a file holds, whatever its name; None for none, or for a PNG that moves."""
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
+    """What still image a file holds, whatever its name; None for none, or for a PNG that moves. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+    except OSError as error:
+        raise InputError(f"cannot read image {path}; {error.strerror}; check who may read it") from error
     if head.startswith(_TIFF):
         return "tiff"
     if head.startswith(dpx.MAGICS):
@@ -93,6 +96,9 @@ def shapes_of(path: Path) -> list[Shape]:
         return [Shape(*exr.size_of(path), depth=16)]
     if kind == "dpx":
         return [Shape(*dpx.size_of(path))]
+    if kind is None and not _is_png(path):
+        why = "it holds no PNG, TIFF, DPX or OpenEXR" if path.stat().st_size else "it is empty"
+        raise InputError(f"cannot read image {path}; {why}; save it again as one of them, or leave it out")
     if not _is_png(path):
         with _open_tiff(path) as file:
             try:

@@ -24,6 +24,7 @@ from vnlsdenoise.video.side_data import kinds_of
 from vnlsdenoise.video.timeline import JumpFinder, Timeline
 
 _BETWEEN_LOOKS = 0.2  # seconds between the frames that are decoded
+_UNSAID, _LIMITED = 2, 1  # of FFmpeg's tags of colour, and of its ranges
 _FIELD_LOOKS = 8  # frames whose order of fields is asked for
 
 
@@ -33,7 +34,8 @@ class Survey:
 
     packets: of the video. interlaced, progressive: of the frames looked at; interlaced_at: seconds of the first of the
     former; bottom_first: which lines of it were taken first. captions: whether frames carry some.
-    change: what becomes of size or pixel format within the file, "" for nothing.
+    change: what becomes of size or pixel format within the file, "" for nothing. recolored: which tags of colour become
+    others, and when.
     decoding_order: time stamps are times of decoding, not of display. short_by: seconds missing at the end. cut: the
     file ends within a packet.
     """
@@ -49,6 +51,7 @@ class Survey:
     decoding_order: bool = False
     short_by: float = 0.0
     cut: bool = False
+    recolored: str = ""
 
 
 def survey(path: Path, index: int, rate: Fraction | None) -> Survey:
@@ -87,12 +90,18 @@ def survey(path: Path, index: int, rate: Fraction | None) -> Survey:
             looks.reordered and (container.format.name == "avi" or order.is_of_decoding()),
             0.0 if timeline else ends.short_by(),
             (last is not None and last.is_corrupt) or breaks_off(path, container.format.name, _end_of(last)),
+            looks.recolored,
         )
 
 
 def _end_of(packet: "Packet[Stream] | None") -> int | None:
     """The byte of the file after a packet, None where it is not known."""
     return None if packet is None or packet.pos is None else packet.pos + packet.size
+
+
+def when(seconds: float | None) -> str:
+    """A moment for a reader, "" where streams tell none."""
+    return "" if seconds is None else f" at about {seconds:.2f} s"
 
 
 class _Looks:
@@ -102,10 +111,11 @@ class _Looks:
         self.interlaced = self.progressive = self.top = self.bottom = 0
         self.interlaced_at: float | None = None
         self.captions = self.reordered = False
-        self.change = ""
+        self.change = self.recolored = ""
         self._decoder, self._time_base = decoder, time_base
         self._between = self._passed = max(1, round(_BETWEEN_LOOKS * (rate or 25)))
         self._first: tuple[int, int, str] | None = None
+        self._colors: dict[str, int] = {}
 
     def saw(self, packet: "Packet[Stream]") -> None:
         # Counted in packets, because times may start again.
@@ -124,13 +134,23 @@ class _Looks:
             if not frame.is_corrupt:
                 self._look(frame)
 
+    def _look_at_colors(self, frame: VideoFrame) -> None:
+        # YUV of which nothing is said is of limited range; of other tags nothing said is no change.
+        limits = frame.color_range or (0 if frame.format.is_rgb else _LIMITED)
+        tags = {"primaries": frame.color_primaries, "transfer": frame.color_trc, "matrix": frame.colorspace}
+        known = {name: int(value) for name, value in tags.items() if value != _UNSAID} | {"range": int(limits)}
+        others = [name for name, value in known.items() if self._colors.setdefault(name, value) != value]
+        if others and not self.recolored:
+            self.recolored = f"{', '.join(others)}{when(frame.time)}"
+
     def _look(self, frame: VideoFrame) -> None:
         frame.time_base = self._time_base  # which the last ones, out of the drained decoder, lack
         here = (frame.width, frame.height, frame.format.name)
         self._first = self._first or here
         if here != self._first and not self.change:
             before, now = (f"{width}x{height} {name}" for width, height, name in (self._first, here))
-            self.change = f"from {before} to {now} at about {frame.time} s"
+            self.change = f"from {before} to {now}{when(frame.time)}"
+        self._look_at_colors(frame)
         self.captions |= SideDataType.A53_CC in kinds_of(frame)
         if not frame.interlaced_frame:
             self.progressive += 1

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from vnlsdenoise.errors import MemoryLimitError, OutputError, ReaderGoneError, VnlsError
 from vnlsdenoise.video.carry import Carry, Tally
-from vnlsdenoise.video.encode import VideoEncoder
+from vnlsdenoise.video.encode import WITHOUT_TIMES, VideoEncoder
 from vnlsdenoise.video.encoders import CARRIES_ASPECT, CARRIES_HDR, MATROSKA, EncoderChoice, hdr_numbers
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.matroska import VideoElements, put_elements, with_room
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from vnlsdenoise.video.pipes import PipeSink
 
 _TIMESCALE_LIMIT = 1 << 31
-_WITHOUT_TIMES = ("yuv4mpegpipe", "rawvideo")
 # Errors that another place or more space can cure.
 _PLACE_ERRORS = {
     errno.ENOSPC,
@@ -168,7 +167,7 @@ class VideoWriter:
         self._closed = True
         if self._sink is not None:
             self._sink.raise_interruption()
-        if self.choice.container in _WITHOUT_TIMES and not self._even():
+        if self.choice.container in WITHOUT_TIMES and not self._even():
             self.warnings.append(
                 f"the frames do not come at even times, which {self.choice.container} cannot say: it has one rate "
                 f"({self.info.rate or 25} a second)"
