@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,6 +97,8 @@ def _refuse_existing(path: Path, inputs: tuple[Path, ...], overwrite: bool) -> N
         raise UsageError(f"output {path} is an input; it would be lost; give another name")
     if path.exists() and not overwrite:
         raise UsageError(f"output {path} exists; it would be overwritten; give -y to overwrite, or another name")
+    if path.exists() and not path.is_file():
+        raise OutputError(f"cannot write {path}; it is no file that another could take the place of; give another name")
     if not path.parent.is_dir():
         raise OutputError(f"cannot write {path}; {path.parent} is no folder; create it or choose another place")
 
@@ -115,17 +116,17 @@ def _add_vmaf(comparison: "Comparison") -> None:
 
 
 def _write_table(path: Path, comparison: "Comparison") -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            head, rows = comparison.rows()
-            writer = csv.writer(file)
-            writer.writerow(head)
-            writer.writerows(rows)
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise OutputError(f"cannot write {path}; {error.strerror}; choose another place") from error
+    from vnlsdenoise.job.publish import publish_file
+
+    # Through a link the file is written that it leads to.
+    with (
+        publish_file(path.resolve()) as made,
+        made.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        head, rows = comparison.rows()
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows(rows)
 
 
 def _print(comparison: "Comparison") -> None:

@@ -128,6 +128,17 @@ def test_what_cannot_be_compared(tmp_path: Path) -> None:
         compare_films([one, one], places=[1, 2])
 
 
+def test_tables_and_pages_have_long_names_and_links_to_them_stay(tmp_path: Path) -> None:
+    film = write(tmp_path / "a.mkv", moving(2))
+    page, table = (tmp_path / ("n" * (255 - len(ending)) + ending) for ending in (".html", ".csv"))
+    (tmp_path / "link.csv").symlink_to(table)
+    wish = ("--page", page, "--csv", tmp_path / "link.csv", "--vmaf", "off", "-y")
+    code, _, err = call("compare", film, film, *wish)
+    assert code == 0, err
+    assert (tmp_path / "link.csv").is_symlink() and len(list(csv.DictReader(table.read_text().splitlines()))) == 2
+    assert sorted(tmp_path.iterdir()) == sorted([film, page, table, tmp_path / "link.csv"])
+
+
 @pytest.mark.parametrize(("count", "pictures"), [(3, 12), (100, 12), (100, 3), (13, 12), (1000, 1)])
 def test_chosen_frames_lie_within_the_film(count: int, pictures: int) -> None:
     runs = chosen_frames(10, count, pictures)
@@ -158,6 +169,7 @@ def test_the_command_writes_page_table_and_json(tmp_path: Path) -> None:
     assert_error(call("compare", one, other, "--page", page), 2, "exists", "-y")
     assert_error(call("compare", one, other, "--csv", one, "-y"), 2, "is an input")
     assert_error(call("compare", one, other, "--page", tmp_path / "none" / "page.html"), 4, "is no folder")
+    assert_error(call("compare", one, other, "--csv", "/dev/null", "-y"), 4, "it is no file")
     assert_error(call("compare", one), 2, "only one film")
     assert_error(call("compare", one, tmp_path / "none.mkv"), 3, "does not exist")
     code, out, _ = call("compare", one, other, "--frames", "4:8", "--vmaf", "off")

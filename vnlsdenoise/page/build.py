@@ -3,7 +3,6 @@
 import base64
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata, resources
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 import cv2
 
-from vnlsdenoise.errors import OutputError
+from vnlsdenoise.job.publish import publish_file
 from vnlsdenoise.video.display import Picture
 
 _LOSSLESS_PIXELS = 24_000_000
@@ -114,13 +113,9 @@ class Page:
 
     def write(self, path: Path) -> None:
         """Write the page, whole or not at all; raises OutputError."""
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            beside.write_text(self.html(), encoding="utf-8")
-            beside.replace(path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise OutputError(f"cannot write the page {path}; {error.strerror}; choose another place") from error
+        # Through a link the file is written that it leads to.
+        with publish_file(path.resolve()) as made:
+            made.write_text(self.html(), encoding="utf-8")
 
 
 def is_lossless(pixels: int) -> bool:
