@@ -57,7 +57,12 @@ def test_a_place_out_of_reach_ends_with_3_or_4_before_the_work(tmp_path: Path, l
     locked(closed)
     film, out = tmp_path / "in.mkv", tmp_path / "out.mkv"
     assert_error(call_as_anyone(closed / "in.mkv", "-o", out), 3, "cannot be looked at", "Permission denied")
-    for wish in (("-o", closed / "out.mkv"), ("-o", out, "--workdir", closed), ("-o", out, "--report", closed / "r")):
+    for wish in (
+        ("-o", closed / "out.mkv"),
+        ("-o", out, "--workdir", closed),
+        ("-o", out, "--workdir", closed / "within"),
+        ("-o", out, "--report", closed / "r"),
+    ):
         code, _, said = call_as_anyone(film, *wish, *SAME, "-q")
         assert code == 4 and "Permission denied" in said, (wish, said)
     assert_error(call(film, "-o", out, *SAME, "-q", "--report", tmp_path / "none" / "r.json"), 4, "no folder")

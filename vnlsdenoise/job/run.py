@@ -72,8 +72,8 @@ def run(
         check_report_place(plan.request.report, output)
     beside = WorkFolder.of(output, None, images).path.parent
     folder = WorkFolder.of(output, plan.request.workdir, images)
-    if (within := plan.request.workdir) is not None and within.exists() and not os.access(within, os.R_OK | os.X_OK):
-        raise OutputError(f"cannot look into --workdir {within}; Permission denied; choose another folder")
+    if plan.request.workdir is not None:
+        _check_workdir(plan.request.workdir)
     _check_room(plan, output, folder)
     try:
         beside.mkdir(parents=True, exist_ok=True)
@@ -88,6 +88,16 @@ def run(
             folder = WorkFolder.of(output, None, images)  # The folder of the images may have been made by now.
             folder.take_over(WorkFolder.before(output, images))
         return _Job(plan, output, folder, say or (lambda _: None), make).run(progress, opened)
+
+
+def _check_workdir(within: Path) -> None:
+    """Raise OutputError where nobody may look into the folder of work folders, or for it."""
+    try:
+        closed = within.exists() and not os.access(within, os.R_OK | os.X_OK)
+    except OSError as error:
+        raise OutputError(f"cannot look for --workdir {within}; {error.strerror}; choose another folder") from error
+    if closed:
+        raise OutputError(f"cannot look into --workdir {within}; Permission denied; choose another folder")
 
 
 @contextmanager
