@@ -47,6 +47,10 @@ def test_what_is_wrong_is_named(tmp_path, monkeypatch):
     save_file({"a": torch.zeros(1)}, other)
     with pytest.raises(InputError, match="does not hold weights of vnlsdenoise"):
         load_network(str(other))
+    before = tmp_path / "before.safetensors"
+    save_file({"a": torch.zeros(1)}, before, {"format": "vnlsdenoise-network-1"})
+    with pytest.raises(InputError, match="of an earlier vnlsdenoise, .*; train them anew"):
+        load_network(str(before))
     tensors = Network(TINY).state_dict()
     short = tmp_path / "short.safetensors"
     save_network(short, Header(TINY), dict(list(tensors.items())[1:]))

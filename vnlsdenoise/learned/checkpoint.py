@@ -18,7 +18,7 @@ from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.learned.sizes import CORRECTABLE
 from vnlsdenoise.weights import WEIGHTS
 
-_FORMAT = "vnlsdenoise-network-2"
+_FORMAT, _BEFORE = "vnlsdenoise-network-2", "vnlsdenoise-network-1"
 _PREFIX = "network."  # of the names of the network's own tensors; a file may hold others beside them
 
 
@@ -81,9 +81,16 @@ def _opened(path: Path) -> Iterator[tuple[Any, Header]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            if metadata.get("format") == _BEFORE:
+                raise InputError(
+                    f"weights {path} are of an earlier vnlsdenoise, whose networks were told less of the noise; train "
+                    "them anew, or go back to that version"
+                )
             if metadata.get("format") != _FORMAT:
-                raise InputError(f"{path} does not hold weights of vnlsdenoise (format {metadata.get('format')!r})")
-            preset = metadata.get("preset", Header.preset)  # older files say none, and have no other
+                raise InputError(
+                    f"{path} does not hold weights of vnlsdenoise (format {metadata.get('format')!r}); give others"
+                )
+            preset = metadata["preset"]
             if preset not in CORRECTABLE:
                 raise ValueError(f"it corrects preset {preset!r}, which is not known")
             yield file, Header(_dimensions(json.loads(metadata["dimensions"])), preset)
