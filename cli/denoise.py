@@ -274,7 +274,7 @@ def denoise(
     request |= part_of(request)
     ray, devices = request.pop("ray"), request.pop("devices")
     tasks = tasks_of(inputs, output, recursive, glob, ".mkv" if lossless else container)
-    for told in left_out(inputs, tasks is not None, recursive, glob):
+    for told in left_out(inputs, tasks is not None, recursive, glob, Path(output) if output else None):
         talk.warn(told)
 
     def requested(source: Path, wanted: Path | None) -> Request:

@@ -49,7 +49,7 @@ def test_what_is_wrong_is_named(tmp_path, monkeypatch):
         load_network(str(other))
     before = tmp_path / "before.safetensors"
     save_file({"a": torch.zeros(1)}, before, {"format": "vnlsdenoise-network-1"})
-    with pytest.raises(InputError, match="of an earlier vnlsdenoise, .*; train them anew"):
+    with pytest.raises(InputError, match=r"of an earlier vnlsdenoise, .*; train them anew"):
         load_network(str(before))
     tensors = Network(TINY).state_dict()
     short = tmp_path / "short.safetensors"

@@ -77,17 +77,24 @@ def tasks_of(
     return name_outputs(find_inputs(names, recursive, glob, folder), folder, ending)
 
 
-def left_out(names: Sequence[Path], several: bool, recursive: bool = False, glob: str | None = None) -> Iterator[str]:
+def left_out(
+    names: Sequence[Path],
+    several: bool,
+    recursive: bool = False,
+    glob: str | None = None,
+    leave_out: Path | None = None,
+) -> Iterator[str]:
     """What is not taken as it may have been meant, in words.
 
-    names: as the user gave them; several: whether they mean more than one input; recursive, glob: as for `find_inputs`.
+    names: as the user gave them; several: whether they mean more than one input; recursive, glob, leave_out: as for
+    `find_inputs`.
     """
     if not several and names[0].is_dir():
         films = sum(_is_film(entry) for entry in names[0].iterdir())
         if films:
             yield f"{names[0]} holds {films} film(s) beside its images, which are left out; --recursive takes both"
     for folder in (name for name in names if several and glob is None and name.is_dir()):
-        for where, folders, files in _walked(folder, recursive):
+        for where, folders, files in _walked(folder, recursive, leave_out):
             if found := _unread(files):
                 yield f"{where} holds {found}, left out: images of these kinds are not read; convert them first"
             for link in (where / name for name in folders if (where / name).is_symlink()):
@@ -165,11 +172,9 @@ def _meant(name: Path, recursive: bool, glob: str | None, leave_out: Path | None
 
 
 def _in_folder(folder: Path, recursive: bool, glob: str | None, leave_out: Path | None) -> Iterator[Found]:
-    outputs = leave_out.resolve() if leave_out is not None else None
     unreadable: list[OSError] = []
-    for here, folders, files in _walked(folder, recursive, unreadable.append):
+    for here, _, files in _walked(folder, recursive, leave_out, unreadable.append):
         below = here.relative_to(folder)
-        folders[:] = [name for name in folders if (here / name).resolve() != outputs]
         names = [name for name in files if not name.startswith(".") and (glob is None or fnmatch.fnmatch(name, glob))]
         if any(Path(name).suffix.lower() in IMAGE_ENDINGS for name in names):
             place = below if below.parts else Path(folder.resolve().name)
@@ -183,13 +188,18 @@ def _in_folder(folder: Path, recursive: bool, glob: str | None, leave_out: Path 
 
 
 def _walked(
-    folder: Path, recursive: bool, failed: Callable[[OSError], None] | None = None
+    folder: Path, recursive: bool, leave_out: Path | None, failed: Callable[[OSError], None] | None = None
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """A folder, and those in it where `recursive`, as `os.walk` gives them; hidden ones are passed over."""
+    """A folder, and those in it where `recursive`, as `os.walk` gives them; hidden ones and `leave_out` are passed
+    over."""
+    outputs = leave_out.resolve() if leave_out is not None else None
     for where, folders, files in os.walk(folder, onerror=failed):
+        here = Path(where)
         shown = (name for name in folders if recursive and not name.startswith("."))
-        folders[:] = sorted(shown, key=lambda name: _natural(Path(name)))
-        yield Path(where), folders, files
+        folders[:] = sorted(
+            (name for name in shown if (here / name).resolve() != outputs), key=lambda name: _natural(Path(name))
+        )
+        yield here, folders, files
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:
