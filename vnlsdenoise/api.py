@@ -1,6 +1,7 @@
 """The Python front door: a video tensor in, the denoised tensor out."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -72,7 +73,7 @@ def denoise(
         raise ValueError(f"batch must be at least 1, got {batch}")
     if not 0 <= keep_grain <= 1:
         raise ValueError(f"keep_grain must be from 0 to 1, got {keep_grain}")
-    if max_memory is not None and not isinstance(max_memory, int):
+    if max_memory is not None and not isinstance(max_memory, Integral):
         raise TypeError(f"max_memory must be a number of bytes, such as 4 << 30, got {max_memory!r}")
     if peak is not None and not 0 < peak < float("inf"):
         raise ValueError(f"peak must be a finite value above 0, that of full white, got {peak}")
@@ -148,6 +149,8 @@ def _device(device: str | torch.device) -> torch.device:
         raise ValueError(f"device must be {' or '.join(_DEVICES)}, got {device!r}")
     if work.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"no device {work}: torch finds no GPU; give device='cpu'")
+    if work.type == "cuda" and (work.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(f"no device {work}: there are {torch.cuda.device_count()} CUDA devices; give another index")
     if work.type == "cuda" and not _library.has_cuda_kernels:
         raise DeviceError(f"no kernels for {work}: rebuild vnlsdenoise with VNLSDENOISE_CUDA=1, or give device='cpu'")
     return work

@@ -200,6 +200,20 @@ def test_no_gradient_goes_through_and_sigma_comes_as_any_numbers():
         assert not got.requires_grad and torch.equal(got, wanted)
 
 
+def test_memory_is_any_whole_number():
+    video = torch.rand(1, 1, 16, 16)
+    ceilings = (1 << 30, np.int64(1 << 30))
+    one, other = (vnlsdenoise.denoise(video, 0.1, preset="draft", max_memory=ceiling) for ceiling in ceilings)
+    assert torch.equal(one, other)
+
+
+def test_a_gpu_beyond_those_there_are_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(DeviceError, match="no device cuda:2: there are 2 CUDA devices"):
+        vnlsdenoise.denoise(torch.rand(1, 1, 8, 8), 0.1, device="cuda:2")
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_device_that_is_not_there_is_named():
     with pytest.raises(DeviceError, match="no device cuda"):
