@@ -223,6 +223,19 @@ def test_the_coarser_the_noise_of_colours_is_the_less_a_network_corrects_of_them
     assert luma == math.inf and one == 1 and other == pytest.approx((flatness / 0.2) ** 2) and other < 1
 
 
+def test_a_network_is_told_the_spectrum_of_the_noise_and_what_is_assumed():
+    steep = (80.0, *(0.1,) * 63)
+    planes = PlaneNoise(5.0, spectrum=steep), PlaneNoise(4.0, assumed=True), PlaneNoise(4.0)
+    noise, layout = NoiseModel(planes), PlaneFormat("yuv", 64, 64, 8)
+    facts = PlanarDenoiser(layout, noise, PRESETS["fast"], peak=255.0).channel_facts(noise)
+    told = [channel.traits for channel in facts]
+    flatness = 80 ** (1 / 64) * 0.1 ** (63 / 64) / ((80 + 63 * 0.1) / 64)
+    assert told[0] == pytest.approx((math.log(flatness), 0.0))
+    assert told[1:] == [(0.0, 1.0), (0.0, 0.0)]
+    # Noise next to without some frequency is told as what is hardly flat at all.
+    assert Channel(1.0, 0.0, flatness=1e-9).traits == (math.log(0.01), 0.0)
+
+
 def test_a_limit_is_the_same_for_any_number_of_threads(network):
     """Of a width that maps are wider than, and so many samples that sums of them are shared."""
     torch.nn.init.constant_(network.tails["gray"].conv.bias, 3.0)

@@ -263,6 +263,27 @@ def test_crops_are_cut_from_the_plate():
     )
 
 
+@pytest.mark.parametrize("sharper", [-0.4, 0.0, 3.0])
+def test_networks_learn_beside_the_flatness_of_the_noise_before_it_was_whitened(sharper):
+    grid = Grid(1, 2, 64, 64)
+    footage = Footage([np.random.default_rng(0).integers(0, 256, (6, 3, 80, 80)).astype(np.uint8)], CPU)
+    noise = Noise((0.1, 0.1, 0.1), sharper=sharper)
+    plate = PlateMaker(Degraded(Scenery(footage, grid, 4), "444", Mixture(), noise), "fast").make(
+        np.random.default_rng(1)
+    )
+    point = torch.zeros(64, 64)
+    point[0, 0] = 1
+    near = (point.roll(1, 0) + 2 * point + point.roll(-1, 0)) / 4
+    near = (near.roll(1, 1) + 2 * near + near.roll(-1, 1)) / 4
+    power = torch.fft.fft2(point + sharper * (point - near)).abs() ** -2  # of noise that this makes white
+    wanted = float(power.log().mean() - power.mean().log())
+    torch.testing.assert_close(plate.traits, torch.tensor([[wanted, 0.0]] * 3), atol=0.12, rtol=0)
+    pool = Pool("444", 2, 4, grid, CPU)
+    pool.put(1, plate)
+    traits = pool.crops(np.array([[0, 1, 8, 72], [1, 1, 8, 72]]), 3, 40).frames.traits
+    assert torch.equal(traits, torch.stack([torch.zeros(3, 2), plate.traits] * 3))
+
+
 @pytest.mark.parametrize("shape", [(3, 8, 40), (2, 40, 8), (1, 16, 16)])
 def test_updates_are_nearly_orthonormal(shape):
     values = torch.linalg.svdvals(orthogonalised(torch.randn(shape)))
