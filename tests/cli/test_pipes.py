@@ -179,6 +179,8 @@ def test_a_film_that_is_cut_off_ends_with_7_and_holds_every_whole_frame() -> Non
             "a kind that is not read: YUV4MPEG2 W16 H16 F25:1 C440;",
         ),
         (b"YUV4MPEG2 W16 H16 F25:1 Im\nFRAME\n" + bytes(384), "with fields in every frame or in none"),
+        (b"YUV4MPEG2 W99999 H99999 F25:1\nFRAME\n" + bytes(384), "up to 256 Mi pixels"),
+        (b"YUV4MPEG2 W16 H16 F25:1\nFRAMX\n" + bytes(384), "see what broke it"),
     ],
 )
 def test_what_is_no_video_is_named(given: bytes, words: str, tmp_path: Path) -> None:

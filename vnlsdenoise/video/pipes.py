@@ -114,7 +114,8 @@ class PipeReader(VideoReader):
             if raw is None and not isinstance(error, StopIteration) and header.startswith(_BEGIN_OF_Y4M.decode()):
                 raise InputError(
                     f"what comes through stdin is y4m of a kind that is not read: {header}; 4:2:0, 4:2:2, 4:4:4, 4:1:1 "
-                    "and grey are, of 8 to 16 bits, with fields in every frame or in none; convert it, or send it raw"
+                    f"and grey are, of 8 to 16 bits and up to {MAX_PIXELS >> 20} Mi pixels, with fields in every frame "
+                    "or in none; convert it, send it raw, or see what broke it"
                 ) from error
             what = "no whole frame" if raw is not None or isinstance(error, StopIteration) else "no y4m"
             raise InputError(

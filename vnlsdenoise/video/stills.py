@@ -79,7 +79,7 @@ def kind_of(path: Path) -> Kind | None:
         with path.open("rb") as file:
             head = file.read(1 << 16)
     except OSError as error:
-        raise InputError(f"cannot read image {path}; {error.strerror}; check who may read it") from error
+        raise InputError(f"cannot read image {path}; {error.strerror}; check name and rights") from error
     if head.startswith(_TIFF):
         return "tiff"
     if head.startswith(dpx.MAGICS):
