@@ -52,7 +52,7 @@ def tasks_of(
 ) -> list[Task] | None:
     """What is to be done where that is more than one input into one output, else None.
 
-    output: as the user gave it; a slash at its end means a folder. Raises UsageError and InputError.
+    output: as the user gave it; a slash at its end means a folder. Raises UsageError, InputError and OutputError.
     """
     if output is None or output == "-":
         if len(names) > 1 or recursive or glob:

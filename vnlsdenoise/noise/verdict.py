@@ -170,7 +170,8 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
 
 
 def _is_of_camera(luma: Grain, colours: list[float]) -> float:
-    """How sure it is, 0 to 1, that all planes have the noise of a camera; colours: as `Grain.colour`, of each."""
+    """How sure it is, 0 to 1, that all planes that tell have the noise of a camera; colours: as `Grain.colour`, of each
+    of them."""
     if not colours or not luma.top:
         return 0.0
     return ramp(min(colours), *_COLOURED_EACH) * ramp(luma.beside / luma.top, *_COLOURED_BESIDE)
