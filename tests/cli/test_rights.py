@@ -70,6 +70,17 @@ def test_a_place_out_of_reach_ends_with_3_or_4_before_the_work(tmp_path: Path, l
     assert sorted(path.name for path in tmp_path.iterdir()) == ["closed", "in.mkv"]
 
 
+def test_a_folder_that_may_be_written_needs_not_be_read(tmp_path: Path, locked: Callable[[Path], Path]) -> None:
+    write_clip(tmp_path / "in.mkv", count=2)
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    locked(inbox).chmod(0o300)
+    code, _, said = call_as_anyone(tmp_path / "in.mkv", "-o", inbox / "out.mkv", *SAME)
+    assert code == 0, said
+    inbox.chmod(0o700)
+    assert sorted(path.name for path in inbox.iterdir()) == ["out.mkv", "out.mkv.json"]
+
+
 def test_what_a_tree_holds_beside_films_is_told_and_a_closed_folder_in_it_fails(
     tmp_path: Path, locked: Callable[[Path], Path]
 ) -> None:

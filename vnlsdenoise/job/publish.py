@@ -133,7 +133,12 @@ def _claim(temporary: Path, final: Path) -> None:
 
 def sync(path: Path) -> None:
     """Have a file or folder written to the disk; raises OSError."""
-    handle = os.open(path, os.O_RDONLY)
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():  # that may be written, not read; the file itself has been synced
+            return
+        raise
     try:
         os.fsync(handle)
     except OSError as error:
