@@ -7,15 +7,16 @@ import imageio.v3 as imageio
 import pytest
 import skimage.data
 import torch
+from training_runs import settings
 
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
 from vnlsdenoise.learned.network import PLANES, TRAITS, Dimensions, Frames, Network
 from vnlsdenoise.learned.sizes import SIZES
+from vnlsdenoise.training.degradation import Mixture
 from vnlsdenoise.training.growth import grown
-from vnlsdenoise.training.loop import Process, Settings, Trainer
+from vnlsdenoise.training.loop import Process, Trainer
 from vnlsdenoise.training.optimiser import Optimiser
-from vnlsdenoise.training.scenery import Grid
 from vnlsdenoise.training.schedule import Length
 from vnlsdenoise.training.state import LOG
 
@@ -140,26 +141,22 @@ def test_a_grown_network_lowers_the_loss(device, tmp_path):
     for tail in old.tails.values():
         torch.nn.init.constant_(tail.conv.bias, 0.7)
     save_network(tmp_path / "old.safetensors", Header(old.dimensions), old.state_dict())
-    settings = Settings(
-        (footage,),
+    asked = settings(
+        footage,
         tmp_path / "run",
-        Dimensions((32, 32, 32), 1, (1, 1, 2), 1),
-        Length(None, 40, 0.3),
+        40,
+        dimensions=Dimensions((32, 32, 32), 1, (1, 1, 2), 1),
+        length=Length(None, 40, 0.3),
         start=str(tmp_path / "old.safetensors"),
-        crops=(("444", 2), ("420", 1), ("gray", 1)),
-        frames=3,
-        side=48,
         rate=1e-2,
-        grid=Grid(1, 3, 64, 64),
-        plate_frames=4,
         plates=(("444", 4), ("420", 2), ("gray", 2)),
         renew=4,
-        check=1e9,
-        threads=2,
+        held_back=4,
+        mixture=Mixture(),
         compiled=False,
     )
-    Trainer(settings, Process.of_environment(device)).run()
-    lines = [json.loads(line) for line in (settings.out / LOG).read_text().splitlines()]
+    Trainer(asked, Process.of_environment(device)).run()
+    lines = [json.loads(line) for line in (asked.out / LOG).read_text().splitlines()]
     began, ended = (line for line in lines if line["event"] == "validation")
     assert began["step"] == 0 and ended["step"] == 40
     for case in ("444 30", "420 20"):
