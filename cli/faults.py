@@ -1,13 +1,14 @@
 """What an error means for the user: one line and an exit code."""
 
 import errno
+from typing import TypeGuard
 
 from vnlsdenoise.errors import MemoryLimitError, OutputError, VnlsError
 
 INTERNAL = 1
 
 
-def is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> TypeGuard[OSError]:
     """Whether there was no room to write something, be it a file or what stdout leads to."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
@@ -19,7 +20,7 @@ def explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, MemoryError):
         text = "out of memory; the frames do not fit; close other programs or lower --max-memory"
         return text, MemoryLimitError.exit_code
-    if isinstance(error, OSError) and is_full(error):
+    if is_full(error):
         what = error.filename or "to stdout or a temporary file"
         return f"cannot write {what}; {error.strerror}; free space and run it again", OutputError.exit_code
     name = type(error).__name__

@@ -264,8 +264,8 @@ def _codec(encoder: str) -> list[str]:
 
 @cache
 def _takes(encoder: str, pix_fmt: str) -> bool:
-    """Whether an encoder opens with a pixel format that it names: transparency is for other builds in some, in others
-    an experiment that hardly anything plays."""
+    """Whether an encoder opens with a pixel format that it names. Only transparency is tried: it is for other builds in
+    some, in others an experiment that hardly anything plays."""
     layout = known_layout(pix_fmt)
     if layout is None or not layout.alpha:
         return True
