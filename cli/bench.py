@@ -91,8 +91,9 @@ def bench(
                     _print_quality(row)
     if page is not None:
         from vnlsdenoise.bench.report import make_page
+        from vnlsdenoise.job.publish import publish_text
 
-        make_page(report).write(page)
+        publish_text(page, make_page(report).html())
         talk.note(f"page: {page}")
     if as_json:
         click.echo(json.dumps(report))

@@ -1,6 +1,7 @@
 """`vnlsdenoise compare`: films against each other, in figures and on a page."""
 
 import csv
+import io
 import json
 import sys
 from pathlib import Path
@@ -57,6 +58,7 @@ def compare(
         refuse_existing(path, films, overwrite)
     from vnlsdenoise.compare.films import compare_films
     from vnlsdenoise.compare.report import Shots, make_page
+    from vnlsdenoise.job.publish import publish_text
     from vnlsdenoise.video.open import open_reader
 
     info = open_reader(films[0], interlaced="ignore", gaps="ignore").info
@@ -74,7 +76,7 @@ def compare(
     if table is not None:
         _write_table(table, comparison)
     if page is not None and shots is not None:
-        make_page(comparison, shots, info.color.transfer).write(page)
+        publish_text(page, make_page(comparison, shots, info.color.transfer).html())
         talk.note(f"page: {page}")
     if as_json:
         click.echo(json.dumps(comparison.as_dict()))
@@ -116,17 +118,14 @@ def _add_vmaf(comparison: "Comparison") -> None:
 
 
 def _write_table(path: Path, comparison: "Comparison") -> None:
-    from vnlsdenoise.job.publish import publish_file
+    from vnlsdenoise.job.publish import publish_text
 
-    # Through a link the file is written that it leads to.
-    with (
-        publish_file(path.resolve()) as made,
-        made.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        head, rows = comparison.rows()
-        writer = csv.writer(file)
-        writer.writerow(head)
-        writer.writerows(rows)
+    table = io.StringIO()
+    head, rows = comparison.rows()
+    writer = csv.writer(table)
+    writer.writerow(head)
+    writer.writerows(rows)
+    publish_text(path, table.getvalue())
 
 
 def _print(comparison: "Comparison") -> None:

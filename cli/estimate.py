@@ -36,6 +36,7 @@ def estimate(input: Path, scenes: bool | None, page: Path | None, device: str, a
     """
     refuse_existing(page, (input,), overwrite)
     from vnlsdenoise.engine import local
+    from vnlsdenoise.job.publish import publish_text
     from vnlsdenoise.noise.report import make_page
     from vnlsdenoise.video.open import open_reader
 
@@ -48,7 +49,7 @@ def estimate(input: Path, scenes: bool | None, page: Path | None, device: str, a
     if not scenes:
         talk.note("frames of 8 places were measured; --scenes reads all frames")
     if page is not None:
-        make_page(input, names, found).write(page)
+        publish_text(page, make_page(input, names, found).html())
         talk.note(f"page: {page}")
     if as_json:
         sampled = _sampled(reader, chosen) if scenes else found[0]

@@ -92,6 +92,7 @@ def preview(
     talk.verbosity = -1 if quiet else 0
     refuse_existing(page, (input,), overwrite)
     begin = time.monotonic()
+    from vnlsdenoise.job.publish import publish_text
     from vnlsdenoise.preview.make import Preview
     from vnlsdenoise.video.open import open_reader
     from vnlsdenoise.video.region import Region
@@ -109,7 +110,7 @@ def preview(
         None if roi is None else Region(*roi),
     )
     for number, step in enumerate(made.steps()):
-        made.page().write(page)
+        publish_text(page, made.page().html())
         seconds = duration(time.monotonic() - begin)
         if number == 0:
             talk.note(f"first picture after {seconds}: open {page} in a browser; it grows")

@@ -36,6 +36,7 @@ from vnlsdenoise.api import denoise
 from vnlsdenoise.bench.quality import Video, add_noise, denoiser_of, flicker, psnr, ssim
 from vnlsdenoise.bench.report import quality_plots
 from vnlsdenoise.bench.speed import device_name
+from vnlsdenoise.job.publish import publish_text
 from vnlsdenoise.page.build import Page, Table
 
 Run = Callable[[Video, float, float], Video]  # (noisy frames, sigma, strength) -> denoised frames
@@ -222,7 +223,7 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
     if options.page:
-        page_of(rows, report["device"]).write(options.page)
+        publish_text(options.page, page_of(rows, report["device"]).html())
 
 
 def measured(peer: Peer, clips: dict[str, Video], tuning: dict[str, Video], sigma: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from browser import WIDTHS, browser, opened, screenshot, until
 
+from vnlsdenoise.job.publish import publish_text
 from vnlsdenoise.page.build import Page, Plot, Series, Shot, Source, Table, encode_picture
 
 HOSTILE = "</script><img src=x onerror=alert(1)>&amp;'\".mp4"
@@ -52,7 +53,7 @@ def page_file(tmp_path: Path) -> Path:
         ],
         [Table("a table", ["name", "value"], [["x", "1.5"]])],
     )
-    page.write(tmp_path / "page.html")
+    publish_text(tmp_path / "page.html", page.html())
     return tmp_path / "page.html"
 
 
@@ -125,7 +126,7 @@ def test_frames_views_and_swap_by_keys(chromium: Any, page_file: Path) -> None:
 def test_zoom_and_pan_move_both_pictures_together(chromium: Any, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3)).astype(np.uint8)
     shot = Shot("frame 0", [encode_picture(noise, True), encode_picture(255 - noise, True)])
-    Page("zoom", sources=[Source("one"), Source("other")], shots=[shot]).write(tmp_path / "zoom.html")
+    publish_text(tmp_path / "zoom.html", Page("zoom", sources=[Source("one"), Source("other")], shots=[shot]).html())
     with opened(chromium, tmp_path / "zoom.html") as page:
         page.keyboard.press("2")
         page.keyboard.press("9")
@@ -180,7 +181,8 @@ def test_screenshots_at_every_width(chromium: Any, tmp_path: Path, width: str) -
     plot = Plot("plot", "frame", "dB", [Series("a", [(f, f) for f in range(9)])])
     sources = [Source("left"), Source("a_name_that_is_rather_long_" * 4, command="vnlsdenoise " + "x" * 200)]
     table = Table("wide", [f"column {n}" for n in range(20)], [[str(n) for n in range(20)]])
-    Page("picture", sources=sources, shots=shots, plots=[plot], tables=[table]).write(tmp_path / "page.html")
+    made = Page("picture", sources=sources, shots=shots, plots=[plot], tables=[table])
+    publish_text(tmp_path / "page.html", made.html())
     for scheme, dark in (("light", False), ("dark", True)):
         with opened(chromium, tmp_path / "page.html", width, color_scheme=scheme) as page:
             page.wait_for_timeout(150)

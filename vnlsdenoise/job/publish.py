@@ -36,6 +36,12 @@ def publish_file(final: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def publish_text(final: Path, text: str) -> None:
+    """Write a page or a table, whole or not at all; through a link, the file that it leads to. Raises OutputError."""
+    with publish_file(final.resolve()) as made:
+        made.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+
+
 @contextmanager
 def scratch_file(final: Path) -> Iterator[Path]:
     """Give a temporary name beside `final`, for a trial; whatever happens it is deleted."""

@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata, resources
-from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 
-from vnlsdenoise.job.publish import publish_file
 from vnlsdenoise.video.display import Picture
 
 _LOSSLESS_PIXELS = 24_000_000
@@ -110,12 +108,6 @@ class Page:
         # Nothing that a file name or a setting holds can end the script that the data stands in.
         data = json.dumps(told, ensure_ascii=True, allow_nan=False).replace("<", "\\u003c").replace("&", "\\u0026")
         return text.replace("{{data}}", data)
-
-    def write(self, path: Path) -> None:
-        """Write the page, whole or not at all; raises OutputError."""
-        # Through a link the file is written that it leads to.
-        with publish_file(path.resolve()) as made:
-            made.write_text(self.html(), encoding="utf-8")
 
 
 def is_lossless(pixels: int) -> bool:
