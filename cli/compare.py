@@ -88,21 +88,18 @@ def refuse_existing(path: Path | None, inputs: tuple[Path, ...], overwrite: bool
     """Raise UsageError where a file would be overwritten that must not be, OutputError where its folder is missing."""
     if path is None:
         return
-    try:
-        _refuse_existing(path, inputs, overwrite)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}; {error.strerror or error}; check name and rights") from error
+    from vnlsdenoise.job.publish import looking_at
 
-
-def _refuse_existing(path: Path, inputs: tuple[Path, ...], overwrite: bool) -> None:
-    if path.exists() and any(name.exists() and path.samefile(name) for name in inputs):
-        raise UsageError(f"output {path} is an input; it would be lost; give another name")
-    if path.exists() and not overwrite:
-        raise UsageError(f"output {path} exists; it would be overwritten; give -y to overwrite, or another name")
-    if path.exists() and not path.is_file():
-        raise OutputError(f"cannot write {path}; it is no file that another could take the place of; give another name")
-    if not path.parent.is_dir():
-        raise OutputError(f"cannot write {path}; {path.parent} is no folder; create it or choose another place")
+    with looking_at(path):
+        if path.exists() and any(name.exists() and path.samefile(name) for name in inputs):
+            raise UsageError(f"output {path} is an input; it would be lost; give another name")
+        if path.exists() and not overwrite:
+            raise UsageError(f"output {path} exists; it would be overwritten; give -y to overwrite, or another name")
+        if path.exists() and not path.is_file():
+            what = "it is no file that another could take the place of"
+            raise OutputError(f"cannot write {path}; {what}; give another name")
+        if not path.parent.is_dir():
+            raise OutputError(f"cannot write {path}; {path.parent} is no folder; create it or choose another place")
 
 
 def _add_vmaf(comparison: "Comparison") -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vnlsdenoise.errors import InputError, OutputError, UsageError
+from vnlsdenoise.job.publish import looking_at
 from vnlsdenoise.video.encoders import CONTAINERS
 from vnlsdenoise.video.open import check_readable
 from vnlsdenoise.video.pipes import PIPE
@@ -62,10 +63,8 @@ def tasks_of(
     for name in names:
         if name != PIPE:
             check_readable(name)
-    try:
+    with looking_at(output):
         is_folder, is_file = folder.is_dir(), folder.is_file()
-    except OSError as error:
-        raise OutputError(f"cannot write {output}; {error.strerror or error}; check name and rights") from error
     if len(names) == 1 and not recursive and glob is None:
         into_folder = output.endswith(os.sep) or is_folder
         if not _means_several(names[0]) and not (into_folder and _is_film(names[0])):

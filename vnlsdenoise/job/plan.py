@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.errors import InputError, OutputError, UsageError
+from vnlsdenoise.job.publish import looking_at
 from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.space import Space, predict_space
 from vnlsdenoise.video.carry import Carry, Fate, decide
@@ -302,22 +303,16 @@ def check_output(source: Path, output: Path, new_folders: bool = False) -> None:
     if output == PIPE:
         refuse_terminal()
         return
-    try:
-        _check_place(source, output, new_folders)
-    except OSError as error:
-        raise OutputError(f"cannot write {output}; {error.strerror or error}; check name and rights") from error
-
-
-def _check_place(source: Path, output: Path, new_folders: bool) -> None:
-    if output.exists() and source.exists() and os.path.samefile(source, output):
-        raise UsageError(f"output {output} is the input itself; it would be lost; give another output name")
-    folder = output_folder(output) if writes_images(output) else output.parent
-    if writes_images(output) or new_folders:  # Folders for images are made.
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-    if not folder.is_dir():
-        what = "is not a folder" if folder.exists() else "does not exist"
-        raise OutputError(f"cannot write {output}; {folder} {what}; create it or choose another place")
+    with looking_at(output):
+        if output.exists() and source.exists() and os.path.samefile(source, output):
+            raise UsageError(f"output {output} is the input itself; it would be lost; give another output name")
+        folder = output_folder(output) if writes_images(output) else output.parent
+        if writes_images(output) or new_folders:  # Folders for images are made.
+            while not folder.exists() and folder != folder.parent:
+                folder = folder.parent
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise OutputError(f"cannot write {output}; {folder} {what}; create it or choose another place")
 
 
 def existing_output(output: Path) -> Path | None:

@@ -17,6 +17,15 @@ LONGEST_NAME = 150  # bytes of the output's name, so that all that is made of it
 
 
 @contextmanager
+def looking_at(output: Path | str) -> Iterator[None]:
+    """For what is asked of an output's place before the work; raises OutputError where that may not be looked at."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {output}; {error.strerror or error}; check name and rights") from error
+
+
+@contextmanager
 def publish_file(final: Path) -> Iterator[Path]:
     """Give a temporary name beside `final`; on a clean exit sync it and rename it to `final`, else delete it.
 

@@ -31,6 +31,7 @@ _ENCODERS = {
 }
 _DEFAULT_CRF = {"libx264": 16.0, "libx265": 16.0, "libvpx-vp9": 20.0, "libsvtav1": 18.0}
 _WEB = ("libvpx", "libvpx-vp9")
+_WEB_ALPHA = {"auto-alt-ref": "0"}  # which they do not know how to do with transparency
 _WELL = {"qmin": "2", "qmax": "2"}  # the finest quantiser that old decoders take
 _SLOWEST_USEFUL = {
     "mpeg1video": _WELL,
@@ -270,7 +271,7 @@ def _takes(encoder: str, pix_fmt: str) -> bool:
     if layout is None or not layout.alpha:
         return True
     quiet = {"x265-params": "log-level=none"} if encoder == "libx265" else {}
-    options = {"auto-alt-ref": "0"} if encoder.startswith("libvpx") else quiet
+    options = _WEB_ALPHA if encoder in _WEB else quiet
     context: Any = av.CodecContext.create(encoder, "w")
     context.width = context.height = 2 * _X265_LEAST_SIDE
     context.pix_fmt, context.time_base, context.options = pix_fmt, Fraction(1, 25), options
@@ -361,7 +362,7 @@ def _options(encoder: str, layout: Layout, info: VideoInfo, wish: Encoding) -> d
     if crf is not None:
         options["crf"] = f"{crf:g}"
     if encoder in _WEB and layout.alpha:
-        options["auto-alt-ref"] = "0"  # which it does not know how to do with transparency
+        options |= _WEB_ALPHA
     own = {}
     if encoder == "libx264":
         parts = [f"{_X264_HDR[key]}={value}" for key, value in info.hdr_x265]

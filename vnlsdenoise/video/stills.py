@@ -99,7 +99,7 @@ def shapes_of(path: Path) -> list[Shape]:
     if kind is None and not _is_png(path):
         why = "it holds no PNG, TIFF, DPX or OpenEXR" if path.stat().st_size else "it is empty"
         raise InputError(f"cannot read image {path}; {why}; save it again as one of them, or leave it out")
-    if not _is_png(path):
+    if kind == "tiff":
         with _open_tiff(path) as file:
             try:
                 return [_tiff_shape(page) for page in _pages(file, path)]
