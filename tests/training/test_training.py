@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import threading
+from itertools import count, product
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 from training_runs import settings, train
 
 from vnlsdenoise.errors import InputError
@@ -18,35 +20,56 @@ from vnlsdenoise.training.degradation import Channels, Degraded, Mixture, Noise,
 from vnlsdenoise.training.footage import Footage, Source, find_sources
 from vnlsdenoise.training.objective import squared_error
 from vnlsdenoise.training.optimiser import orthogonalised
-from vnlsdenoise.training.pool import Batch, PlateMaker, Pool
+from vnlsdenoise.training.pool import Batch, Plate, PlateMaker, Pool
 from vnlsdenoise.training.scenery import Grid, Scenery
 from vnlsdenoise.training.schedule import Length, Schedule
 
 CPU = torch.device("cpu")
 
 
+def test_what_is_made_ahead_comes_in_the_order_of_its_numbers():
+    """Whatever ends first; of each thread one is begun, and by itself."""
+    slow, begun = threading.Event(), []
+
+    def made(thread):
+        def make(number):
+            begun.append((thread, number))
+            assert number or slow.wait(10)
+            return number
+
+        return make
+
+    kept = []
+    with Ahead(CPU, [made("one"), made("other")], range(5)) as ahead:
+        assert not ahead.ready
+        slow.set()
+        for _ in range(5):
+            ahead.hand_over(kept.append)
+        assert not ahead.ready
+    assert kept == [0, 1, 2, 3, 4]
+    assert sorted(begun) == [("one", 0), ("one", 2), ("one", 4), ("other", 1), ("other", 3)]
+
+
 def test_a_plate_is_made_beside():
-    going_on, plate = threading.Event(), object()
+    going_on, plates = threading.Event(), []
 
-    def made():
+    def made(number):
         going_on.wait(10)
-        return plate
+        return number
 
-    with Ahead(CPU) as ahead:
-        ahead.begin(made)
+    with Ahead(CPU, [made], count()) as ahead:
         assert not ahead.ready
         going_on.set()
-        assert ahead.take() is plate
+        ahead.hand_over(plates.append)
+        assert plates == [0]
 
 
 def test_what_cannot_be_made_ahead_is_told():
-    def broken():
+    def broken(number):
         raise InputError("no such footage")
 
-    with Ahead(CPU) as ahead:
-        ahead.begin(broken)
-        with pytest.raises(InputError, match="no such footage"):
-            ahead.take()
+    with Ahead(CPU, [broken], count()) as ahead, pytest.raises(InputError, match="no such footage"):
+        ahead.hand_over(lambda plate: None)
 
 
 def test_no_state_crosses_into_another_scene():
@@ -261,6 +284,44 @@ def test_crops_are_cut_from_the_plate():
     torch.testing.assert_close(
         batch.fields[:, 0].flatten(1, 2), plate.fields[1:3, :, chroma, 36:56], atol=0.02, rtol=0.001
     )
+
+
+def moving_pool():
+    """One mosaic whose picture moves by 4 rows down and 2 columns to the left in every frame."""
+    still = torch.from_numpy(np.random.default_rng(0).random((64, 64))).float() - 0.5
+    luma = torch.stack([still.roll((4 * time, -2 * time), (0, 1)) for time in range(4)])[:, None]
+    chroma = functional.avg_pool2d(luma, 2)
+    planes = [luma, torch.cat((chroma, -chroma), 1)]
+    to_next = torch.tensor([-1.0, 2.0])  # along x and y, in pixels of half the size
+    fields = torch.cat((to_next, -to_next)).view(1, 4, 1, 1).expand(3, 4, 32, 32)
+    pool, known = Pool("420", 1, 4, Grid(1, 1, 64, 64), CPU), torch.ones(3)
+    pool.put(0, Plate(planes, planes, planes, fields, known, torch.zeros(3, TRAITS), known, known))
+    return pool
+
+
+@pytest.mark.parametrize("turn", list(product((0, 1), repeat=4)))
+def test_crops_that_are_turned_move_as_their_flow_says(turn):
+    batch = moving_pool().crops(np.array([[0, 1, 10, 14]]), 3, 40, np.array([turn]))
+    luma, chroma = batch.frames.classic
+    torch.testing.assert_close(chroma[:, :1], functional.avg_pool2d(luma, 2), atol=1e-4, rtol=0)
+    for kept in (batch.frames.removed, batch.error):
+        for other, plane in zip(kept, (luma, chroma), strict=True):
+            torch.testing.assert_close(other, plane, atol=1e-3, rtol=0)
+    for field, before, after in zip(batch.fields[:, 0, :, :, 0, 0], luma, luma[1:], strict=False):
+        for (across, down), one, other in zip(
+            (2 * field).int().tolist(), (before, after), (after, before), strict=True
+        ):
+            moved, inner = one.roll((down, across), (-2, -1)), slice(4, -4)
+            torch.testing.assert_close(moved[:, inner, inner], other[:, inner, inner], atol=1e-4, rtol=0)
+
+
+def test_a_crop_has_sixteen_views():
+    pool = moving_pool()
+    turns = np.array(list(product((0, 1), repeat=4)))
+    batch = pool.crops(np.tile([[0, 1, 10, 14]], (16, 1)), 3, 40, turns)
+    views = batch.frames.classic[0].view(3, 16, -1).transpose(0, 1).reshape(16, -1)
+    assert len(views.unique(dim=0)) == 16
+    torch.testing.assert_close(views.square().sum(1), views[:1].square().sum(1).expand(16))
 
 
 @pytest.mark.parametrize("sharper", [-0.4, 0.0, 3.0])

@@ -1,5 +1,6 @@
 """Flow between neighbouring frames of a clip, measured once a pair."""
 
+import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +18,7 @@ FLOW_PLANES = 44
 FLOW_PAIR_PLANES = 8
 # And what is allocated beside it for every pair: those, and the image of the new frame with what it is made of.
 CAPTURED_PLANES = 16
+_CAPTURING = threading.Lock()
 # Of half the frame's size: luma that is halved once more before, and what that takes.
 _HALVED_LUMA = 3
 
@@ -110,8 +112,10 @@ class _Graph:
         # Its small launches go before the blocks of other kernels that still wait. Behind them they would have to wait
         # until a kernel has no more.
         self._stream = torch.cuda.Stream(sources.device, priority=-1)  # type: ignore[no-untyped-call]
-        # What is captured is the work of the current device; other threads of the process may use it meanwhile.
+        # What is captured is the work of the current device; other threads of the process may use it meanwhile, but for
+        # waiting for all of it, as begins another capture.
         with (
+            _CAPTURING,
             torch.cuda.device(sources.device),
             torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"),
         ):

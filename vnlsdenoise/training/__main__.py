@@ -11,6 +11,8 @@ from vnlsdenoise.learned.sizes import CORRECTABLE, CORRECTED, SIZES
 from vnlsdenoise.training.loop import Kind, Process, Settings, Trainer, crops_of_layouts, mosaics_of_layouts
 from vnlsdenoise.training.schedule import Length
 
+_MAKERS = 4  # beside a GPU
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
@@ -57,6 +59,11 @@ from vnlsdenoise.training.schedule import Length
 )
 @click.option("--mosaics", type=click.IntRange(min=6), default=216, show_default=True, help="Kept on every device.")
 @click.option("--renew", type=click.IntRange(min=1), default=5, show_default=True, help="Steps a new mosaic.")
+@click.option(
+    "--makers",
+    type=click.IntRange(min=1),
+    help="Threads that make mosaics, on every device.  [default: 4 beside a GPU, 1 on the CPU, which the steps need]",
+)
 @click.option("--check", type=float, default=150.0, show_default=True, help="Seconds between validations.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
@@ -77,6 +84,7 @@ def main(
     coded: float,
     mosaics: int,
     renew: int,
+    makers: int | None,
     check: float,
     seed: int,
     device: str,
@@ -107,6 +115,7 @@ def main(
             rate=rate,
             plates=mosaics_of_layouts(mosaics),
             renew=renew,
+            makers=makers or (_MAKERS if device == "cuda" else 1),
             check=check,
             camera=camera,
             coded=coded,

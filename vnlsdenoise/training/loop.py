@@ -1,7 +1,9 @@
 """The training loop: one process a device, all in step."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Literal
@@ -57,7 +59,8 @@ class Settings:
     grid, plate_frames, plates: of the mosaics that crops are taken from, and how many are kept of each layout.
     mixture: of the noise. camera, coded: shares of the mosaics that a camera records, and that go through a codec, of
     clean footage. renew: a mosaic is made anew every so many steps. report, check: seconds between lines of the log,
-    and between validations, which save. held_back: mosaics of every case that validation is on.
+    and between validations, which save. held_back: mosaics of every case that validation is on. threads: that read
+    footage. makers: threads that make mosaics.
     """
 
     folders: tuple[Path, ...]
@@ -81,6 +84,7 @@ class Settings:
     check: float = 150.0
     held_back: int = 4
     threads: int = 8
+    makers: int = 1
     compiled: bool = True
     mixture: Mixture = field(default_factory=Mixture)
     camera: float = 0.0
@@ -128,16 +132,28 @@ class Trainer:
         self._pools = [
             Pool(layout, plates, settings.plate_frames, settings.grid, device) for layout, plates in settings.plates
         ]
-        makers = [PlateMaker(material, settings.preset) for material in materials]
-        self._makers = dict(zip(layouts, makers, strict=True))
+        # Of every thread its own: each holds what it measures flow with.
+        self._makers = [
+            partial(self._plate, {m.layout: PlateMaker(m, settings.preset) for m in materials})
+            for _ in range(settings.makers)
+        ]
         self._validation = None
         if process.rank == 0:
             shape = settings.held_back, settings.grid, settings.frames, settings.side
-            variance = TARGET_VARIANCE if settings.kind == "noisy" else 0.0
-            self._validation = Validation(cases, *shape, settings.dimensions, device, settings.preset, variance)
+            self._validation = Validation(
+                cases,
+                *shape,
+                settings.dimensions,
+                device,
+                settings.preset,
+                makers=settings.makers,
+                target_variance=TARGET_VARIANCE if settings.kind == "noisy" else 0.0,
+            )
         self._made = 0
-        for _ in range(sum(pool.plates for pool in self._pools)):
-            self._keep(self._plate(self._made))
+        kept = sum(pool.plates for pool in self._pools)
+        with Ahead(device, self._makers, range(kept)) as ahead:
+            for _ in range(kept):
+                ahead.hand_over(self._keep)
         self._log(event="mosaics", count=self._made)
         torch.manual_seed(settings.seed)
         network = on_device(Network(settings.dimensions), device)
@@ -167,8 +183,7 @@ class Trainer:
         schedule = Schedule(settings.length, process.device, progress.seconds)
         self._log(event="start", step=progress.step, parameters=sum(w.numel() for w in self._optimiser.weights))
         reported, checked, since = schedule.seconds, schedule.seconds, progress.step
-        with Ahead(process.device) as ahead:
-            self._begin_plate(ahead)
+        with Ahead(process.device, self._makers, count(self._made)) as ahead:
             due = 0
             for step in count(progress.step):
                 done = schedule.done(step)
@@ -177,8 +192,7 @@ class Trainer:
                 due += step % settings.renew == settings.renew - 1
                 # A run by the clock does not wait for a mosaic, which no two runs would have at the same step.
                 if due and (settings.length.steps is not None or ahead.ready):
-                    self._keep(ahead.take())
-                    self._begin_plate(ahead)
+                    ahead.hand_over(self._keep)
                     due = 0
                 self._step(step, settings.rate * schedule.rate(done))
                 now = schedule.seconds
@@ -222,15 +236,11 @@ class Trainer:
             number -= pool.plates
         return pool, number
 
-    def _plate(self, number: int) -> Plate:
-        """Make a mosaic."""
+    def _plate(self, makers: Mapping[Layout, PlateMaker], number: int) -> Plate:
+        """Make a mosaic, with the maker of its layout."""
         pool, _ = self._place(number)
         seed = [self._settings.seed, self._process.rank, 1, number]
-        return self._makers[pool.layout].make(np.random.default_rng(seed))
-
-    def _begin_plate(self, ahead: Ahead) -> None:
-        number = self._made
-        ahead.begin(lambda: self._plate(number))
+        return makers[pool.layout].make(np.random.default_rng(seed))
 
     def _keep(self, plate: Plate) -> None:
         pool, place = self._place(self._made)

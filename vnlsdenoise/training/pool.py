@@ -164,40 +164,66 @@ class Pool:
         self._most[place] = plate.most
 
     def draw(self, random: np.random.Generator, count: int, times: int, side: int) -> Batch:
-        """Square crops of `times` frames at random places of random plates."""
+        """Square crops of `times` frames at random places of random plates, turned at random."""
         grid = self.grid
         free = np.array([grid.height, grid.width]) - side - 2 * MARGIN
         corner = random.integers(0, [grid.rows, grid.columns], (count, 2)) * [grid.height, grid.width]
         corner = corner + MARGIN + 2 * random.integers(0, free // 2 + 1, (count, 2))
         place = random.integers(0, self.plates, count)
         start = random.integers(0, self._times - times + 1, count)
-        return self.crops(np.column_stack((place, start, corner)), times, side)
+        return self.crops(np.column_stack((place, start, corner)), times, side, random.integers(0, 2, (count, 4)))
 
-    def crops(self, places: npt.NDArray[np.int64], times: int, side: int) -> Batch:
-        """Crops at given places: rows of plate, first frame, top, left; the latter two even."""
+    def crops(
+        self,
+        places: npt.NDArray[np.int64],
+        times: int,
+        side: int,
+        turns: npt.NDArray[np.int64] | None = None,
+    ) -> Batch:
+        """Crops at given places: rows of plate, first frame, top, left; the latter two even.
+
+        turns: [crops, 4] of 0 or 1, whether a crop's rows go upwards in the plate, its columns to the left, its rows
+        and columns change places, and time runs backwards; None for crops as they lie. A crop has sixteen views, none
+        of which helps to learn another by heart.
+        """
         count = len(places)
         plate, start, top, left = torch.from_numpy(places.astype(np.int64)).to(self._device).unbind(1)
+        turned = np.zeros((count, 4), bool) if turns is None else turns.astype(bool)
+        upwards, leftwards, swapped, backwards = torch.from_numpy(turned).to(self._device).unbind(1)
 
-        def cut(kept: Tensor, times: int, shrunk: int) -> Tensor:
-            span = torch.arange(side // shrunk, device=self._device)
-            planes = torch.arange(kept.shape[2], device=self._device).view(1, 1, -1, 1, 1)
-            time = start + torch.arange(times, device=self._device)[:, None]
-            row = (top // shrunk)[:, None] + span
-            column = (left // shrunk)[:, None] + span
+        def cut(kept: Tensor, planes: Tensor, times: int, shrunk: int) -> Tensor:
+            """planes: [crops, planes], which of those that are kept."""
+            size = side // shrunk
+            span, time = torch.arange(size, device=self._device), torch.arange(times, device=self._device)[:, None]
+            time = start + torch.where(backwards, times - 1 - time, time)
+
+            def place(first: Tensor, along: Tensor, across: Tensor, reverse: Tensor) -> Tensor:
+                found = torch.where(swapped[:, None, None], across, along)  # [crops, rows, columns]
+                found = torch.where(reverse[:, None, None], size - 1 - found, found)
+                return (first // shrunk)[:, None, None] + found
+
+            row = place(top, span[:, None], span, upwards)
+            column = place(left, span, span[:, None], leftwards)
             return kept[
                 plate.view(1, count, 1, 1, 1),
                 time.view(times, count, 1, 1, 1),
-                planes,
-                row.view(1, count, 1, -1, 1),
-                column.view(1, count, 1, 1, -1),
+                planes.view(1, count, -1, 1, 1),
+                row.view(1, count, 1, size, size),
+                column.view(1, count, 1, size, size),
             ]
 
         def planes(kept: list[Tensor]) -> list[Tensor]:
-            return [cut(of_size, times, 1 + index).flatten(0, 1).float() for index, of_size in enumerate(kept)]
+            every = [torch.arange(of_size.shape[2], device=self._device).expand(count, -1) for of_size in kept]
+            cuts = [cut(of_size, every[index], times, 1 + index) for index, of_size in enumerate(kept)]
+            return [of_size.flatten(0, 1).float() for of_size in cuts]
 
         classic = [plane / _STEPS for plane in planes(self._classic)]
         scale, traits = self._scale[plate].repeat(times, 1), self._traits[plate].repeat(times, 1, 1)
-        fields = cut(self._fields, times - 1, 2).float()
+        component = torch.arange(4, device=self._device)  # of the flow to the next frame and back, along x and y
+        axis = component % 2 ^ swapped[:, None].long()
+        fields = cut(self._fields, 2 * (component // 2 ^ backwards[:, None].long()) + axis, times - 1, 2).float()
+        against = torch.where(axis == 0, leftwards[:, None], upwards[:, None])
+        fields = torch.where(against[..., None, None], -fields, fields)
         fields = fields.view(times - 1, count, 2, 2, *fields.shape[-2:])
         return Batch(
             Frames(self.layout, classic, planes(self._removed), scale, traits),

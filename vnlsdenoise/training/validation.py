@@ -9,10 +9,11 @@ from torch import Tensor
 from vnlsdenoise.learned.denoiser import on_device
 from vnlsdenoise.learned.network import Dimensions, Layout, Network
 from vnlsdenoise.noise.camera import Camera
+from vnlsdenoise.training.ahead import Ahead
 from vnlsdenoise.training.degradation import Degraded, Mixture, Noise
 from vnlsdenoise.training.measured import Measured, Recording
 from vnlsdenoise.training.objective import squared_error
-from vnlsdenoise.training.pool import MARGIN, Material, PlateMaker, Pool
+from vnlsdenoise.training.pool import MARGIN, Material, Plate, PlateMaker, Pool
 from vnlsdenoise.training.scenery import Grid, Scenery
 
 _SEED = 1234
@@ -44,8 +45,8 @@ def cases_of(scenery: Scenery, *, camera: bool, coded: bool) -> dict[str, Materi
 class Validation:
     """Crops of held-back scenes with their classic results, and the network that is tried on them.
 
-    mosaics: of every case. preset: of the classic results. target_variance: of the noise of what is wanted, in units of
-    that of the input; 0 where it is clean.
+    mosaics: of every case. preset: of the classic results. makers: threads that make the mosaics. target_variance: of
+    the noise of what is wanted, in units of that of the input; 0 where it is clean.
     """
 
     def __init__(
@@ -58,18 +59,29 @@ class Validation:
         dimensions: Dimensions,
         device: torch.device,
         preset: str,
+        *,
+        makers: int = 1,
         target_variance: float = 0.0,
     ) -> None:
         self._network = on_device(Network(dimensions), device).eval()
         self._times, self._side = times, side
         self._target_variance = target_variance
         self._pools: dict[str, Pool] = {}
-        for name, material in cases.items():
-            pool = Pool(material.layout, mosaics, times, grid, device)
-            maker = PlateMaker(material, preset)
-            for number in range(mosaics):
-                pool.put(number, maker.make(np.random.default_rng([_SEED, number])))
-            self._pools[name] = pool
+        materials = list(cases.values())
+
+        def made(case: int) -> list[Plate]:
+            maker = PlateMaker(materials[case], preset)  # of each case one, by which its mosaics come in their order
+            return [maker.make(np.random.default_rng([_SEED, number])) for number in range(mosaics)]
+
+        def keep(plates: list[Plate]) -> None:
+            name, material = list(cases.items())[len(self._pools)]
+            self._pools[name] = pool = Pool(material.layout, mosaics, times, grid, device)
+            for number, plate in enumerate(plates):
+                pool.put(number, plate)
+
+        with Ahead(device, [made] * makers, range(len(materials))) as ahead:
+            for _ in materials:
+                ahead.hand_over(keep)
 
     @torch.no_grad()
     def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
