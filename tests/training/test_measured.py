@@ -160,6 +160,23 @@ def test_what_is_wanted_of_jpeg_is_no_sharper_in_colours(scenery):
     assert float(errors.max()) < 2
 
 
+def test_what_is_wanted_of_coded_video_has_halved_chroma_too(scenery, monkeypatch):
+    asked = []
+
+    class Watched(PlanarDenoiser):
+        def channels(self, planes):
+            asked.append(torch.stack(list(planes)))
+            return super().channels(planes)
+
+    monkeypatch.setattr(measured, "PlanarDenoiser", Watched)
+    clean = scenery.draw(np.random.default_rng(0))
+    recorded_mosaic(clean, "444", dataclasses.replace(CODED, smooth_chroma=False), 1)
+    for pictures in (torch.stack(asked[TIMES:]) / 255, clean):
+        chroma = planes_of(pictures, "444", yuv=True)[1]
+        differences = (chroma[..., ::2] - chroma[..., 1::2]).abs().max()
+        assert (float(differences) < 1e-5) == (pictures is not clean)
+
+
 def test_corrections_are_limited_as_in_a_denoiser(scenery, monkeypatch):
     """Of noise that is told by a quantiser alone, to half of what was removed; else colours alone."""
     clean = scenery.draw(np.random.default_rng(0))

@@ -178,10 +178,12 @@ def recorded_mosaic(
     else:
         crf, speed = recording.coding
         codes, step = through_h264(planes_of(noisy, "420", yuv=True), crf, speed)
-        given = [p / _PEAK for p in codes]
+        # That chroma is halved is no noise: a network that is to give back what that took learns to draw luma into
+        # colours, in all that look so soft.
+        given, wanted = ([p / _PEAK for p in codes], planes_of(centre, "420", yuv=True))
         if layout == "444":
-            given = list(rgb_of(given, smooth=recording.smooth_chroma).unbind(1))
-        given, wanted = given[: 1 if layout == "gray" else 3], planes_of(centre, layout, yuv=layout != "444")
+            given, wanted = (list(rgb_of(p, smooth=recording.smooth_chroma).unbind(1)) for p in (given, wanted))
+        given, wanted = (p[: 1 if layout == "gray" else 3] for p in (given, wanted))
     given, wanted = [(_PEAK * p).round().clamp(0, _PEAK) for p in given], [_PEAK * p for p in wanted]
     halved, (height, width) = int(layout == "420"), clean.shape[-2:]
 
