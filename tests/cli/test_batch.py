@@ -16,7 +16,8 @@ from calling import COMMAND, assert_error, call
 from clips import write_clip
 
 from vnlsdenoise.errors import InputError, UsageError
-from vnlsdenoise.job.inputs import find_inputs, name_outputs
+from vnlsdenoise.job.inputs import find_inputs, left_out, name_outputs
+from vnlsdenoise.job.plan import check_output
 from vnlsdenoise.video.read import VideoReader
 from vnlsdenoise.video.stills import Told, write_still
 
@@ -275,3 +276,20 @@ def test_films_beside_images_are_not_left_out_without_a_word(tmp_path: Path) -> 
     assert code == 0 and "1 film(s) beside its images" in said and "--recursive" in said
     code, _, said = call(tmp_path / "010", "-o", tmp_path / "both", "--recursive", *SAME)
     assert code == 0 and "warning" not in said and (tmp_path / "both" / "film.mkv").exists()
+
+
+def test_what_many_folders_hold_is_left_out_in_one_line(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / "films" / f"{number:02d}").mkdir(parents=True)
+        (tmp_path / "films" / f"{number:02d}" / "cover.jpg").touch()
+        (tmp_path / "films" / f"{number:02d}" / "more").symlink_to(tmp_path)
+    (tmp_path / "films" / "07" / "back.webp").touch()
+    images, links = left_out([tmp_path / "films"], several=True, recursive=True)
+    assert f"50 folders, {tmp_path / 'films' / '00'} the first, hold 50 .jpg, 1 .webp, left out" in images
+    assert f"50 links to folders, {tmp_path / 'films' / '00' / 'more'} the first" in links
+
+
+@pytest.mark.parametrize("name", ["clean.jpg", "%03d.jpeg", "new/%03d.jpg", "new/clean.avi"])
+def test_an_output_of_a_kind_that_is_not_written_tells_what_is(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ending.*\.mkv.*\.png, \.tif, \.dpx or \.exr"):
+        check_output(tmp_path / "in.mkv", tmp_path / name)
