@@ -8,7 +8,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -93,18 +93,6 @@ def _result(task: "Task", work: Callable[[], Outcome | None]) -> Result:
     source, output = str(task.source), str(task.output)
     try:
         outcome = work()
-        seconds = time.monotonic() - begin
-        if outcome is not None:  # What others have done took its time elsewhere.
-            seconds = max(seconds, outcome.summary.get("seconds", {}).get("all", 0.0))
-        if outcome is None:
-            return Result(source, output, "skipped", seconds=seconds)
-        for line in outcome.lines:
-            click.echo(line)
-        if outcome.damage:
-            talk.warn(outcome.damage)
-            code = DamagedInputError.exit_code
-            return Result(source, output, "damaged", code, outcome.damage, seconds, outcome.summary)
-        return Result(source, output, "done", seconds=seconds, summary=outcome.summary)
     except ContinuableError:
         raise  # interrupted, not failed
     except Exception as error:
@@ -112,9 +100,26 @@ def _result(task: "Task", work: Callable[[], Outcome | None]) -> Result:
         if talk.verbosity >= 2:
             traceback.print_exc()
         talk.error(text)
-        seconds = time.monotonic() - begin
+        failed = Result(source, output, "failed", code, text, time.monotonic() - begin)
+    else:
+        return _told(Result(source, output, "done", seconds=time.monotonic() - begin), outcome)
     _free_memory()
-    return Result(source, output, "failed", code, text, seconds)
+    return failed
+
+
+def _told(result: Result, outcome: Outcome | None) -> Result:
+    """What became of a task, from that it ended well; what cannot be said on stdout is not its fault, and raises."""
+    if outcome is None:
+        return replace(result, status="skipped")
+    for line in outcome.lines:
+        click.echo(line)
+    # What others have done took its time elsewhere.
+    seconds = max(result.seconds, outcome.summary.get("seconds", {}).get("all", 0.0))
+    if outcome.damage:
+        talk.warn(outcome.damage)
+        code, text = DamagedInputError.exit_code, outcome.damage
+        return replace(result, status="damaged", exit_code=code, text=text, seconds=seconds, summary=outcome.summary)
+    return replace(result, seconds=seconds, summary=outcome.summary)
 
 
 def _free_memory() -> None:

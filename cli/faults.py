@@ -9,7 +9,7 @@ INTERNAL = 1
 
 
 def is_full(error: Exception) -> TypeGuard[OSError]:
-    """Whether there was no room to write something, be it a file or what stdout leads to."""
+    """Whether there was no room to write something."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -21,7 +21,7 @@ def explain(error: Exception) -> tuple[str, int]:
         text = "out of memory; the frames do not fit; close other programs or lower --max-memory"
         return text, MemoryLimitError.exit_code
     if is_full(error):
-        what = error.filename or "to stdout or a temporary file"
+        what = error.filename or "a temporary file"
         return f"cannot write {what}; {error.strerror}; free space and run it again", OutputError.exit_code
     name = type(error).__name__
     return f"internal error: {name}: {error}; a fault of vnlsdenoise; run with -vv and report it", INTERNAL

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 import click
 from click_default_group import DefaultGroup
@@ -17,11 +17,11 @@ from vnlsdenoise.cli.completion import completion
 from vnlsdenoise.cli.denoise import denoise
 from vnlsdenoise.cli.doctor import doctor
 from vnlsdenoise.cli.estimate import estimate
-from vnlsdenoise.cli.faults import explain, is_full
+from vnlsdenoise.cli.faults import explain
 from vnlsdenoise.cli.info import info
 from vnlsdenoise.cli.preview import preview
 from vnlsdenoise.cli.resume import resume
-from vnlsdenoise.cli.talk import say, talk
+from vnlsdenoise.cli.talk import Stdout, say, talk
 from vnlsdenoise.cli.verify import verify
 
 from vnlsdenoise.engine.lost import end_process
@@ -70,6 +70,7 @@ for command in (denoise, resume, verify, info, estimate, preview, compare, bench
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave the process with its exit code."""
+    sys.stdout = cast(TextIO, Stdout(sys.stdout))
     _fill_standard_streams()
     # Decoder, encoder and kernels share the cores: threads that spin while they wait take them from the others (a
     # third of the speed was left on two busy cores). Read when torch loads, which is later.
@@ -118,13 +119,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _fail("interrupted; nothing was published; run it again", _INTERRUPTED)
     except _Terminated as error:
         return _fail("terminated; nothing was published; run it again", _BY_SIGNAL + error.args[0])
-    except BrokenPipeError:
-        # Nobody reads stdout any more; Python would complain once more when flushing it at exit.
-        sys.stdout = None
-        return ReaderGoneError.exit_code
     except Exception as error:
-        if is_full(error):
-            sys.stdout = None  # It may be what is full.
         return _fail(*explain(error))
     return result if isinstance(result, int) else 0
 

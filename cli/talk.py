@@ -2,14 +2,15 @@
 
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import click
+from vnlsdenoise.cli.faults import is_full
 
-from vnlsdenoise.errors import OutputError
+from vnlsdenoise.errors import OutputError, ReaderGoneError
 
 
 class Talk:
@@ -87,6 +88,52 @@ class Stderr:
         """Flush if that is possible."""
         with suppress(OSError, ValueError):
             sys.stderr.flush()
+
+
+class Stdout:
+    """stdout for data, which is not lost without a word: what cannot be written raises OutputError, and so does all
+    that is written after it.
+
+    stream: None where stdout was closed before the start.
+    """
+
+    def __init__(self, stream: IO[str] | None) -> None:
+        self._stream = stream
+        closed = OutputError("cannot write to stdout; it is closed; put a program or a file behind it")
+        self._fault = closed if stream is None else None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be written; others are flushed by Python when it ends."""
+        return self._stream is None or self._fault is not None
+
+    def write(self, text: str) -> int:
+        """Write `text`."""
+        with self._told():
+            return 0 if self._stream is None else self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush what was written."""
+        with self._told():
+            if self._stream is not None:
+                self._stream.flush()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        if self._fault is not None:
+            raise self._fault
+        try:
+            yield
+        except BrokenPipeError as error:
+            self._fault = ReaderGoneError("nobody reads stdout any more")
+            raise self._fault from error
+        except OSError as error:
+            advice = "free space" if is_full(error) else "put another program or file behind it"
+            self._fault = OutputError(f"cannot write to stdout; {error.strerror}; {advice} and run it again")
+            raise self._fault from error
 
 
 def one_line(text: str) -> str:

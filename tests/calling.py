@@ -1,10 +1,13 @@
-"""The command line called as a user calls it: a process of its own."""
+"""The command line called as a user calls it: a process of its own, or for what takes none the same within this one."""
 
+import io
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 COMMAND = [sys.executable, "-c", "from vnlsdenoise.cli.main import main; main()"]
 
@@ -33,6 +36,22 @@ def assert_error(result: tuple[int, str, str], code: int, *words: str) -> None:
     [line] = [line for line in err.splitlines() if line.startswith("vnlsdenoise: error: ")]
     assert "Traceback" not in err
     assert all(word in line for word in words), line
+
+
+def called(*arguments: object, folder: Path | None = None, **variables: str) -> tuple[int, str, str]:
+    """The same within this process, which has loaded everything already: what only a new one does is not done."""
+    from vnlsdenoise.cli import main
+    from vnlsdenoise.cli.talk import talk
+
+    talk.verbosity = 0
+    with (
+        patch.dict(os.environ, variables),
+        nullcontext() if folder is None else chdir(folder),
+        redirect_stdout(io.StringIO()) as out,
+        redirect_stderr(io.StringIO()) as err,
+    ):
+        code = main._run([str(word) for word in arguments])
+    return code, out.getvalue(), err.getvalue()
 
 
 def called_here(*arguments: object) -> None:

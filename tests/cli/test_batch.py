@@ -12,11 +12,12 @@ import av
 import cv2
 import numpy as np
 import pytest
-from calling import COMMAND, assert_error, call
+from calling import COMMAND, assert_error, call, called
 from clips import write_clip
 
 from vnlsdenoise.errors import InputError, UsageError
-from vnlsdenoise.job.inputs import find_inputs, name_outputs
+from vnlsdenoise.job.inputs import find_inputs, left_out, name_outputs
+from vnlsdenoise.job.plan import check_output
 from vnlsdenoise.video.read import VideoReader
 from vnlsdenoise.video.stills import Told, write_still
 
@@ -85,7 +86,7 @@ def test_outputs_are_named_after_inputs_and_never_share_a_name(films: Path, tmp_
 
 def test_a_tree_is_mirrored_and_every_program_opens_what_is_written(films: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    code, _, err = call(films, "-o", out, "--recursive", *SAME)
+    code, _, err = called(films, "-o", out, "--recursive", *SAME)
     assert code == 0, err
     written = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.suffix != ".json")
     shots = [f"shots/{shot}/{shot}.{number}.png" for shot in ("010", "020") for number in (1001, 1002, 1003)]
@@ -106,20 +107,20 @@ def test_a_tree_is_mirrored_and_every_program_opens_what_is_written(films: Path,
 
 def test_usage(films: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert_error(call(films / "a.mkv", films / "b.mov", "-o", tmp_path / "one.mkv"), 2, "is one file")
-    assert_error(call(films / "a.mkv", films / "b.mov", "--dry-run"), 2, "-o FOLDER")
-    assert_error(call(films / "a.mkv", "-", "-o", out), 2, "among others")
-    assert_error(call(films, "-o", out, "--glob", "*.xyz"), 3, "*.xyz")
+    assert_error(called(films / "a.mkv", films / "b.mov", "-o", tmp_path / "one.mkv"), 2, "is one file")
+    assert_error(called(films / "a.mkv", films / "b.mov", "--dry-run"), 2, "-o FOLDER")
+    assert_error(called(films / "a.mkv", "-", "-o", out), 2, "among others")
+    assert_error(called(films, "-o", out, "--glob", "*.xyz"), 3, "*.xyz")
     assert not out.exists()
     # One film into a folder: one that is there, or is called one.
     for folder in (f"{out}/", out):
-        assert call(films / "a.mkv", "-o", folder, "-y", *SAME)[0] == 0
+        assert called(films / "a.mkv", "-o", folder, "-y", *SAME)[0] == 0
         assert len(list(VideoReader(out / "a.mkv"))) == 3
 
 
 def test_fail_fast_and_lines_of_json(films: Path, tmp_path: Path) -> None:
     (films / "a.mkv").write_bytes(b"poison")
-    code, out, err = call(films, "-o", tmp_path / "out", "--json", "--fail-fast", *SAME)
+    code, out, err = called(films, "-o", tmp_path / "out", "--json", "--fail-fast", *SAME)
     assert code == 9
     told = [json.loads(line) for line in out.splitlines()]
     assert [(Path(line["source"]).name, line["status"], line["exit_code"]) for line in told] == [
@@ -128,7 +129,7 @@ def test_fail_fast_and_lines_of_json(films: Path, tmp_path: Path) -> None:
         ("c.avi", "not tried", 0),
     ]
     assert "1 failed, 2 not tried" in err
-    code, out, _ = call(films, "-o", tmp_path / "out", "--json", *SAME)
+    code, out, _ = called(films, "-o", tmp_path / "out", "--json", *SAME)
     told = [json.loads(line) for line in out.splitlines()]
     assert code == 9 and [line["status"] for line in told] == ["failed", "done", "done"]
     assert told[1]["summary"]["frames"] == 3 and told[1]["seconds"] > 0
@@ -165,7 +166,7 @@ def test_damaged_inputs_alone_end_with_7(tmp_path: Path) -> None:
         write_clip(tmp_path / name, encoder="libx264", count=60)
     data = (tmp_path / "b.mkv").read_bytes()
     (tmp_path / "b.mkv").write_bytes(data[: len(data) // 2])
-    code, out, err = call(tmp_path / "a.mkv", tmp_path / "b.mkv", "-o", tmp_path / "out", "--json", *SAME)
+    code, out, err = called(tmp_path / "a.mkv", tmp_path / "b.mkv", "-o", tmp_path / "out", "--json", *SAME)
     assert code == 7 and "1 done, 1 damaged" in err
     assert [json.loads(line)["status"] for line in out.splitlines()] == ["done", "damaged"]
     assert (tmp_path / "out" / "b.mkv").exists()
@@ -225,29 +226,29 @@ def test_one_image_keeps_its_name(tmp_path: Path) -> None:
     write_shot(tmp_path / "010", count=1)
     [image] = (tmp_path / "010").iterdir()
     clean = tmp_path / "clean.png"
-    assert call(image, "-o", clean, "--sigma", 5, "--preset", "draft", "--progress", "none")[0] == 0
+    assert called(image, "-o", clean, "--sigma", 5, "--preset", "draft", "--progress", "none")[0] == 0
     assert {path.name for path in tmp_path.iterdir()} == {"010", "clean.png", "clean.png.json"}
-    assert call("verify", clean)[0] == 0
-    assert_error(call(image, "-o", clean, *SAME), 2, "exists")
-    assert call(image.name, "-o", "clean.png", "-y", *SAME, folder=image.parent)[0] == 0  # names without a folder
-    assert_error(call(image, "-o", tmp_path / "%d_%d.png", *SAME), 2, "more than one counter")
+    assert called("verify", clean)[0] == 0
+    assert_error(called(image, "-o", clean, *SAME), 2, "exists")
+    assert called(image.name, "-o", "clean.png", "-y", *SAME, folder=image.parent)[0] == 0  # names without a folder
+    assert_error(called(image, "-o", tmp_path / "%d_%d.png", *SAME), 2, "more than one counter")
     for name in ("clean.png", "clean.png.json"):
         (image.parent / name).unlink()
-    assert call(tmp_path / "010", "-o", tmp_path / "out", *SAME)[0] == 0
-    assert call("verify", tmp_path / "out")[0] == 0
+    assert called(tmp_path / "010", "-o", tmp_path / "out", *SAME)[0] == 0
+    assert called("verify", tmp_path / "out")[0] == 0
     write_shot(tmp_path / "020", count=2)
-    assert_error(call(tmp_path / "020", "-o", tmp_path / "two.png", *SAME), 2, "%06d")
-    assert call(tmp_path / "020", "-o", tmp_path / "two.png", "--frames", "1:2", *SAME)[0] == 0
+    assert_error(called(tmp_path / "020", "-o", tmp_path / "two.png", *SAME), 2, "%06d")
+    assert called(tmp_path / "020", "-o", tmp_path / "two.png", "--frames", "1:2", *SAME)[0] == 0
     assert cv2.imread(str(tmp_path / "two.png"))[0, 0, 0] == 1002 % 200
 
 
 def test_images_that_the_shell_has_named_one_by_one_are_told(tmp_path: Path) -> None:
     write_shot(tmp_path / "010")
     names = sorted((tmp_path / "010").iterdir())
-    code, _, said = call(*names, "-o", tmp_path / "out", *SAME)
+    code, _, said = called(*names, "-o", tmp_path / "out", *SAME)
     assert code == 0 and "3 images are named one by one" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {path.name for path in names}
-    code, _, said = call(*names, "-o", tmp_path / "out", *SAME)
+    code, _, said = called(*names, "-o", tmp_path / "out", *SAME)
     assert code == 0 and "3 skipped" in said
 
 
@@ -255,7 +256,7 @@ def test_stacks_of_images_are_films_and_not_called_images_named_one_by_one(tmp_p
     pages = [np.full((16, 16, 3), level, np.uint8) for level in (20, 90)]
     stacks = [tmp_path / name for name in ("one.tif", "two.tif")]
     assert all(cv2.imwritemulti(str(stack), pages) for stack in stacks)
-    code, _, said = call(*stacks, "-o", tmp_path / "out", *SAME)
+    code, _, said = called(*stacks, "-o", tmp_path / "out", *SAME)
     assert code == 0 and "one by one" not in said, said
 
 
@@ -263,7 +264,7 @@ def test_an_image_whose_name_is_a_pattern_is_not_renamed(tmp_path: Path) -> None
     write_shot(tmp_path / "010")
     sources = sorted((tmp_path / "010").iterdir())
     odd, plain = sources[0].rename(tmp_path / "010" / "50%d.png"), sources[1]
-    assert call(odd, plain, "-o", tmp_path / "out", *SAME)[0] == 0
+    assert called(odd, plain, "-o", tmp_path / "out", *SAME)[0] == 0
     assert [path.name for path in (tmp_path / "out").rglob("*.png")].count("frame_000050.png") == 1
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"50%d", plain.name, f"{plain.name}.json"}
 
@@ -271,7 +272,24 @@ def test_an_image_whose_name_is_a_pattern_is_not_renamed(tmp_path: Path) -> None
 def test_films_beside_images_are_not_left_out_without_a_word(tmp_path: Path) -> None:
     write_shot(tmp_path / "010")
     write_clip(tmp_path / "010" / "film.mkv", count=3, encoder="ffv1")
-    code, _, said = call(tmp_path / "010", "-o", tmp_path / "out", *SAME)
+    code, _, said = called(tmp_path / "010", "-o", tmp_path / "out", *SAME)
     assert code == 0 and "1 film(s) beside its images" in said and "--recursive" in said
-    code, _, said = call(tmp_path / "010", "-o", tmp_path / "both", "--recursive", *SAME)
+    code, _, said = called(tmp_path / "010", "-o", tmp_path / "both", "--recursive", *SAME)
     assert code == 0 and "warning" not in said and (tmp_path / "both" / "film.mkv").exists()
+
+
+def test_what_many_folders_hold_is_left_out_in_one_line(tmp_path: Path) -> None:
+    for number in range(50):
+        (tmp_path / "films" / f"{number:02d}").mkdir(parents=True)
+        (tmp_path / "films" / f"{number:02d}" / "cover.jpg").touch()
+        (tmp_path / "films" / f"{number:02d}" / "more").symlink_to(tmp_path)
+    (tmp_path / "films" / "07" / "back.webp").touch()
+    images, links = left_out([tmp_path / "films"], several=True, recursive=True)
+    assert f"50 folders, {tmp_path / 'films' / '00'} the first, hold 50 .jpg, 1 .webp, left out" in images
+    assert f"50 links to folders, {tmp_path / 'films' / '00' / 'more'} the first" in links
+
+
+@pytest.mark.parametrize("name", ["clean.jpg", "%03d.jpeg", "new/%03d.jpg", "new/clean.avi"])
+def test_an_output_of_a_kind_that_is_not_written_tells_what_is(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ending.*\.mkv.*\.png, \.tif, \.dpx or \.exr"):
+        check_output(tmp_path / "in.mkv", tmp_path / name)

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a process, its exit code, its stdout and its stderr."""
+"""The command line as a user meets it: its exit codes, its stdout and its stderr."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calling import COMMAND, assert_error, call
+from calling import COMMAND, assert_error, call, called
 from clips import write_clip
 from films import write_film
 from test_clipped_rgb import SD, noisy_frames
@@ -81,7 +81,7 @@ def test_denoising_end_to_end(clip: Path) -> None:
 
 def test_options_before_the_input_and_from_the_environment(clip: Path) -> None:
     output = clip.with_name("out.mkv")
-    code, out, err = call("--strength", 0, "-o", output, clip, "--dry-run", VNLSDENOISE_CODEC="ffv1")
+    code, out, err = called("--strength", 0, "-o", output, clip, "--dry-run", VNLSDENOISE_CODEC="ffv1")
     assert code == 0 and "ffv1" in out and err == ""
     assert not output.exists()
 
@@ -90,9 +90,9 @@ def test_existing_output(clip: Path) -> None:
     output = clip.with_name("out.mkv")
     output.write_text("precious")
     assert_error(call(clip, "-o", output, "--strength", 0), 2, "exists", "-y")
-    code, _, err = call(clip, "-o", output, "--strength", 0, "-n")
+    code, _, err = called(clip, "-o", output, "--strength", 0, "-n")
     assert code == 0 and "kept" in err and output.read_text() == "precious"
-    assert call(clip, "-o", output, "--strength", 0, "-y")[0] == 0
+    assert called(clip, "-o", output, "--strength", 0, "-y")[0] == 0
     assert len(list(VideoReader(output))) == 8
 
 
@@ -101,22 +101,22 @@ def test_usage_errors(clip: Path) -> None:
     clip.with_name("link.mkv").symlink_to(clip)
     assert_error(call(clip), 2, "-o OUTPUT")
     assert_error(call(clip, "-o", clip, "-y"), 2, "input itself")
-    assert_error(call(clip, "-o", clip.with_name("link.mkv"), "-y"), 2, "input itself")
-    assert_error(call(clip, "-o", output, "--no-such-option"), 2, "--no-such-option")
-    assert_error(call(clip, "-o", output, "--sigma", "much"), 2, "auto")
-    assert_error(call(clip, "-o", output, "--sigma", "nan"), 2, "auto")
-    assert_error(call(clip, "-o", output, "--max-memory", "lots"), 2, "4GiB")
-    assert_error(call(clip, "-o", output, "--encoder-opt", "x"), 2, "KEY=VALUE")
-    assert_error(call(clip, "-o", output, "--codec", "nope"), 2, "nope")
-    assert_error(call(clip, "-o", output, "--pix-fmt", "nope"), 2, "--pix-fmt nope")
+    assert_error(called(clip, "-o", clip.with_name("link.mkv"), "-y"), 2, "input itself")
+    assert_error(called(clip, "-o", output, "--no-such-option"), 2, "--no-such-option")
+    assert_error(called(clip, "-o", output, "--sigma", "much"), 2, "auto")
+    assert_error(called(clip, "-o", output, "--sigma", "nan"), 2, "auto")
+    assert_error(called(clip, "-o", output, "--max-memory", "lots"), 2, "4GiB")
+    assert_error(called(clip, "-o", output, "--encoder-opt", "x"), 2, "KEY=VALUE")
+    assert_error(called(clip, "-o", output, "--codec", "nope"), 2, "nope")
+    assert_error(called(clip, "-o", output, "--pix-fmt", "nope"), 2, "--pix-fmt nope")
     for crf in ("much", "nan", "-inf", "-1e9"):
         wish = ["--codec", "h264", "--encoder-opt", f"crf={crf}", "--strength", 0, "--progress", "none"]
-        assert_error(call(clip, "-o", output, *wish), 2, "--encoder-opt")
+        assert_error(called(clip, "-o", output, *wish), 2, "--encoder-opt")
     # As the shell gives a variable that is not set: else the folder one stands in would be meant.
-    assert_error(call("", "-o", output, folder=clip.parent), 2, "no name")
-    assert_error(call(clip, "-o", "", folder=clip.parent), 2, "no name")
-    assert_error(call("info", "", folder=clip.parent), 2, "no name")
-    assert_error(call(clip, "-o", clip.with_name("out.xyz"), "--strength", 0), 2, ".mkv")
+    assert_error(called("", "-o", output, folder=clip.parent), 2, "no name")
+    assert_error(called(clip, "-o", "", folder=clip.parent), 2, "no name")
+    assert_error(called("info", "", folder=clip.parent), 2, "no name")
+    assert_error(called(clip, "-o", clip.with_name("out.xyz"), "--strength", 0), 2, ".mkv")
     assert sorted(path.name for path in clip.parent.iterdir()) == ["in.mkv", "link.mkv"]
 
 
@@ -130,23 +130,23 @@ def test_input_errors(clip: Path) -> None:
     (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
     assert_error(call(folder / "none.mp4", "-o", output), 3, "does not exist")
     assert_error(call(folder / "empty.mp4", "-o", output), 3, "empty")
-    assert_error(call(folder / "text.mp4", "-o", output), 3, "text")
-    assert_error(call(folder / "cut.mp4", "-o", output), 3, "moov")
-    assert_error(call("info", folder / "cut.mp4"), 3, "moov")
+    assert_error(called(folder / "text.mp4", "-o", output), 3, "text")
+    assert_error(called(folder / "cut.mp4", "-o", output), 3, "moov")
+    assert_error(called("info", folder / "cut.mp4"), 3, "moov")
     (folder / "shot").mkdir()
     for name in ("shot/1.jpg", "shot/2.jpg"):
         write_film(folder / name, "mjpeg", count=1)
     write_film(folder / "picture.tga", "targa", count=1, pix_fmt="bgr24")
-    assert_error(call(folder / "picture.tga", "-o", output), 3, "PNG, TIFF, DPX or OpenEXR")
-    assert_error(call(folder / "shot", "-o", output.with_name("out")), 3, "2 .jpg", ".png")
+    assert_error(called(folder / "picture.tga", "-o", output), 3, "PNG, TIFF, DPX or OpenEXR")
+    assert_error(called(folder / "shot", "-o", output.with_name("out")), 3, "2 .jpg", ".png")
     assert not output.exists()
 
 
 def test_output_errors(clip: Path) -> None:
     (clip.parent / "file").touch()
     assert_error(call(clip, "-o", clip.parent / "missing" / "out.mkv", "--strength", 0), 4, "does not exist")
-    assert_error(call(clip, "-o", clip.parent / "file" / "out.mkv", "--strength", 0), 4, "not a folder")
-    assert_error(call(clip, "-o", "/proc/out.mkv", "--strength", 0), 4, "cannot write")
+    assert_error(called(clip, "-o", clip.parent / "file" / "out.mkv", "--strength", 0), 4, "not a folder")
+    assert_error(called(clip, "-o", "/proc/out.mkv", "--strength", 0), 4, "cannot write")
 
 
 def test_a_full_disk_ends_with_4_and_leaves_nothing(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_full_disk_ends_with_4_and_leaves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("option", "found"), [((), True), (("--scene-cuts", "off"), False)])
 def test_scene_cuts_are_looked_for_unless_told_otherwise(clip: Path, option: tuple[str, ...], found: bool) -> None:
-    code, out, _ = call(clip, "--sigma", 5, "--dry-run", "--json", *option)
+    code, out, _ = called(clip, "--sigma", 5, "--dry-run", "--json", *option)
     assert code == 0
     assert json.loads(out)["settings"]["scene_cuts"] is found
 
@@ -175,9 +175,9 @@ def test_scene_cuts_are_looked_for_unless_told_otherwise(clip: Path, option: tup
 def test_interlaced_input_is_denoised_field_by_field(tmp_path: Path) -> None:
     source, output = tmp_path / "in.mkv", tmp_path / "out.mkv"
     write_clip(source, encoder="libx264", options={"x264-params": "bff=1"}, size=(64, 64))
-    assert_error(call(source, "-o", output), 3, "interlaced", "--interlaced fields")
+    assert_error(called(source, "-o", output), 3, "interlaced", "--interlaced fields")
     wish = ["--interlaced", "fields", "--lossless", "--preset", "fast", "--sigma", 20, "--device", "cpu"]
-    code, _, err = call(source, "-o", output, *wish)
+    code, _, err = called(source, "-o", output, *wish)
     assert code == 0, err
     written = VideoReader(output, interlaced="ignore")
     assert (written.info.interlaced, written.info.bottom_first) == (True, True)
@@ -193,7 +193,7 @@ def test_interlaced_input_is_denoised_field_by_field(tmp_path: Path) -> None:
 
 
 def test_a_ceiling_too_low_ends_with_6(clip: Path) -> None:
-    result = call(clip, "-o", clip.with_name("out.mkv"), "--max-memory", "16KiB", "--sigma", 5)
+    result = called(clip, "-o", clip.with_name("out.mkv"), "--max-memory", "16KiB", "--sigma", 5)
     assert_error(result, 6, "0 MiB are allowed")
     assert not clip.with_name("out.mkv").exists()
 
@@ -201,13 +201,13 @@ def test_a_ceiling_too_low_ends_with_6(clip: Path) -> None:
 def test_the_plan_says_where_frames_wait_that_do_not_fit(tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv", count=4, size=(640, 480))
     given = (tmp_path / "in.mkv", "--dry-run", "--sigma", 5, "--preset", "fast", "--device", "cpu")
-    code, out, _ = call(*given)
+    code, out, _ = called(*given)
     assert code == 0
     told = re.search(r"memory: +about (\d+) MiB\n", out)
     assert told is not None, out
     everything = int(told[1])
     ceiling = everything - 60  # frames and work on them take 300
-    code, out, err = call(*given, "--max-memory", f"{ceiling}MiB")
+    code, out, err = called(*given, "--max-memory", f"{ceiling}MiB")
     assert (code, err) == (0, "")
     told = re.search(
         r"memory: +about (\d+) MiB, as allowed; frames that wait: up to (\d+) MiB of \S+ \(\d+ MiB free", out
@@ -218,7 +218,7 @@ def test_the_plan_says_where_frames_wait_that_do_not_fit(tmp_path: Path) -> None
 
 
 def test_no_such_device_ends_with_5(clip: Path) -> None:
-    result = call(clip, "-o", clip.with_name("out.mkv"), "--device", "cuda:99", "--sigma", 5)
+    result = called(clip, "-o", clip.with_name("out.mkv"), "--device", "cuda:99", "--sigma", 5)
     assert_error(result, 5, "cuda:99")
 
 
@@ -231,7 +231,7 @@ def test_short_input_ends_with_7_and_a_complete_output(tmp_path: Path) -> None:
     assert len(list(VideoReader(output))) == len(list(VideoReader(tmp_path / "in.mkv")))
     output.unlink()
     output.with_name("out.mkv.json").unlink()
-    result = call(tmp_path / "in.mkv", "-o", output, "--strength", 0, "--on-damage", "fail", "--progress", "none")
+    result = called(tmp_path / "in.mkv", "-o", output, "--strength", 0, "--on-damage", "fail", "--progress", "none")
     assert_error(result, 3, "damaged")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
@@ -265,17 +265,17 @@ def test_signals_leave_nothing(sent: signal.Signals, code: int, tmp_path: Path) 
 def test_any_file_name_works(name: str, tmp_path: Path) -> None:
     write_clip(tmp_path / name)
     (tmp_path / "out").mkdir()
-    code, _, err = call("--strength", 0, "-o", f"out/{name}", "--", name, folder=tmp_path)
+    code, _, err = called("--strength", 0, "-o", f"out/{name}", "--", name, folder=tmp_path)
     assert code == 0, err
     assert len(list(VideoReader(tmp_path / "out" / name))) == 6
 
 
 def test_info_and_estimate_print_json(clip: Path) -> None:
-    code, out, _ = call("info", clip, "--json")
+    code, out, _ = called("info", clip, "--json")
     facts = json.loads(out)
     assert code == 0 and facts["width"] == 32 and facts["frames"] == 8
-    assert "32" in call("info", clip)[1]
-    code, out, err = call("estimate", clip, "--json", "--device", "cpu")
+    assert "32" in called("info", clip)[1]
+    code, out, err = called("estimate", clip, "--json", "--device", "cpu")
     assert code == 0, err
     assert set(json.loads(out)["sigma"]) == {"Y", "U", "V"}
 
@@ -283,11 +283,11 @@ def test_info_and_estimate_print_json(clip: Path) -> None:
 def test_noise_that_was_clipped_is_named(tmp_path: Path) -> None:
     clip, out = tmp_path / "dark.mkv", tmp_path / "out.mkv"
     write_clip(clip, size=(SD.width, SD.height), frames=noisy_frames(SD, 0.2))
-    code, told, err = call("estimate", clip, "--device", "cpu")
+    code, told, err = called("estimate", clip, "--device", "cpu")
     assert code == 0, err
     [line] = [line for line in told.splitlines() if line.startswith("R, G, B")]
     assert float(line.split()[3]) == pytest.approx(51, rel=0.06)
-    code, _, err = call(clip, "-o", out, "--lossless", "--preset", "fast", "--device", "cpu", "-v")
+    code, _, err = called(clip, "-o", out, "--lossless", "--preset", "fast", "--device", "cpu", "-v")
     assert code == 0 and "clipped" in err
     # The steps of black and white, which noise had taken to 33 and 218.
     luma = np.stack([frame.planes[0] for frame in VideoReader(out)]).astype(float)
@@ -296,7 +296,7 @@ def test_noise_that_was_clipped_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_completion_prints_a_script(shell: str) -> None:
-    code, out, _ = call("completion", shell)
+    code, out, _ = called("completion", shell)
     assert code == 0 and "_VNLSDENOISE_COMPLETE" in out
 
 
@@ -315,49 +315,49 @@ def test_an_internal_error_is_one_line_and_1(clip: Path) -> None:
 
 def test_the_learned_method_is_planned_and_carried_out(clip: Path, tmp_path: Path) -> None:
     """It starts from the preset of its weights, or the one that is asked for; the plan and the summary say so."""
-    status, out, err = call(
+    status, out, err = called(
         clip, "-o", tmp_path / "out.mkv", "--method", "learned", "--sigma", 8, "--lossless", "--json"
     )
     assert status == 0, err
     settings = json.loads(out)["settings"]
     assert (settings["method"], settings["weights"], settings["preset"]) == ("learned", "small", "fast")
-    status, out, err = call(clip, "--dry-run", "--method", "learned", "--sigma", 8)
+    status, out, err = called(clip, "--dry-run", "--method", "learned", "--sigma", 8)
     assert status == 0 and "learned, fast, corrected by the network small" in out, err
     network, other = load_network("small"), tmp_path / "other.safetensors"
     save_network(other, Header(network.dimensions, "balanced"), network.state_dict())
-    status, out, err = call(clip, "--dry-run", "--method", "learned", "--weights", other, "--sigma", 8)
+    status, out, err = called(clip, "--dry-run", "--method", "learned", "--weights", other, "--sigma", 8)
     assert status == 0 and "learned, balanced, corrected by the network" in out, err
-    status, out, err = call(clip, "--dry-run", "--method", "learned", "--preset", "best", "--sigma", 8)
+    status, out, err = called(clip, "--dry-run", "--method", "learned", "--preset", "best", "--sigma", 8)
     assert status == 0 and "learned, best, corrected by the network small" in out, err
 
 
 def test_options_that_would_be_idle_are_refused(clip: Path, tmp_path: Path) -> None:
     """Of a network without one, and of stdout where nothing goes there; but a file of options may hold them."""
     wish = (clip, "-o", tmp_path / "out.mkv", "--strength", 0)
-    assert_error(call(*wish, "--weights", "base"), 2, "the method is classic", "add --method learned")
-    assert_error(call(*wish, "--pipe-format", "rawvideo"), 2, "to stdout", "give -o -")
-    assert call(clip, "--dry-run", "--weights", "base", "--method", "auto", "--sigma", 8)[0] == 0
+    assert_error(called(*wish, "--weights", "base"), 2, "the method is classic", "add --method learned")
+    assert_error(called(*wish, "--pipe-format", "rawvideo"), 2, "to stdout", "give -o -")
+    assert called(clip, "--dry-run", "--weights", "base", "--method", "auto", "--sigma", 8)[0] == 0
     (tmp_path / "options.toml").write_text('weights = "base"\npipe-format = "rawvideo"\n')
-    status, _, err = call(*wish, "--config", tmp_path / "options.toml")
+    status, _, err = called(*wish, "--config", tmp_path / "options.toml")
     assert status == 0, err
 
 
 def test_what_auto_chose_is_said(clip: Path, tmp_path: Path) -> None:
     asked = ("--method", "auto", "--device", "cpu", "--sigma", 8)
-    status, out, err = call(clip, "--dry-run", *asked)
+    status, out, err = called(clip, "--dry-run", *asked)
     assert status == 0 and "classic (chosen by auto), balanced" in out, err
-    status, out, err = call(clip, "-o", tmp_path / "out.mkv", *asked, "--lossless", "--json")
+    status, out, err = called(clip, "-o", tmp_path / "out.mkv", *asked, "--lossless", "--json")
     assert status == 0 and json.loads(out)["settings"]["method"] == "classic", err
-    assert "classic (chosen by auto)" in call(clip, "-o", tmp_path / "other.mkv", *asked)[2]
+    assert "classic (chosen by auto)" in called(clip, "-o", tmp_path / "other.mkv", *asked)[2]
 
 
 def test_the_learned_method_names_what_it_cannot_do(clip: Path, tmp_path: Path) -> None:
     learned = (clip, "-o", tmp_path / "out.mkv", "--method", "learned")
-    assert_error(call(*learned, "--max-memory", "1MiB"), 6, "with the learned method needs", "take --method classic")
+    assert_error(called(*learned, "--max-memory", "1MiB"), 6, "with the learned method needs", "take --method classic")
     assert_error(
-        call(*learned, "--preset", "draft"), 2, "does not work behind preset draft", "take fast, balanced, best"
+        called(*learned, "--preset", "draft"), 2, "does not work behind preset draft", "take fast, balanced, best"
     )
     text = tmp_path / "text.safetensors"
     text.write_text("these are no weights, but there is enough of them for a header")
-    assert_error(call(*learned, "--weights", text), 3, "cannot be loaded", "text.safetensors")
+    assert_error(called(*learned, "--weights", text), 3, "cannot be loaded", "text.safetensors")
     assert not (tmp_path / "out.mkv").exists()

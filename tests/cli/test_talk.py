@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import subprocess
 import termios
 import tomllib
@@ -166,10 +167,16 @@ def test_what_a_run_took_is_remembered_for_the_next_prediction(tmp_path: Path) -
     assert predict_seconds(format, settings, 100) == pytest.approx(before)
 
 
-def by_shell(where: str, *arguments: object) -> int:
-    """The exit code of one call whose streams go elsewhere, as the shell is told by `where`."""
+def by_shell_told(where: str, *arguments: object) -> tuple[int, str]:
+    """(exit code, stderr) of one call whose streams go elsewhere, as the shell is told by `where`."""
     words = shlex.join([*COMMAND, *map(str, arguments)])
-    return subprocess.run(["bash", "-c", f"{words} {where}"], capture_output=True, timeout=120).returncode
+    done = subprocess.run(["bash", "-c", f"{words} {where}"], capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stderr
+
+
+def by_shell(where: str, *arguments: object) -> int:
+    """The exit code of `by_shell_told`."""
+    return by_shell_told(where, *arguments)[0]
 
 
 @pytest.mark.parametrize(
@@ -186,9 +193,32 @@ def test_a_log_on_a_full_disk_is_given_up_with_a_word(clip: Path) -> None:
     assert code == 0 and said.count("cannot be written any more") == 1
 
 
-@pytest.mark.parametrize("command", [("info",), ("estimate", "--json")])
-def test_data_that_finds_no_room_on_stdout_ends_with_4(command: tuple[str, ...], clip: Path) -> None:
-    assert by_shell(">/dev/full", *command, clip) == 4
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        ("info", ">/dev/full"),
+        ("info", ">&-"),
+        ("--print-config", "1</dev/null"),
+        ("--dry-run --strength 0", ">&-"),
+        ("--help", ">&-"),
+    ],
+)
+def test_data_that_cannot_be_written_to_stdout_ends_with_4_and_a_word(command: str, where: str, clip: Path) -> None:
+    code, said = by_shell_told(where, *command.split(), clip)
+    assert code == 4 and "error: cannot write to stdout; " in said and said.count("\n") == 1, said
+
+
+@pytest.mark.parametrize("command", ["info", "--help"])
+def test_data_that_nobody_reads_ends_quietly_with_4(command: str, clip: Path) -> None:
+    assert by_shell_told("| true; exit ${PIPESTATUS[0]}", *command.split(), clip) == (4, "")
+
+
+def test_inputs_do_not_fail_for_what_cannot_be_said_of_them(clip: Path) -> None:
+    """What is planned for them has no room on stdout, which is no fault of theirs."""
+    shutil.copy(clip, clip.with_name("other.mkv"))
+    both = (clip, clip.with_name("other.mkv"))
+    code, said = by_shell_told(">/dev/full", *both, "--dry-run", "-o", clip.with_name("out"), "--strength", 0)
+    assert code == 4 and "failed" not in said, said
 
 
 def test_a_pipe_that_is_closed_is_told(clip: Path) -> None:

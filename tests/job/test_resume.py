@@ -142,12 +142,19 @@ def test_what_was_not_denoised_goes_on_too(tmp_path: Path, monkeypatch: pytest.M
             raise OSError(5, "Input/output error")
         real(writer, frame)
 
-    wish = request(tmp_path, "out.mkv", strength=0, encoding=Encoding(lossless=True))
+    wish = request(tmp_path, "out.mkv", strength=0, encoding=Encoding(lossless=True), keep_workdir=True)
     with monkeypatch.context() as patch:
         patch.setattr(PieceWriter, "write", stops)
         with pytest.raises(OSError):
             run(make_plan(wish))
     assert run(make_plan(wish)).kept == 32
+    # The last piece of what is all there goes bad: nothing is missing between others.
+    folder, made = work_folder(wish), (tmp_path / "out.mkv").read_bytes()
+    last = folder.path / folder.pieces()[-1].data
+    last.write_bytes(last.read_bytes()[:-1])
+    (tmp_path / "out.mkv").unlink()
+    assert run(make_plan(wish)).kept < 60
+    assert (tmp_path / "out.mkv").read_bytes() == made
     for one, other in zip(VideoReader(tmp_path / "out.mkv"), VideoReader(tmp_path / "in.mkv"), strict=True):
         assert one.pts == other.pts and all(np.array_equal(a, b) for a, b in zip(one.planes, other.planes, strict=True))
 

@@ -3,8 +3,10 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from clips import write_clip
 from vnlsdenoise.errors import InputError, OutputError, UsageError, VerificationError
 from vnlsdenoise.job.identity import check_unchanged, identify
 from vnlsdenoise.job.lock import hold
+from vnlsdenoise.job.plan import make_plan
+from vnlsdenoise.job.request import Request
+from vnlsdenoise.job.run import run
 from vnlsdenoise.job.workdir import Piece, WorkFolder, missing
 from vnlsdenoise.noise import NoiseModel
 from vnlsdenoise.noise.model import ClippedRgb, PlaneNoise
@@ -52,7 +57,7 @@ def test_pieces_come_back_as_they_were_noted(tmp_path: Path) -> None:
     assert pieces[1].measured == (((10, {"a": 0.1}),), ()) and pieces[1].fed == (10,)
 
 
-@pytest.mark.parametrize("harm", ["flip", "cut", "gone", "record"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "gone", "record", "no record"])
 def test_a_piece_that_is_not_whole_is_done_again(harm: str, tmp_path: Path) -> None:
     folder = folder_of(tmp_path, (0, 10), (10, 5), (15, 5))
     folder.temporary(20).write_bytes(b"half of a piece")
@@ -63,12 +68,54 @@ def test_a_piece_that_is_not_whole_is_done_again(harm: str, tmp_path: Path) -> N
         data.write_bytes(data.read_bytes()[:50])
     elif harm == "gone":
         data.unlink()
-    else:
+    elif harm == "record":
         data.with_suffix(".json").write_text("{")
+    else:
+        data.with_suffix(".json").unlink()
+        data.with_suffix(".json").mkdir()
     pieces, wrong = folder.sound_pieces()
     assert [piece.first for piece in pieces] == [0, 15] and len(wrong) == 1
     assert list(missing(pieces)) == [(10, 15, (0,)), (20, None, (15,))]
     assert not list(folder.path.glob("*.part"))
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "a file": lambda place: place.write_text("somebody's"),
+    "a link to nothing": lambda place: place.symlink_to("none/nothing"),
+    "a link to a folder": lambda place: place.symlink_to("elsewhere"),
+    "a pipe": os.mkfifo,
+    "a folder": lambda place: (place.mkdir(), (place / "somebody's").touch()),
+}
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [
+        *(("", kind) for kind in KINDS if kind != "a folder"),
+        *((".lock", kind) for kind in KINDS if kind != "a file"),
+    ],
+)
+def test_what_stands_in_the_place_of_the_work_is_named_and_left(ending: str, kind: str, tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", count=2)
+    (tmp_path / "elsewhere").mkdir()
+    place = Path(f"{WorkFolder.of(tmp_path / 'out.mkv', None, images=False).path}{ending}")
+    KINDS[kind](place)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match=f"(?=.*{re.escape(str(place))})(?=.*move away)"):
+        run(make_plan(Request(tmp_path / "in.mkv", tmp_path / "out.mkv", strength=0)))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_folder_where_a_note_is_to_stand_ends_with_a_word(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", count=2)
+    wish = Request(tmp_path / "in.mkv", tmp_path / "out.mkv", strength=0, keep_workdir=True)
+    run(make_plan(wish))
+    (tmp_path / "out.mkv").unlink()
+    folder = WorkFolder.of(tmp_path / "out.mkv", None, images=False).path
+    (folder / "read.json").unlink()
+    (folder / "read.json").mkdir()
+    with pytest.raises(OutputError, match=r"read\.json.*--workdir"):
+        run(make_plan(wish))
 
 
 def test_what_is_missing_is_found_anywhere() -> None:
@@ -112,6 +159,9 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from vnlsdenoise.job.lock import hold
+from vnlsdenoise.job.plan import make_plan
+from vnlsdenoise.job.request import Request
+from vnlsdenoise.job.run import run
 with hold(Path(sys.argv[1]), Path("out.mkv")):
     print("held", flush=True)
     time.sleep(60)

@@ -13,17 +13,24 @@ def mirror(v, size):
     return torch.where(v > size - 1, 2 * (size - 1) - v, v)
 
 
+def neighbours(v):
+    """The whole positions around v with their weights; one where all are whole, and nothing depends on it."""
+    whole = v.detach().floor()
+    both = ((whole, 1 - (v - whole)), (whole + 1, v - whole))
+    return both if v.requires_grad or bool((v != whole).any()) else both[:1]
+
+
 def sample(image, frame, y, x):
     """image [N, T, C, H, W] at frame, y, x, each [N, ...] -> [N, C, ...]: bilinear, samples mirrored at the borders."""
     n, _, c, h, w = image.shape
     flat = image.movedim(2, 0).reshape(c, -1)
     batch = torch.arange(n).reshape(n, *[1] * (y.ndim - 1))
-    y0, x0 = y.detach().floor(), x.detach().floor()
+    rows, columns = neighbours(y), neighbours(x)
     total = 0
-    for yi, wy in ((y0, 1 - (y - y0)), (y0 + 1, y - y0)):
-        for xi, wx in ((x0, 1 - (x - x0)), (x0 + 1, x - x0)):
-            at = ((batch * image.shape[1] + frame) * h + mirror(yi, h).long()) * w + mirror(xi, w).long()
-            total = total + (wy * wx) * flat[:, at]
+    for yi, wy in rows:
+        row = (batch * image.shape[1] + frame) * h + mirror(yi, h).long()
+        for xi, wx in columns:
+            total = total + (wy * wx) * flat[:, row * w + mirror(xi, w).long()]
     return total.movedim(0, 1)
 
 
@@ -65,7 +72,8 @@ def window_start(c, step, ws, size, full):
 
 
 def candidates(centres, q_grid, ws, stride1, height, width, full):
-    """Positions [..., S, ws, ws] (y, x), their validity, and each window's start (y, x), for centres [..., S, 3]."""
+    """Rows [..., S, ws, 1] and columns [..., S, 1, ws], which are inside, and each window's start (y, x), for centres
+    [..., S, 3]."""
     y = mirror(q_grid[0][..., None] + centres[..., 1], height)
     x = mirror(q_grid[1][..., None] + centres[..., 2], width)
     steps = torch.arange(ws, dtype=centres.dtype)
@@ -74,7 +82,7 @@ def candidates(centres, q_grid, ws, stride1, height, width, full):
         start = torch.tensor([window_start(float(v), stride1, ws, size, full) for v in c.detach().reshape(-1)])
         axes.append((c[..., None] + stride1 * (steps - start.reshape(c.shape)[..., None]), start.reshape(c.shape)))
     (py, oy), (px, ox) = axes
-    py, px = torch.broadcast_tensors(py[..., :, None], px[..., None, :])
+    py, px = py[..., :, None], px[..., None, :]
     inside = (py >= 0) & (py <= height - 1) & (px >= 0) & (px <= width - 1)
     return py, px, inside, oy, ox
 
@@ -96,14 +104,15 @@ def search(
     t = torch.arange(frames).reshape(1, 1, -1, 1, 1, 1)
     target = mirror(t + centres[..., 0].detach().round().long(), frames)
     py, px, inside, oy, ox = candidates(centres, (ky, kx), ws, stride1, kh, kw, full)
-    dt = (target - t)[..., None, None].expand(py.shape).to(q.dtype)
-    offsets = torch.stack([dt, py - ky[..., None, None, None], px - kx[..., None, None, None]], -1)
+    dt = (target - t)[..., None, None].to(q.dtype)
+    apart = (dt, py - ky[..., None, None, None], px - kx[..., None, None, None])
+    offsets = torch.stack(torch.broadcast_tensors(*apart), -1)
 
     def rows(v):  # heads join the batch for `sample`
         return v.reshape(b * hd, *v.shape[2:])
 
     first = 0 if adj else -(ps // 2)
-    distance = torch.zeros(py.shape, dtype=q.dtype)
+    distance = torch.zeros(inside.shape, dtype=q.dtype)
     for pk in range(pt):
         for i in range(ps):
             for j in range(ps):
@@ -114,7 +123,7 @@ def search(
                 u = sample(rows(q), time, rows(y), rows(x)).reshape(b, hd, -1, frames, n_h, n_w, 1, 1, 1)
                 ty, tx = py + dy, px + dx
                 time = mirror(rows(target.expand(centres.shape[:-1])) + pk, frames)[..., None, None]
-                v = sample(rows(k), time, rows(ty), rows(tx)).reshape(b, hd, -1, *py.shape[2:])
+                v = sample(rows(k), time, rows(ty), rows(tx)).reshape(b, hd, -1, *inside.shape[2:])
                 term = (u * v if prod else (u - v) ** 2).sum(2)
                 if not reflect:
                     seen = (y >= 0) & (y <= qh - 1) & (x >= 0) & (x <= qw - 1)

@@ -151,7 +151,6 @@ def test_a_grown_network_lowers_the_loss(device, tmp_path):
         rate=1e-2,
         plates=(("444", 4), ("420", 2), ("gray", 2)),
         renew=4,
-        held_back=4,
         mixture=Mixture(),
         compiled=False,
     )

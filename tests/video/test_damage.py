@@ -333,6 +333,8 @@ def test_what_ffmpeg_says_in_other_threads_is_not_printed() -> None:
         ({"colorspace": 1, "color_range": 1}, {"colorspace": 1, "color_range": 2}, "range at about 0."),
         ({}, {"colorspace": 1, "color_range": 1}, ""),
         ({"colorspace": 1}, {"colorspace": 1}, ""),
+        ({}, {"colorspace": 9, "color_trc": 16}, "transfer, matrix at about 0."),
+        ({}, {"color_trc": 18, "color_range": 2}, "transfer, range at about 0."),
     ],
 )
 def test_colours_that_become_others_are_told(

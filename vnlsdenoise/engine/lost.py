@@ -23,6 +23,6 @@ def end_process(code: int) -> NoReturn:
     if not _faults:
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if stream is not None and not stream.closed:
             stream.flush()
     os._exit(code)

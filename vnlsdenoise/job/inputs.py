@@ -93,17 +93,30 @@ def left_out(
         if films:
             yield f"{names[0]} holds {films} film(s) beside its images, which are left out; --recursive takes both"
     for folder in (name for name in names if several and glob is None and name.is_dir()):
-        for where, folders, files in _walked(folder, recursive, leave_out):
-            if found := _unread(files):
-                yield f"{where} holds {found}, left out: images of these kinds are not read; convert them first"
-            for link in (where / name for name in folders if (where / name).is_symlink()):
-                yield f"{link} is a link to a folder, which is not followed; give it as an input of its own"
+        yield from _passed_over(folder, recursive, leave_out)
     beside = Counter(name.parent for name in names if _is_one_image(name))  # A stack of images is a film.
     if any(count > 1 for count in beside.values()):
         yield (
             f"{beside.total()} images are named one by one, and denoised each by itself, which leaves more noise; give "
             "their folder, or their pattern in quotes, to take them for the frames of a film"
         )
+
+
+def _passed_over(folder: Path, recursive: bool, leave_out: Path | None) -> Iterator[str]:
+    """What of a folder is neither film nor image, a line for every kind however many there are."""
+    kinds, holders, links = Counter[str](), list[Path](), list[Path]()
+    for where, folders, files in _walked(folder, recursive, leave_out):
+        if found := _unread_kinds(files):
+            kinds += found
+            holders.append(where)
+        links += (where / name for name in folders if (where / name).is_symlink())
+    if holders:
+        hold = f"{holders[0]} holds" if len(holders) == 1 else f"{len(holders)} folders, {holders[0]} the first, hold"
+        yield f"{hold} {_counted(kinds)}, left out: images of these kinds are not read; convert them first"
+    if len(links) == 1:
+        yield f"{links[0]} is a link to a folder, which is not followed; give it as an input of its own"
+    elif links:
+        yield f"{len(links)} links to folders, {links[0]} the first, are not followed; give them as inputs of their own"
 
 
 def _is_film(name: Path) -> bool:
@@ -147,7 +160,16 @@ def _others(folder: Path) -> str:
 
 def _unread(files: Iterable[str]) -> str:
     """How many images there are of each kind that is not read; "" for none."""
-    kinds = Counter(Path(name).suffix.lower() for name in files if not name.startswith("."))
+    return _counted(_unread_kinds(files))
+
+
+def _unread_kinds(files: Iterable[str]) -> Counter[str]:
+    """How often there is each ending of images that are not read."""
+    endings = (Path(name).suffix.lower() for name in files if not name.startswith("."))
+    return Counter(ending for ending in endings if ending in _OTHER_IMAGES)
+
+
+def _counted(kinds: Counter[str]) -> str:
     return ", ".join(f"{kinds[ending]} {ending}" for ending in _OTHER_IMAGES if kinds[ending])
 
 

@@ -42,9 +42,7 @@ def _acquire(path: Path, output: Path, make: bool) -> int | None:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not make:
                 return None
-            raise OutputError(
-                f"cannot write {output}; {error.strerror}; check that the folder exists and is writable"
-            ) from error
+            raise _failed(path, output, error) from error
         try:
             holder = _read(handle)
             try:
@@ -58,13 +56,22 @@ def _acquire(path: Path, output: Path, make: bool) -> int | None:
                 os.close(handle)
                 continue
             if make:
-                os.ftruncate(handle, 0)
-                os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+                try:
+                    os.ftruncate(handle, 0)
+                    os.pwrite(handle, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+                except OSError as error:
+                    raise _failed(path, output, error) from error
             return handle
         except BaseException:
             with suppress(OSError):
                 os.close(handle)
             raise
+
+
+def _failed(path: Path, output: Path, error: OSError) -> OutputError:
+    odd = path.is_symlink() or (path.exists() and not path.is_file())
+    what = f"move away {path}, which is no lock" if odd else "check that the folder exists and is writable"
+    return OutputError(f"cannot write {output}; {error.strerror}; {what}")
 
 
 def _read(handle: int) -> dict[str, object]:

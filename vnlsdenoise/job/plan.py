@@ -13,7 +13,7 @@ from vnlsdenoise.job.publish import looking_at
 from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.space import Space, predict_space
 from vnlsdenoise.video.carry import Carry, Fate, decide
-from vnlsdenoise.video.encoders import EncoderChoice, choose
+from vnlsdenoise.video.encoders import EncoderChoice, choose, container_of
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.open import Reader, open_reader
 from vnlsdenoise.video.part import cut_out
@@ -299,10 +299,13 @@ def writes_images(output: Path) -> bool:
 
 
 def check_output(source: Path, output: Path, new_folders: bool = False) -> None:
-    """Raise UsageError where `output` is the input or a terminal, OutputError where its folder cannot hold it."""
+    """Raise UsageError where `output` is of no kind that is written, the input or a terminal, OutputError where its
+    folder cannot hold it."""
     if output == PIPE:
         refuse_terminal()
         return
+    if not writes_images(output):
+        container_of(output)
     with looking_at(output):
         if output.exists() and source.exists() and os.path.samefile(source, output):
             raise UsageError(f"output {output} is the input itself; it would be lost; give another output name")

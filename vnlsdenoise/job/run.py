@@ -149,9 +149,10 @@ class _Job:
                 if worth_trying(self._plan):
                     foreseen = self._timed("trial", lambda: try_first_second(self._plan))
                     self._warn_of_room(foreseen)
-                self._begin()
+                self._folder.begin(manifest_of(self._plan, self._identity))
             self._done_before = sum(piece.frames for piece in kept)
-            if self._folder.reading() is None or _gaps(kept):
+            told = self._folder.reading()
+            if told is None or _gaps(kept) or told["frames"] != self._done_before:
                 self._timed("denoise", lambda: self._make_pieces(kept, progress, opened))
             elif progress is not None:
                 progress("encoded", self._done_before)
@@ -208,14 +209,6 @@ class _Job:
             frames = sum(piece.frames for piece in pieces)
             self._say(f"goes on where it was interrupted: {frames} frames are finished in {folder.path}")
         return pieces
-
-    def _begin(self) -> None:
-        try:
-            self._folder.begin(manifest_of(self._plan, self._identity))
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {self._folder.path}; {error.strerror}; free space or choose another --workdir"
-            ) from error
 
     def _warn_of_room(self, foreseen: int) -> None:
         """foreseen: bytes of the whole if all of it is as the first second, not denoised, is."""
@@ -313,6 +306,8 @@ class _Job:
 
     def _failed(self, error: BaseException) -> BaseException:
         """The error for the user, once it is settled what is kept."""
+        if isinstance(error, OSError) and self._folder.path in Path(str(error.filename)).parents:
+            error = OutputError(f"cannot write {error.filename}; {error.strerror}; choose another --workdir")
         frames = 0
         if self._plan.pipe is None and not isinstance(error, VerificationError) and self._folder.manifest() is not None:
             with suppress(OSError, ValueError):

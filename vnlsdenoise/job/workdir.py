@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vnlsdenoise.errors import OutputError
 from vnlsdenoise.job.publish import LONGEST_NAME, failure, marked_name, sync
 from vnlsdenoise.video.sequences import image_names, output_folder
 
@@ -93,10 +94,17 @@ class WorkFolder:
         return found if found is not None and found.get("format") == FORMAT else None
 
     def begin(self, manifest: dict[str, Any]) -> None:
-        """Empty the folder and put a new job into it."""
-        self.remove()
-        self.path.mkdir(parents=True)
-        self._put(_MANIFEST, {"format": FORMAT, **manifest})
+        """Empty the folder and put a new job into it; raises OutputError."""
+        try:
+            self.remove()
+            self.path.mkdir(parents=True)
+            self._put(_MANIFEST, {"format": FORMAT, **manifest})
+        except OSError as error:
+            there = self.path.is_symlink() or (self.path.exists() and not self.path.is_dir())
+            what = "move away what has its name" if there else "free space"
+            raise OutputError(
+                f"cannot make the work folder {self.path}; {error.strerror}; {what} or choose another --workdir"
+            ) from error
 
     def take_over(self, earlier: "WorkFolder") -> None:
         """Go on with the work of `earlier`, which lies elsewhere, as far as there is any that may be moved.
@@ -138,7 +146,7 @@ class WorkFolder:
                 found.append(piece)
             except (KeyError, TypeError, ValueError, OSError) as error:
                 wrong.append(f"piece {path.stem} is done again: {error}")
-                path.unlink()
+                delete(path)
                 delete(path.with_suffix(".chunk"))
         return found, wrong
 
@@ -225,10 +233,11 @@ class WorkFolder:
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def remove(self) -> None:
-        """Delete the folder."""
-        # The manifest goes first: what is left of an interrupted deletion is no job.
-        (self.path / _MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the folder; what else has its name stays, which is somebody's."""
+        if self.path.is_dir():
+            # The manifest goes first: what is left of an interrupted deletion is no job.
+            delete(self.path / _MANIFEST)
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def _put(self, name: str, content: dict[str, Any]) -> None:
         write_json(self.path / name, content)

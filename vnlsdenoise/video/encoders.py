@@ -99,8 +99,7 @@ def container_of(path: Path) -> str:
     except KeyError:
         raise UsageError(
             f"output {path.name} has no known ending; expected one of {', '.join(CONTAINERS)}, "
-            "or a folder or pattern of .png or .tif; "
-            "rename it"
+            "or a folder, or a pattern of .png, .tif, .dpx or .exr; rename it"
         ) from None
 
 

@@ -241,7 +241,7 @@ class PipeSink(_Waiting):
 
 def refuse_terminal() -> None:
     """Raise UsageError where stdout is a terminal, which video would only garble, OutputError where it is closed."""
-    if sys.stdout is None:
+    if sys.stdout is None or sys.stdout.closed:
         raise OutputError("output - is stdout, which is closed; nothing would be kept; put a program behind it")
     if sys.stdout.isatty():
         raise UsageError(

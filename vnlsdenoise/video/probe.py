@@ -209,7 +209,7 @@ def probe(path: Path, index: int | None = None, whole: bool = True) -> VideoInfo
         info = describe(path, container, stream, first, decoder)
     if not whole:
         return info
-    seen = survey(path, info.index, info.rate)
+    seen = survey(path, info.index, info.rate, vars(info.color))
     if seen.interlaced and not info.interlaced:
         # Where the container calls the video interlaced its word counts: coders have written frames that contradict it.
         info = replace(info, interlaced=True, bottom_first=seen.bottom_first)

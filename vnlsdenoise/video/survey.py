@@ -3,6 +3,7 @@
 What shows only later in a film is known at the start: damage, times that start again, interlaced parts, captions.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -24,7 +25,15 @@ from vnlsdenoise.video.side_data import kinds_of
 from vnlsdenoise.video.timeline import JumpFinder, Timeline
 
 _BETWEEN_LOOKS = 0.2  # seconds between the frames that are decoded
-_UNSAID, _LIMITED = 2, 1  # of FFmpeg's tags of colour, and of its ranges
+# Of FFmpeg's tags of colour the one that says nothing, and what players take it for: ordinary television.
+_UNSAID = {"primaries": 2, "transfer": 2, "matrix": 2, "range": 0}
+_ORDINARY = {
+    "primaries": {1, 4, 5, 6, 7},
+    "transfer": {1, 4, 5, 6, 7, 13, 14, 15},
+    "matrix": {1, 4, 5, 6, 7},
+    "range": {1},
+}
+_FULL = 2
 _FIELD_LOOKS = 8  # frames whose order of fields is asked for
 
 
@@ -54,13 +63,16 @@ class Survey:
     recolored: str = ""
 
 
-def survey(path: Path, index: int, rate: Fraction | None) -> Survey:
-    """Read all packets of a file and decode a key frame of its video stream `index` now and then; raises InputError."""
+def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, int]) -> Survey:
+    """Read all packets of a file and decode a key frame of its video stream `index` now and then; raises InputError.
+
+    colors: what the first frame is tagged with, as `probe.ColorTags` has it.
+    """
     with open_input(path) as container:
         stream = main_video(container, path, index)
         jumps = JumpFinder(index, container.format.name)
         ends, order = _Ends(container, stream, rate), _Order()
-        looks = _Looks(decoder_of(stream), stream.time_base or Fraction(1, 1000), rate)
+        looks = _Looks(decoder_of(stream), stream.time_base or Fraction(1, 1000), rate, colors)
         last: Packet[Stream] | None = None
         packets = 0
         try:
@@ -107,7 +119,9 @@ def when(seconds: float | None) -> str:
 class _Looks:
     """Decodes a key frame now and then, by itself alone."""
 
-    def __init__(self, decoder: VideoCodecContext, time_base: Fraction, rate: Fraction | None) -> None:
+    def __init__(
+        self, decoder: VideoCodecContext, time_base: Fraction, rate: Fraction | None, colors: Mapping[str, int]
+    ) -> None:
         self.interlaced = self.progressive = self.top = self.bottom = 0
         self.interlaced_at: float | None = None
         self.captions = self.reordered = False
@@ -115,7 +129,7 @@ class _Looks:
         self._decoder, self._time_base = decoder, time_base
         self._between = self._passed = max(1, round(_BETWEEN_LOOKS * (rate or 25)))
         self._first: tuple[int, int, str] | None = None
-        self._colors: dict[str, int] = {}
+        self._colors = dict(colors)
 
     def saw(self, packet: "Packet[Stream]") -> None:
         # Counted in packets, because times may start again.
@@ -135,13 +149,19 @@ class _Looks:
                 self._look(frame)
 
     def _look_at_colors(self, frame: VideoFrame) -> None:
-        # YUV of which nothing is said is of limited range; of other tags nothing said is no change.
-        limits = frame.color_range or (0 if frame.format.is_rgb else _LIMITED)
-        tags = {"primaries": frame.color_primaries, "transfer": frame.color_trc, "matrix": frame.colorspace}
-        known = {name: int(value) for name, value in tags.items() if value != _UNSAID} | {"range": int(limits)}
-        others = [name for name, value in known.items() if self._colors.setdefault(name, value) != value]
+        matrix = self._colors["matrix"] if frame.format.is_rgb else frame.colorspace  # RGB has none
+        limits = _FULL if frame.format.name.startswith("yuvj") else frame.color_range
+        tags = {"primaries": frame.color_primaries, "transfer": frame.color_trc, "matrix": matrix, "range": limits}
+        others = [name for name, value in tags.items() if self._becomes_another(name, int(value))]
         if others and not self.recolored:
             self.recolored = f"{', '.join(others)}{when(frame.time)}"
+
+    def _becomes_another(self, name: str, now: int) -> bool:
+        before, unsaid = self._colors[name], _UNSAID[name]
+        if before == unsaid:
+            self._colors[name] = now
+        guessed = unsaid in (before, now) and {before, now} - {unsaid} <= _ORDINARY[name]
+        return now != before and not guessed
 
     def _look(self, frame: VideoFrame) -> None:
         frame.time_base = self._time_base  # which the last ones, out of the drained decoder, lack
