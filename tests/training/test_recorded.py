@@ -1,5 +1,6 @@
 """Training on footage that is noisy already: pairs, and noisy clips alone."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
 from vnlsdenoise.learned.network import Dimensions, Network
+from vnlsdenoise.noise.camera import blurred
 from vnlsdenoise.training.__main__ import main
 from vnlsdenoise.training.footage import find_pairs, find_sources, read_all
 from vnlsdenoise.training.loop import Process, Settings, Trainer
@@ -93,6 +95,24 @@ def test_what_is_given_and_what_is_wanted_have_noise_of_their_own(folder, layout
         correlation = float((one * two).mean() / (one.std() * two.std()))
         assert abs(correlation) < 0.05
     assert float(drawn.scale[0]) < float(truth.scale[0])  # its noise is stronger
+
+
+@pytest.mark.parametrize(("layout", "pairs"), [("444", True), ("420", False), ("gray", False)])
+def test_noise_that_is_coarse_is_told_and_made_white(tmp_path, layout, pairs):
+    """As the denoiser would have it; the network is told how flat its spectrum was."""
+    generator, photo = torch.Generator().manual_seed(1), skimage.data.astronaut()
+    clean = np.stack([photo[20 + t : 180 + t, 40 + 2 * t : 240 + 2 * t] for t in range(8)]) // 2 + 64
+    grain = torch.stack([blurred(torch.randn(3, 160, 200, generator=generator), 0.6) for _ in clean])
+    noisy = clean + (15 * grain / grain.std()).permute(0, 2, 3, 1).numpy()
+    write(tmp_path / "clean" / "a.mkv", clean)
+    write(tmp_path / "noisy" / "a.mkv", noisy.round().clip(0, 255).astype(np.uint8))
+    truth, drawn = (recorded(tmp_path, layout, pairs=p).draw(np.random.default_rng(3)) for p in (True, pairs))
+    assert float(drawn.traits[0, 0]) < math.log(0.8)  # of luma: halving makes chroma nearly white
+    assert torch.equal(drawn.traits, truth.traits)
+    error = drawn.noisy[0][:, 0] - truth.wanted[0][:, 0] * (drawn.scale[0] / truth.scale[0])
+    assert float(error.std()) == pytest.approx(1, abs=0.15)
+    beside = (error[:, :, 1:] * error[:, :, :-1]).mean() / error.square().mean()
+    assert abs(float(beside)) < 0.15
 
 
 @pytest.fixture(scope="module")

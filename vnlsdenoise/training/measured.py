@@ -24,6 +24,7 @@ from vnlsdenoise.learned.network import Layout
 from vnlsdenoise.noise.camera import Camera, blurred, mean_of_noisy
 from vnlsdenoise.noise.coded import mean_step
 from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.noise.model import NoiseModel
 from vnlsdenoise.training.degradation import Channels, Degraded, mean_of_clipped, planes_of, rgb_of
 from vnlsdenoise.training.scenery import Scenery
 from vnlsdenoise.video.container import decode_next, decoder_of, use_threads
@@ -185,26 +186,32 @@ def recorded_mosaic(
             given, wanted = (list(rgb_of(p, smooth=recording.smooth_chroma).unbind(1)) for p in (given, wanted))
         given, wanted = (p[: 1 if layout == "gray" else 3] for p in (given, wanted))
     given, wanted = [(_PEAK * p).round().clamp(0, _PEAK) for p in given], [_PEAK * p for p in wanted]
-    halved, (height, width) = int(layout == "420"), clean.shape[-2:]
-
-    def format(height: int, width: int) -> PlaneFormat:
-        return PlaneFormat(_FAMILIES[layout], width, height, 8, halved, halved, matrix=_BT709)
-
-    rows, columns = (min(sides) for sides in zip((height, width), recording.measured, strict=True))
-    shapes = format(rows, columns).plane_shapes
-    shown = [plane[:, :down, :across] for plane, (down, across) in zip(given, shapes, strict=True)]
+    rows, columns = (min(sides) for sides in zip(clean.shape[-2:], recording.measured, strict=True))
+    own = format_of(layout, rows, columns)
+    shown = [plane[:, :down, :across] for plane, (down, across) in zip(given, own.plane_shapes, strict=True)]
     scenes = scenes or (len(clean),)
     longest = int(np.argmax(scenes))
     first = sum(scenes[:longest])
     times = range(first, first + scenes[longest])
-    own = format(rows, columns)
     noise = measure_noise(times, lambda time: [plane[time] for plane in shown], own, _PEAK, step=step)
     if any(untouched(noise, _PEAK)):
         return None
-    denoiser = PlanarDenoiser(format(height, width), noise, PRESETS["fast"], peak=_PEAK, captured=False)
+    return as_told(layout, given, wanted, noise, scenes)
+
+
+def as_told(
+    layout: Layout, given: list[Tensor], wanted: list[Tensor], noise: NoiseModel, scenes: tuple[int, ...] = ()
+) -> Channels:
+    """Planes [T, h, w] of 0..255, noisy and as they are wanted, as a denoiser is given them that is told this noise.
+
+    scenes: as of `Channels`.
+    """
+    height, width = given[0].shape[-2:]
+    format = format_of(layout, height, width)
+    denoiser = PlanarDenoiser(format, noise, PRESETS["fast"], peak=_PEAK, captured=False)
 
     def channels(planes: list[Tensor]) -> list[Tensor]:
-        pairs = [denoiser.channels([plane[time] for plane in planes]) for time in range(len(clean))]
+        pairs = [denoiser.channels([plane[time] for plane in planes]) for time in range(len(planes[0]))]
         lists = zip(*pairs, strict=True)
         stacked = [torch.stack([c for c in of_size if c is not None]) for of_size in lists if of_size[0] is not None]
         # Without what the frame was enlarged by.
@@ -212,6 +219,12 @@ def recorded_mosaic(
 
     facts = denoiser.channel_facts(noise)
     return Channels(layout, channels(given), channels(wanted), facts, _PEAK / denoiser.to_bytes, scenes)
+
+
+def format_of(layout: Layout, height: int, width: int) -> PlaneFormat:
+    """Planes of 8 bits, of luma's even height and width."""
+    halved = int(layout == "420")
+    return PlaneFormat(_FAMILIES[layout], width, height, 8, halved, halved, matrix=_BT709)
 
 
 def _is_told(channels: Channels) -> bool:

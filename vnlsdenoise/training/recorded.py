@@ -1,14 +1,15 @@
 """Footage that is noisy already: with its clean counterpart, or alone.
 
-What is known of the noise is what `vnlsdenoise.noise` measures, one deviation a plane. Where there is nothing clean,
-every mosaic is corrupted twice more (Recorrupted-to-Recorrupted: Pang et al., CVPR 2021): y + a z is what the network
-is given, y - z / a what is wanted of it, z drawn anew with the deviation of the noise of y. The noise of the two is
-independent if that of y is Gaussian and has this deviation, so that the network learns what it would from clean
-targets, of noise sqrt(1 + a^2) times as strong.
+What is known of the noise is what `vnlsdenoise.noise` measures, and mosaics are in units of it, as the denoiser has
+them: white, and of one deviation at every brightness. Where there is nothing clean, every mosaic is corrupted twice
+more (Recorrupted-to-Recorrupted: Pang et al., CVPR 2021): y + a z is what the network is given, y - z / a what is
+wanted of it, z drawn anew with the deviation of the noise of y. The noise of the two is independent if that of y is
+Gaussian, white and has this deviation, so that the network learns what it would from clean targets, of noise
+sqrt(1 + a^2) times as strong.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,19 +17,21 @@ from torch import Tensor
 
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.network import Layout
+from vnlsdenoise.noise.camera import mean_of_noisy
 from vnlsdenoise.noise.frames import measure_noise
-from vnlsdenoise.training.degradation import Channels, channels_of, planes_of
+from vnlsdenoise.noise.model import NoiseModel
+from vnlsdenoise.training.degradation import Channels, planes_of
 from vnlsdenoise.training.footage import Footage, Images, Source
+from vnlsdenoise.training.measured import as_told, format_of
 from vnlsdenoise.training.scenery import Grid, Scenery
-from vnlsdenoise.video.frame import PlaneFormat
 
 # a: more makes the input noisier than what the network will meet, less the target. Drawn for every mosaic, on a
 # logarithmic scale; in validation it is always the same.
 RECORRUPTION, _VALIDATION = (0.35, 1.0), 0.7
 TARGET_VARIANCE = _VALIDATION**-2  # of what validation compares to, in units of the noise that the network is given
 _MEASURED = 12  # frames of a clip
-_FAMILIES: dict[Layout, Literal["gray", "yuv", "rgb"]] = {"444": "rgb", "420": "yuv", "gray": "gray"}
-_LEAST = 0.5 / 255  # deviation of noise that is worth removing
+_PEAK = 255.0
+_LEAST = 0.5  # deviation of noise that is worth removing
 
 
 class Recorded:
@@ -58,49 +61,47 @@ class Recorded:
         self._noisy = Scenery(footage, grid, times)
         self._clean = None if clean is None else Scenery(Footage(clean, device), grid, times)
         self._recorruption = (_VALIDATION,) * 2 if validates else RECORRUPTION
-        self._sigma: dict[int, list[float]] = {}
+        self._noise: dict[int, NoiseModel] = {}
 
     def draw(self, random: np.random.Generator) -> Channels:
         """A mosaic; raises InputError where its clip has no noise."""
         clip = int(random.integers(len(self._videos)))
         views = self._noisy.of_clips(random, self._grid.cells, np.array([clip]))
-        sigma = self._deviations(clip)
-        noisy = self._units(self._noisy.seen(views), sigma)
+        noise, noisy = self._noise_of(clip), self._grid.joined(self._noisy.seen(views))
+        given = self._planes(noisy)
         if self._clean is not None:
-            wanted = self._units(self._clean.seen(views), sigma)
-            return channels_of(self.layout, noisy, wanted, sigma, yuv=self.layout != "444")
+            clean = self._grid.joined(self._clean.seen(views))
+            # The denoiser undoes shifts of what was clipped behind the network.
+            wanted = mean_of_noisy(clean, noisy) if noise.clipped else clean
+            return as_told(self.layout, given, self._planes(wanted), noise)
+        told = as_told(self.layout, given, given, noise)
         generator = torch.Generator(self._device).manual_seed(int(random.integers(2**62)))
         least, most = self._recorruption
         strength = least * (most / least) ** float(random.random())
         factor = (1 + strength**2) ** 0.5
-        given, wanted = [], []
-        for plane in noisy:
-            drawn = torch.empty_like(plane).normal_(generator=generator)
-            given.append((plane + strength * drawn) / factor)
-            wanted.append((plane - drawn / strength) / factor)
-        return channels_of(self.layout, given, wanted, [s * factor for s in sigma], yuv=self.layout != "444")
+        pairs = []
+        for values in told.noisy:
+            drawn = torch.empty_like(values).normal_(generator=generator)
+            pairs.append(((values + strength * drawn) / factor, (values - drawn / strength) / factor))
+        facts = [replace(fact, range=fact.range / factor) for fact in told.facts]
+        noisier, targets = (list(side) for side in zip(*pairs, strict=True))
+        return Channels(self.layout, noisier, targets, facts, told.peak / factor)
 
-    def _units(self, cells: Tensor, sigma: list[float]) -> list[Tensor]:
-        planes = planes_of(self._grid.joined(cells), self.layout, yuv=self.layout != "444")
-        return [plane / s for plane, s in zip(planes, sigma, strict=True)]
+    def _planes(self, mosaic: Tensor) -> list[Tensor]:
+        return [_PEAK * plane for plane in planes_of(mosaic, self.layout, yuv=self.layout != "444")]
 
-    def _deviations(self, clip: int) -> list[float]:
-        """Of the noise of every plane, of 1."""
-        if clip not in self._sigma:
+    def _noise_of(self, clip: int) -> NoiseModel:
+        """Of every plane, of 255."""
+        if clip not in self._noise:
             source, video = self._sources[clip], self._videos[clip][:_MEASURED]
             height, width = (side // 2 * 2 for side in video.shape[-2:])
-            frames = torch.from_numpy(video[..., :height, :width]).to(self._device).float() / 255
-            planes = planes_of(frames, self.layout, yuv=self.layout != "444")
-            family = _FAMILIES[self.layout]
-            halved = int(self.layout == "420")
-            format = PlaneFormat(family, width, height, 8, halved, halved)
-            found = measure_noise(
-                range(len(video)), lambda frame: [255 * plane[frame] for plane in planes], format, 255, white=True
-            )
-            if min(found.sigma) < 255 * _LEAST:
+            planes = self._planes(torch.from_numpy(video[..., :height, :width]).to(self._device).float() / _PEAK)
+            format = format_of(self.layout, height, width)
+            found = measure_noise(range(len(video)), lambda frame: [plane[frame] for plane in planes], format, _PEAK)
+            if min(found.sigma) < _LEAST:
                 raise InputError(f"{source.path} holds too little noise to learn from; take it out")
-            self._sigma[clip] = [sigma / 255 for sigma in found.sigma]
-        return self._sigma[clip]
+            self._noise[clip] = found
+        return self._noise[clip]
 
 
 def check_recorded(sources: Sequence[Source], noisy: Sequence[Images], clean: Sequence[Images] | None) -> None:
