@@ -254,6 +254,40 @@ def test_covers_are_kept_or_left_out_with_a_word(source: str, codec: str, tmp_pa
             assert not found and any("cover" in warning for warning in report.warnings)
 
 
+@pytest.mark.parametrize("order", [("art", "sound"), ("sound", "art"), ("art", "sound", "art")])
+def test_a_cover_of_mp4_stands_behind_the_other_streams_and_the_chapters(
+    order: tuple[str, ...], tmp_path: Path
+) -> None:
+    """MP4 makes no track of it, wherever it stood: what is read back is in another order."""
+    write_cover(tmp_path / "cover.mp4", "mjpeg")
+    write_clip(tmp_path / "sound.mp4", encoder="libx264", size=(64, 48), sound=Sound("aac", chapters=True))
+    with av.open(str(tmp_path / "cover.mp4")) as one, av.open(str(tmp_path / "sound.mp4")) as other:
+        found = {"art": one.streams.video[1], "sound": other.streams.audio[0], "film": other.streams.video[0]}
+        sent: dict[str, list[Any]] = {}
+        for name, stream in found.items():
+            stream.container.seek(0)
+            sent[name] = [packet for packet in stream.container.demux(stream) if packet.size]
+        with av.open(str(tmp_path / "in.mp4"), "w") as container:
+            names = ("film", *order)
+            targets = [container.add_stream_from_template(found[name]) for name in names]
+            for name, target in zip(names, targets, strict=True):
+                target.disposition = found[name].disposition
+            container.set_chapters(other.chapters())
+            container.start_encoding()
+            for name, target in zip(names, targets, strict=True):
+                for packet in sent[name]:
+                    copy = av.Packet(bytes(packet))
+                    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                    copy.is_keyframe, copy.stream = packet.is_keyframe, target
+                    container.mux(copy)
+    _, report = passed(tmp_path / "in.mp4", tmp_path / "out.mp4")
+    assert report.warnings == ()
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        covers = [s for s in container.streams.video if s.disposition & Disposition.attached_pic]
+        assert len(covers) == order.count("art") and len(container.chapters()) == 2
+    assert stream_bytes(tmp_path / "out.mp4", "audio") == stream_bytes(tmp_path / "in.mp4", "audio")
+
+
 def test_the_default_or_largest_video_is_denoised_and_it_is_said(tmp_path: Path) -> None:
     source = tmp_path / "in.mkv"
     with av.open(str(source), "w") as container:

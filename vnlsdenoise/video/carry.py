@@ -328,11 +328,12 @@ def _tags(source: InputContainer, container: str, options: dict[str, str]) -> li
 class Tally:
     """Counts the packets of one stream and the bytes in them, to compare what was sent with what is there.
 
-    PCM may be cut into other packets, and muxers of timed text add samples that show nothing.
+    PCM may be cut into other packets, and muxers of timed text add samples that show nothing. cover: whether it is a
+    cover picture, of which MP4 makes no track.
     """
 
-    def __init__(self, codec: str, index: int = -1) -> None:
-        self.codec, self.index = codec, index
+    def __init__(self, codec: str, index: int = -1, cover: bool = False) -> None:
+        self.codec, self.index, self.cover = codec, index, cover
         self.packets = self.crc = self.bytes = 0
 
     def add(self, packet: "Packet[Stream]") -> None:
