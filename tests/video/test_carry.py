@@ -213,6 +213,39 @@ def test_more_streams_than_a_demuxer_usually_takes(tmp_path: Path) -> None:
     assert len([warning for warning in report.warnings if "attachment" in warning]) == 150
 
 
+@pytest.mark.parametrize(
+    ("ending", "lost"),
+    [
+        ("mkv", {}),
+        ("mp4", {}),
+        ("mov", {"audio stream 1": "comment", "subtitle stream 2": "forced, hearing impaired"}),
+        ("webm", {"audio stream 1": "comment", "subtitle stream 2": "hearing impaired"}),
+    ],
+)
+def test_what_streams_are_marked_as_is_kept_or_told(ending: str, lost: dict[str, str], tmp_path: Path) -> None:
+    source, output = tmp_path / "in.mkv", tmp_path / f"out.{ending}"
+    codec = "libopus" if ending == "webm" else "aac"
+    with av.open(str(source), "w") as container:
+        stream, sound = film(container), container.add_stream(codec, rate=48000)
+        text: Any = container.add_mux_stream("subrip")
+        text.time_base = Fraction(1, 1000)
+        sound.disposition, text.disposition = Disposition.comment, Disposition.forced | Disposition.hearing_impaired
+        container.start_encoding()
+        packet = av.Packet(b"hello")
+        packet.stream, packet.pts, packet.dts, packet.duration, packet.time_base = text, 0, 0, 100, Fraction(1, 1000)
+        container.mux([*encoded(stream, pictures(6)), *tone(sound, 0.2), packet])
+    _, report = passed(source, output, encoding=Encoding())
+    told = [warning for warning in report.warnings if "mark" in warning]
+    assert len(told) == len(lost)
+    for warning, (name, marks) in zip(told, lost.items(), strict=True):
+        assert name in warning and f"as {marks}: that is left out" in warning
+    with av.open(str(source)) as before, av.open(str(output)) as after:
+        for one, other in zip([*before.streams][1:], [*after.streams][1:], strict=True):
+            named = lost.get(f"{one.type} stream {one.index}", "")
+            kept = [m for m in Disposition if m & one.disposition and str(m.name).replace("_", " ") not in named]
+            assert all(mark & other.disposition for mark in kept)
+
+
 def write_cover(path: Path, codec: str) -> bytes:
     """A film with a cover picture; returns the bytes of that."""
     cover: Any = av.CodecContext.create(codec, "w")
