@@ -18,6 +18,7 @@ from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import Report, run
 from vnlsdenoise.video import streams
 from vnlsdenoise.video.encoders import Encoding
+from vnlsdenoise.video.part import Part
 from vnlsdenoise.video.probe import probe
 
 QUICK = Encoding(options={"preset": "ultrafast"})
@@ -300,6 +301,7 @@ def test_a_cover_of_mp4_stands_behind_the_other_streams_and_the_chapters(
         for name, stream in found.items():
             stream.container.seek(0)
             sent[name] = [packet for packet in stream.container.demux(stream) if packet.size]
+        art = bytes(sent["art"][0])
         with av.open(str(tmp_path / "in.mp4"), "w") as container:
             names = ("film", *order)
             targets = [container.add_stream_from_template(found[name]) for name in names]
@@ -313,11 +315,13 @@ def test_a_cover_of_mp4_stands_behind_the_other_streams_and_the_chapters(
                     copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
                     copy.is_keyframe, copy.stream = packet.is_keyframe, target
                     container.mux(copy)
-    _, report = passed(tmp_path / "in.mp4", tmp_path / "out.mp4")
-    assert report.warnings == ()
-    with av.open(str(tmp_path / "out.mp4")) as container:
-        covers = [s for s in container.streams.video if s.disposition & Disposition.attached_pic]
-        assert len(covers) == order.count("art") and len(container.chapters()) == 2
+    for name, part in (("part.mp4", Part(frames=(1, 5))), ("out.mp4", Part())):
+        _, report = passed(tmp_path / "in.mp4", tmp_path / name, part=part)
+        assert report.warnings == ()
+        with av.open(str(tmp_path / name)) as container:
+            covers = [s for s in container.streams.video if s.disposition & Disposition.attached_pic]
+            assert len(covers) == order.count("art") and len(container.chapters()) == 2
+            assert [bytes(packet) for packet in container.demux(covers) if packet.size] == [art] * len(covers)
     assert stream_bytes(tmp_path / "out.mp4", "audio") == stream_bytes(tmp_path / "in.mp4", "audio")
 
 

@@ -11,7 +11,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vnlsdenoise.errors import UsageError
-from vnlsdenoise.video.container import main_video, open_input
+from vnlsdenoise.video.container import is_still, main_video, open_input
 from vnlsdenoise.video.damage import Damage
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.pipes import PipeReader
@@ -162,10 +162,13 @@ class StreamCut:
 
     def keeps(self, packet: "Packet[Stream]") -> bool:
         """Whether a packet is in the part; it is moved, and one of text that reaches beyond is shortened."""
+        base = packet.time_base
+        if is_still(packet.stream):  # A cover is of every part.
+            packet.pts = packet.dts = round((self._begin - self._shift) / base)
+            return True
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
             return False
-        base = packet.time_base
         first, last = stamp * base, (stamp + (packet.duration or 0)) * base
         if self._end is not None and first >= self._end:
             return False
