@@ -65,6 +65,9 @@ class StreamCopier:
                 target = self._targets[fate.index]
                 codec = codec_of(target) or codec_of(stream)
                 self.copied[fate.index] = Tally(codec, target.index, is_still(stream))
+        if cut is not None:
+            for tags in (output.metadata, *(target.metadata for target in (video, *self._targets.values()))):
+                cut.move_timecode(tags, main.average_rate)
         self._packets = self._demux()
         self._held: Packet[Stream] | None = None
         self._orders = {index: PacketOrder(self._input.streams[index], output.format) for index in self.copied}
