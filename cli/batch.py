@@ -151,4 +151,4 @@ def _table(results: Sequence[Result], total: int) -> list[str]:
 
 def _counted(counts: "Counter[Status]") -> str:
     order: tuple[Status, ...] = ("done", "damaged", "skipped", "failed", "not tried")
-    return ", ".join(f"{counts[status]} {status}" for status in order if counts[status]) or "none begun"
+    return ", ".join(f"{counts[status]} {status}" for status in order if counts[status]) or "none finished"

@@ -18,6 +18,7 @@ from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import Report, run
 from vnlsdenoise.video import streams
 from vnlsdenoise.video.encoders import Encoding
+from vnlsdenoise.video.part import Part, later_timecode
 from vnlsdenoise.video.probe import probe
 
 QUICK = Encoding(options={"preset": "ultrafast"})
@@ -57,6 +58,36 @@ def test_time_codes_are_kept(ending: str, tmp_path: Path) -> None:
     with av.open(str(output)) as container:
         tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
     assert tags["timecode"] == "01:00:00:00"
+
+
+@pytest.mark.parametrize("ending", ["mov", "mp4", "mkv"])
+def test_the_time_code_of_a_part_is_that_of_its_first_frame(ending: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.mov"), "w") as container:
+        stream = film(container)
+        stream.metadata["timecode"] = "01:00:59:24"
+        container.mux(list(encoded(stream, pictures(6))))
+    passed(tmp_path / "in.mov", tmp_path / f"out.{ending}", part=Part(frames=(2, 6)))
+    with av.open(str(tmp_path / f"out.{ending}")) as container:
+        tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+    assert tags["timecode"] == "01:01:00:01"
+
+
+@pytest.mark.parametrize(
+    ("code", "frames", "rate", "later"),
+    [
+        ("01:02:03:04", 13, 25, "01:02:03:17"),
+        ("23:59:59:23", 1, 24, "00:00:00:00"),
+        ("00:00:59:29", 1, 30, "00:01:00:00"),
+        ("00:00:59;29", 1, 30, "00:01:00;02"),
+        ("00:09:59;29", 1, 30, "00:10:00;00"),
+        ("01:00:00;00", 107892, 30, "02:00:00;00"),
+        ("00:00:59;59", 1, 60, "00:01:00;04"),
+        ("00:01:00;02", 1798, 30, "00:02:00;02"),
+        ("later", 5, 25, "later"),
+    ],
+)
+def test_time_codes_count_on(code: str, frames: int, rate: int, later: str) -> None:
+    assert later_timecode(code, frames, rate) == later
 
 
 @pytest.mark.parametrize("codec", ["klv", "timed_id3", "bin_data"])
@@ -213,6 +244,39 @@ def test_more_streams_than_a_demuxer_usually_takes(tmp_path: Path) -> None:
     assert len([warning for warning in report.warnings if "attachment" in warning]) == 150
 
 
+@pytest.mark.parametrize(
+    ("ending", "lost"),
+    [
+        ("mkv", {}),
+        ("mp4", {}),
+        ("mov", {"audio stream 1": "comment", "subtitle stream 2": "forced, hearing impaired"}),
+        ("webm", {"audio stream 1": "comment", "subtitle stream 2": "hearing impaired"}),
+    ],
+)
+def test_what_streams_are_marked_as_is_kept_or_told(ending: str, lost: dict[str, str], tmp_path: Path) -> None:
+    source, output = tmp_path / "in.mkv", tmp_path / f"out.{ending}"
+    codec = "libopus" if ending == "webm" else "aac"
+    with av.open(str(source), "w") as container:
+        stream, sound = film(container), container.add_stream(codec, rate=48000)
+        text: Any = container.add_mux_stream("subrip")
+        text.time_base = Fraction(1, 1000)
+        sound.disposition, text.disposition = Disposition.comment, Disposition.forced | Disposition.hearing_impaired
+        container.start_encoding()
+        packet = av.Packet(b"hello")
+        packet.stream, packet.pts, packet.dts, packet.duration, packet.time_base = text, 0, 0, 100, Fraction(1, 1000)
+        container.mux([*encoded(stream, pictures(6)), *tone(sound, 0.2), packet])
+    _, report = passed(source, output, encoding=Encoding())
+    told = [warning for warning in report.warnings if "mark" in warning]
+    assert len(told) == len(lost)
+    for warning, (name, marks) in zip(told, lost.items(), strict=True):
+        assert name in warning and f"as {marks}: that is left out" in warning
+    with av.open(str(source)) as before, av.open(str(output)) as after:
+        for one, other in zip([*before.streams][1:], [*after.streams][1:], strict=True):
+            named = lost.get(f"{one.type} stream {one.index}", "")
+            kept = [m for m in Disposition if m & one.disposition and str(m.name).replace("_", " ") not in named]
+            assert all(mark & other.disposition for mark in kept)
+
+
 def write_cover(path: Path, codec: str) -> bytes:
     """A film with a cover picture; returns the bytes of that."""
     cover: Any = av.CodecContext.create(codec, "w")
@@ -252,6 +316,43 @@ def test_covers_are_kept_or_left_out_with_a_word(source: str, codec: str, tmp_pa
             assert found == [picture] and report.warnings == ()
         else:
             assert not found and any("cover" in warning for warning in report.warnings)
+
+
+@pytest.mark.parametrize("order", [("art", "sound"), ("sound", "art"), ("art", "sound", "art")])
+def test_a_cover_of_mp4_stands_behind_the_other_streams_and_the_chapters(
+    order: tuple[str, ...], tmp_path: Path
+) -> None:
+    """MP4 makes no track of it, wherever it stood: what is read back is in another order."""
+    write_cover(tmp_path / "cover.mp4", "mjpeg")
+    write_clip(tmp_path / "sound.mp4", encoder="libx264", size=(64, 48), sound=Sound("aac", chapters=True))
+    with av.open(str(tmp_path / "cover.mp4")) as one, av.open(str(tmp_path / "sound.mp4")) as other:
+        found = {"art": one.streams.video[1], "sound": other.streams.audio[0], "film": other.streams.video[0]}
+        sent: dict[str, list[Any]] = {}
+        for name, stream in found.items():
+            stream.container.seek(0)
+            sent[name] = [packet for packet in stream.container.demux(stream) if packet.size]
+        art = bytes(sent["art"][0])
+        with av.open(str(tmp_path / "in.mp4"), "w") as container:
+            names = ("film", *order)
+            targets = [container.add_stream_from_template(found[name]) for name in names]
+            for name, target in zip(names, targets, strict=True):
+                target.disposition = found[name].disposition
+            container.set_chapters(other.chapters())
+            container.start_encoding()
+            for name, target in zip(names, targets, strict=True):
+                for packet in sent[name]:
+                    copy = av.Packet(bytes(packet))
+                    copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                    copy.is_keyframe, copy.stream = packet.is_keyframe, target
+                    container.mux(copy)
+    for name, part in (("part.mp4", Part(frames=(1, 5))), ("out.mp4", Part())):
+        _, report = passed(tmp_path / "in.mp4", tmp_path / name, part=part)
+        assert report.warnings == ()
+        with av.open(str(tmp_path / name)) as container:
+            covers = [s for s in container.streams.video if s.disposition & Disposition.attached_pic]
+            assert len(covers) == order.count("art") and len(container.chapters()) == 2
+            assert [bytes(packet) for packet in container.demux(covers) if packet.size] == [art] * len(covers)
+    assert stream_bytes(tmp_path / "out.mp4", "audio") == stream_bytes(tmp_path / "in.mp4", "audio")
 
 
 def test_the_default_or_largest_video_is_denoised_and_it_is_said(tmp_path: Path) -> None:

@@ -263,3 +263,34 @@ def test_a_picture_that_begins_after_the_sound_is_not_short(tmp_path: Path) -> N
             container.mux(packet)
     report = passed(tmp_path / "in.ts", tmp_path / "out.mkv")
     assert report.frames == COUNT and not report.damage
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (("mp2", 48000), ("mp2", 44100), "from MPEG layer 2, 48000 Hz to MPEG layer 2, 44100 Hz"),
+        (("mp2", 48000), ("ac3", 48000), "from MPEG layer 2, 48000 Hz to AC-3, 48000 Hz"),
+        (("aac", 48000), ("aac", 44100), "from AAC, 48000 Hz to AAC, 44100 Hz"),
+        (("ac3", 32000), ("eac3", 32000), "from AC-3, 32000 Hz to E-AC-3, 32000 Hz"),
+        (("mp3", 24000), ("mp3", 24000), ""),
+        (("aac", 48000), ("aac", 48000), ""),
+    ],
+)
+def test_sound_that_becomes_another_is_told(
+    before: tuple[str, int], after: tuple[str, int], told: str, tmp_path: Path
+) -> None:
+    parts = []
+    for index, (codec, rate) in enumerate((before, after)):
+        path = tmp_path / f"{index}.ts"
+        with av.open(str(path), "w") as container:
+            video: Any = container.add_stream("mpeg2video", rate=25)
+            video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+            sound: Any = container.add_stream(codec, rate=rate)
+            container.start_encoding()
+            packets = list(encoded(video, pictures(12))) + tone(sound, 0.5)
+            for packet in sorted(packets, key=lambda one: float(one.dts * one.time_base)):
+                container.mux(packet)
+        parts.append(path.read_bytes())
+    (tmp_path / "in.ts").write_bytes(b"".join(parts))
+    words = [text for text in probe(tmp_path / "in.ts").warnings() if "sound" in text]
+    assert len(words) == bool(told) and all(told in text for text in words)

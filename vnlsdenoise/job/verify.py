@@ -1,10 +1,13 @@
 """Read a written file back and compare it with what went in."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from av.container import InputContainer
 
 from vnlsdenoise.errors import InputError, VerificationError
 from vnlsdenoise.video.carry import Tally
-from vnlsdenoise.video.container import main_video, open_input
+from vnlsdenoise.video.container import is_still, main_video, open_input
 from vnlsdenoise.video.encoders import EncoderChoice
 from vnlsdenoise.video.probe import VideoInfo, probe
 from vnlsdenoise.video.write import Written
@@ -62,7 +65,8 @@ def _read_back(path: Path, written: Written) -> tuple[list[int], dict[int, Tally
     # Edit lists are rounded to milliseconds, which may hide the last packet of a stream that is all there.
     with open_input(path, whole=True) as container:
         video = main_video(container, path, _VIDEO)
-        tallies = {tally.index: Tally(tally.codec, tally.index) for tally in written.copied.values()}
+        sent = sorted(written.copied.values(), key=lambda tally: tally.index)
+        tallies = {place: Tally(tally.codec) for place, tally in zip(_places(container, sent), sent, strict=True)}
         pts: list[int] = []
         for packet in container.demux():
             if not packet.size:
@@ -72,7 +76,20 @@ def _read_back(path: Path, written: Written) -> tuple[list[int], dict[int, Tally
                     pts.append(packet.pts)
             elif packet.stream_index in tallies:
                 tallies[packet.stream_index].add(packet)
-        return pts, tallies, float(video.time_base or 1)
+        by_index = {tally.index: found for tally, found in zip(sent, tallies.values(), strict=True)}
+        return pts, by_index, float(video.time_base or 1)
+
+
+def _places(container: InputContainer, sent: Sequence[Tally]) -> list[int]:
+    """Where the streams are found that were written: covers of MP4 stand behind all of its tracks."""
+    covers = [stream.index for stream in container.streams if is_still(stream)]
+    if len(covers) != sum(tally.cover for tally in sent):
+        return [tally.index for tally in sent]
+    places, before = [], 0
+    for tally in sent:
+        places.append(covers[before] if tally.cover else tally.index - before)
+        before += tally.cover
+    return places
 
 
 def _check(final: Path, what: str, want: object, got: object, unknown: tuple[object, ...] = ()) -> None:

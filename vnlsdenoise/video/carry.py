@@ -12,7 +12,7 @@ import av
 from av.bitstream import BitStreamFilterContext
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 
 from vnlsdenoise.video.container import codec_of, dumped, is_still, is_unknown, kind_of, main_video, name_of, open_input
 from vnlsdenoise.video.subtitles import TEXT, form_of
@@ -70,6 +70,15 @@ _QUICKTIME_LANGUAGES = {
     "slo": "slk",
     "swe": "sve",
 }
+# What a stream is, rather than what it is for, and what some containers say of the first one anyway.
+_USUAL_MARKS = (
+    Disposition.default,
+    Disposition.attached_pic,
+    Disposition.timed_thumbnails,
+    Disposition.still_image,
+    Disposition.dependent,
+)
+_SHORT_TEXT = {"mov_text": b"\0\1x"}
 _COVER_TYPES = {"mjpeg": ("image/jpeg", "jpg"), "png": ("image/png", "png"), "gif": ("image/gif", "gif")}
 
 
@@ -125,7 +134,9 @@ def decide(path: Path, index: int, container: str, leave_out: str = "") -> Carry
             for stream in others
         )
         options = tuple(container_options(source, container, streams).items())
-        return Carry(streams, tuple(_tags(source, container, dict(options))), options)
+        marks = [_marks(fate, source.streams[fate.index], container, samples) for fate in streams]
+        tags = _tags(source, container, dict(options))
+        return Carry(streams, (*tags, *(fate for fate in marks if fate is not None)), options)
 
 
 def _decide(
@@ -176,6 +187,40 @@ def cover_name(stream: Stream) -> tuple[str, str]:
 
 def _kept(stream: Stream, by: Literal["copy", "muxer"]) -> StreamFate:
     return StreamFate(_name(stream), "kept", "", stream.index, by)
+
+
+def _marks(fate: StreamFate, stream: Stream, container: str, samples: "dict[int, list[Packet[Stream]]]") -> Fate | None:
+    """What of the marks of a stream (forced, comment, ...) is lost, found out by writing them to memory."""
+    marked = [mark for mark in Disposition if mark & stream.disposition and mark not in _USUAL_MARKS]
+    if not marked or fate.by not in ("copy", "text"):
+        return None
+    memory = io.BytesIO()
+    with suppress(av.FFmpegError, ValueError):
+        with av.open(memory, "w", format=container) as trial:
+            if fate.by == "copy":
+                target, packets = add_copy(trial, stream), [_copied(one) for one in samples.get(stream.index, [])]
+            else:
+                form = form_of(container)
+                assert form is not None
+                target, packets = trial.add_mux_stream(form), [av.Packet(_SHORT_TEXT.get(form, b"x"))]
+                target.disposition = stream.disposition
+                packets[0].pts = packets[0].dts = 0
+            order = PacketOrder(stream, trial.format)
+            trial.start_encoding()
+            for packet in packets:
+                order.put(packet)
+                packet.stream = target
+                trial.mux_one(packet)
+        with av.open(io.BytesIO(memory.getvalue())) as back:
+            kept = back.streams[0].disposition
+            if kept & Disposition.hearing_impaired:
+                kept |= Disposition.captions  # which MP4 calls the same
+            marked = [mark for mark in marked if not mark & kept]
+    if not marked:
+        return None
+    names = ", ".join(str(mark.name).replace("_", " ") for mark in marked)
+    why = f"{container} does not mark {_name(stream)} as {names}: that is left out"
+    return Fate(f"marks of stream {stream.index}", "left out", why)
 
 
 def _out(stream: Stream, why: str) -> StreamFate:
@@ -328,11 +373,12 @@ def _tags(source: InputContainer, container: str, options: dict[str, str]) -> li
 class Tally:
     """Counts the packets of one stream and the bytes in them, to compare what was sent with what is there.
 
-    PCM may be cut into other packets, and muxers of timed text add samples that show nothing.
+    PCM may be cut into other packets, and muxers of timed text add samples that show nothing. cover: whether it is a
+    cover picture, of which MP4 makes no track.
     """
 
-    def __init__(self, codec: str, index: int = -1) -> None:
-        self.codec, self.index = codec, index
+    def __init__(self, codec: str, index: int = -1, cover: bool = False) -> None:
+        self.codec, self.index, self.cover = codec, index, cover
         self.packets = self.crc = self.bytes = 0
 
     def add(self, packet: "Packet[Stream]") -> None:

@@ -1,7 +1,8 @@
 """A part of a film: its frames, and what stands beside them in the same time."""
 
 import bisect
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vnlsdenoise.errors import UsageError
-from vnlsdenoise.video.container import main_video, open_input
+from vnlsdenoise.video.container import is_still, main_video, open_input
 from vnlsdenoise.video.damage import Damage
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.pipes import PipeReader
@@ -162,10 +163,13 @@ class StreamCut:
 
     def keeps(self, packet: "Packet[Stream]") -> bool:
         """Whether a packet is in the part; it is moved, and one of text that reaches beyond is shortened."""
+        base = packet.time_base
+        if is_still(packet.stream):  # A cover is of every part.
+            packet.pts = packet.dts = round((self._begin - self._shift) / base)
+            return True
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
             return False
-        base = packet.time_base
         first, last = stamp * base, (stamp + (packet.duration or 0)) * base
         if self._end is not None and first >= self._end:
             return False
@@ -183,6 +187,12 @@ class StreamCut:
         packet.dts = None if packet.dts is None else packet.dts - shift
         return True
 
+    def move_timecode(self, tags: MutableMapping[str, str], rate: Fraction | None) -> None:
+        """Have the time code among the tags of a film of so many frames a second say when the part begins."""
+        for name in [name for name in tags if name.lower() == "timecode"]:
+            if rate:
+                tags[name] = later_timecode(tags[name], round(self._shift * rate), round(rate))
+
     def chapters(self, whole: "list[Chapter]") -> "list[Chapter]":
         """The chapters that reach into the part, shortened to it."""
         found = []
@@ -196,3 +206,21 @@ class StreamCut:
                 start, stop = (round((time - self._shift) / base) for time in (first, last))
                 found.append(cast("Chapter", {**chapter, "start": start, "end": stop}))
         return found
+
+
+def later_timecode(code: str, frames: int, rate: int) -> str:
+    """A time code hh:mm:ss:ff of so many frames a second that much later; as it is where it is none.
+
+    Those with a semicolon leave out two frame numbers of 30 a second in every minute but the tenth (SMPTE 12M).
+    """
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d)([:;.])(\d+)", code)
+    if match is None:
+        return code
+    hours, minutes, seconds, number = (int(match[group]) for group in (1, 2, 3, 5))
+    drops = 2 * rate // 30 if match[4] != ":" and rate % 30 == 0 else 0
+    minutes += 60 * hours
+    count = (60 * minutes + seconds) * rate + number - drops * (minutes - minutes // 10) + frames
+    tens, rest = divmod(count, 600 * rate - 9 * drops)
+    count += 9 * drops * tens + drops * (max(rest - drops, 0) // (60 * rate - drops))
+    seconds, number = divmod(count, rate)
+    return f"{seconds // 3600 % 24:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{match[4]}{number:02d}"

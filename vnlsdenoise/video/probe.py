@@ -135,6 +135,11 @@ class VideoInfo:
                 f"the tags of colour change ({seen.recolored}); the output has those of the first frames, under which "
                 "what follows is shown in other colours; split the file there"
             )
+        if seen.resounded:
+            found.append(
+                f"the sound changes ({seen.resounded}); it goes on under the name of its first kind, as which players "
+                "may not play it; split the file there"
+            )
         return tuple(found)
 
     def notes(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from vnlsdenoise.video.broken_off import breaks_off
 from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input
 from vnlsdenoise.video.side_data import kinds_of
+from vnlsdenoise.video.sound import SoundForms
 from vnlsdenoise.video.timeline import JumpFinder, Timeline
 
 _BETWEEN_LOOKS = 0.2  # seconds between the frames that are decoded
@@ -44,7 +45,7 @@ class Survey:
     packets: of the video. interlaced, progressive: of the frames looked at; interlaced_at: seconds of the first of the
     former; bottom_first: which lines of it were taken first. captions: whether frames carry some.
     change: what becomes of size or pixel format within the file, "" for nothing. recolored: which tags of colour become
-    others, and when.
+    others, and when; resounded: the same of codec and sample rate of sound.
     decoding_order: time stamps are times of decoding, not of display. short_by: seconds missing at the end. cut: the
     file ends within a packet.
     """
@@ -61,6 +62,7 @@ class Survey:
     short_by: float = 0.0
     cut: bool = False
     recolored: str = ""
+    resounded: str = ""
 
 
 def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, int]) -> Survey:
@@ -73,6 +75,7 @@ def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, i
         jumps = JumpFinder(index, container.format.name)
         ends, order = _Ends(container, stream, rate), _Order()
         looks = _Looks(decoder_of(stream), stream.time_base or Fraction(1, 1000), rate, colors)
+        sounds = SoundForms(container)
         last: Packet[Stream] | None = None
         packets = 0
         try:
@@ -82,6 +85,7 @@ def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, i
                 last = packet
                 jumps.saw(packet)
                 ends.saw(packet)
+                sounds.saw(packet)
                 if packet.stream_index == index:
                     packets += 1
                     order.saw(packet)
@@ -103,6 +107,7 @@ def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, i
             0.0 if timeline else ends.short_by(),
             (last is not None and last.is_corrupt) or breaks_off(path, container.format.name, _end_of(last)),
             looks.recolored,
+            sounds.change,
         )
 
 
