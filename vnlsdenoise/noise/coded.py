@@ -22,6 +22,9 @@ _MOST_BY_LETTERS = 2.0
 # From which measured deviation on there may have been noise, and was; of the step then, of fine quantisers more, and so
 # much at most: white noise and that of cameras is restored best by 0.4 of a step of up to 12, 0.3 of one of 16.
 _NOISE, _LEFT_OF_NOISE, _LEFT_OF_FINE_NOISE, _MOST_OF_FINE_NOISE = (1.0, 1.5), 0.27, 0.4, 3.5
+# Trust in what is new, from which on there may have been noise, and was, though little of it be told: of 215 clean
+# films through crf 16 to 23 one has more than 0.2, at a step of 20.
+_TRUSTED = (0.25, 0.45)
 # Of luma and chroma, from which on what is new even in the calmest blocks (`Evidence.calm`) is a trace of noise: clean
 # films through crf 18 have up to 1.7 and 0.4, or more than 0.6 in one of both alone. It does not tell of much: missed
 # motion shows as well.
@@ -61,6 +64,8 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
     if _is_trace(calm, unit):
         least = max(least, of_little)
     least, sure = min(least, _MOST_LEFT * unit), ramp(max(noise.sigma) / unit, *_NOISE)
+    if noise.evidence:
+        sure = max(sure, noise.evidence.left, ramp(noise.evidence.trust or 0.0, *_TRUSTED))
     if least > _MOST_BY_LETTERS * unit and letters():
         least, sure = _MOST_BY_LETTERS * unit, float(sure == 1)
     least += sure * max(of_noise - least, 0.0)
