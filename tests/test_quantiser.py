@@ -1,6 +1,5 @@
 """What a codec leaves of noise, and of its own, is told by the step of its quantiser."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,14 +166,10 @@ def told(frames: list[Frame]) -> float:
     return measure_scene(frames, PlaneFormat("yuv", width, height, 8, 1, 1), settings).sigma[0]
 
 
-@pytest.mark.parametrize(
-    ("picture", "contrast", "sigma"), [(skimage.data.gravel, 0.6, 10.0), (skimage.data.astronaut, 0.3, 5.0)]
-)
-def test_a_frame_more_or_less_hardly_changes_what_is_told(
-    picture: Callable[[], npt.NDArray[np.uint8]], contrast: float, sigma: float, tmp_path: Path
-) -> None:
-    """Where all is texture, and where flat blocks have no noise left."""
-    frames = through_h264(tmp_path / "a.mkv", panned(picture(), contrast, sigma), 22)
+@pytest.mark.parametrize("contrast", [0.3, 0.6])
+def test_a_frame_more_or_less_hardly_changes_what_is_told(contrast: float, tmp_path: Path) -> None:
+    """Where flat blocks have little noise left, and the others tell it or not."""
+    frames = through_h264(tmp_path / "a.mkv", panned(skimage.data.astronaut(), contrast, 5.0), 22)
     found = [told(frames[:count]) for count in (6, 7, 8)]
     assert max(found) < 1.3 * min(found)
     assert min(found) > 2.5

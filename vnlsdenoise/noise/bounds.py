@@ -20,8 +20,8 @@ _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 _MOST_OF_LEAST = 1.3  # times what is new in the blocks with least of it: white noise of more is texture
 # All that flat blocks hold, of what is new in them: from which on it is doubtful whether there is a flat block, and
 # there is none. A codec has thinned the highest frequencies of noise most where there is least of it: that bounds it
-# where there is little but texture, which in clean films that tell of noise holds 100 times as much as is new and more.
-_TEXTURED, _TEXTURED_CODED = (5.5, 8.5), (14.0, 36.0)
+# where there is little but texture, which in clean films that tell of noise holds 16 times as much as is new and more.
+_TEXTURED, _TEXTURED_CODED = (5.5, 8.5), (9.0, 14.0)
 _AT_ODDS = 1.25  # times what is new in flat blocks: quiet areas that hold more may hold texture
 # Times that the noise of chroma is stronger at low frequencies than at the highest: 1 as it was made, up to 1.8 where
 # it was halved in size from R, G and B, from 1.9 on where a codec was.

@@ -87,9 +87,9 @@ _STOOD_STILL = (0.9, 0.7)
 # What a codec has left of noise shows in flat blocks: deviation, of 255, of what is new at middle frequencies and at
 # the highest, and of that at low frequencies to that at middle ones. White noise of 5 and a camera's of gain 0.002 have
 # 1.0 and 0.43 or more left through crf 20, 1.5 to 3.5 times as steep where motion was found. Clean films through crf 16
-# to 23 have up to 0.56 and 0.33. Where there is more of both it is 4.5 times as steep, of motion that was not found, or
-# flat blocks hold seven times as much as is new (as at `_PURE`), of texture.
-_LEFT_AT_MIDDLE, _LEFT_AT_TOP, _LEFT_STEEP, _LEFT_HELD = (0.65, 0.9), (0.27, 0.37), (4.2, 3.3), (5.5, 3.5)
+# to 23 have up to 0.56 and 0.33 (water more). Where there is more of both it is 4.5 times as steep, of motion that was
+# not found, or flat blocks hold seven times as much as is new (as at `_PURE`), of texture.
+_LEFT_AT_MIDDLE, _LEFT_AT_TOP, _LEFT_STEEP, _LEFT_HELD = (0.85, 1.15), (0.35, 0.45), (4.2, 3.3), (5.5, 3.5)
 _SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
 _FEWEST = 64  # blocks
 
