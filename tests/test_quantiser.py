@@ -3,8 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
+import numpy.typing as npt
 import pytest
+import skimage.data
 import torch
 from clips import write_clip
 from test_coded_noise import drifting
@@ -14,6 +17,7 @@ from vnlsdenoise.engine.settings import DenoiseSettings
 from vnlsdenoise.noise.coded import with_what_codecs_leave
 from vnlsdenoise.noise.model import Evidence, NoiseModel, PlaneNoise
 from vnlsdenoise.video.frame import Frame, PlaneFormat
+from vnlsdenoise.video.pixels import unpack
 from vnlsdenoise.video.read import VideoReader
 
 OPTIONS = {
@@ -134,3 +138,62 @@ def test_noise_of_a_single_picture_is_not_taken_for_letters(gain: float) -> None
     assert measure_scene([Frame((noisy,))], PlaneFormat("gray", 256, 192, 8), settings).sigma[0] == pytest.approx(
         20, rel=0.2
     )
+
+
+def panned(picture: npt.NDArray[np.uint8], contrast: float, sigma: float, frames: int = 8) -> npt.NDArray[np.uint8]:
+    """A photograph of less contrast under a camera that moves, with white noise in R, G and B: [T, 160, 224, 3]."""
+    random = np.random.RandomState(3)
+    colours = picture if picture.ndim == 3 else np.stack([picture] * 3, -1)
+    calm = 128 + contrast * (colours.astype(np.float32) - 128)
+    clip = np.stack([calm[20 + t : 180 + t, 20 + 2 * t : 244 + 2 * t] for t in range(frames)])
+    noisy: npt.NDArray[np.uint8] = (clip + sigma * random.randn(*clip.shape)).round().clip(0, 255).astype(np.uint8)
+    return noisy
+
+
+def through_h264(path: Path, video: npt.NDArray[np.uint8], crf: int) -> list[Frame]:
+    """R, G and B [T, H, W, 3] as a reader gives them that libx264 has kept as 4:2:0."""
+    images = (av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p") for image in video)
+    frames = [Frame(unpack(image)[0]) for image in images]
+    how = {"bit_rate": 0, "options": {"crf": str(crf)}}
+    write_clip(path, encoder="libx264", size=video.shape[2:0:-1], frames=frames, count=len(frames), **how)
+    return list(VideoReader(path))
+
+
+def told(frames: list[Frame]) -> float:
+    """The deviation of luma that is measured."""
+    height, width = frames[0].planes[0].shape
+    settings = DenoiseSettings(None, preset="fast", device="cpu")
+    return measure_scene(frames, PlaneFormat("yuv", width, height, 8, 1, 1), settings).sigma[0]
+
+
+@pytest.mark.parametrize("contrast", [0.3, 0.6])
+def test_a_frame_more_or_less_hardly_changes_what_is_told(contrast: float, tmp_path: Path) -> None:
+    """Where flat blocks have little noise left, and the others tell it or not."""
+    frames = through_h264(tmp_path / "a.mkv", panned(skimage.data.astronaut(), contrast, 5.0), 22)
+    found = [told(frames[:count]) for count in (6, 7, 8)]
+    assert max(found) < 1.3 * min(found)
+    assert min(found) > 2.5
+
+
+def test_noise_that_a_codec_has_thinned_everywhere_is_told_by_what_flat_blocks_keep(tmp_path: Path) -> None:
+    """A third of the step where there was noise; no more than is told of a clean film where there was none."""
+    photo = skimage.data.coffee()
+    frames = through_h264(tmp_path / "a.mkv", panned(photo, 0.6, 5.0), 20)
+    assert told(frames) > 0.3 * float(np.mean([frame.step or 0 for frame in frames]))
+    assert told(through_h264(tmp_path / "b.mkv", panned(photo, 0.6, 0.0), 20)) < 1
+
+
+@pytest.mark.parametrize(
+    ("evidence", "expected"),
+    [
+        (Evidence("quiet areas", new=(0.2, 0.1, 0.1), trust=0.0, left=0.5), (0.95 + 3.2) / 2),
+        (Evidence("quiet areas", new=(0.7, 0.1, 0.1), trust=0.35), (0.95 + 3.2) / 2),
+        (Evidence("quiet areas", new=(0.7, 0.1, 0.1), trust=1.0), 3.2),
+        (Evidence("quiet areas", new=(0.3, 0.1, 0.1), trust=1.0), 0.95),  # as of clean films
+    ],
+)
+def test_what_is_told_of_the_step_follows_how_sure_it_is_that_there_was_noise(
+    evidence: Evidence, expected: float
+) -> None:
+    clean = replace(NoiseModel.of_sigma((0.4, 0.1, 0.1)), evidence=evidence)
+    assert with_what_codecs_leave(clean, 8.0, 255, lambda: False).sigma[0] == pytest.approx(expected)

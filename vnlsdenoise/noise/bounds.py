@@ -18,6 +18,10 @@ _BEFORE_CLIPPING = 1.7  # times what is left of noise that was clipped at its me
 _REACH_OF_NOISE = 2.5  # deviations: clipping further away than that leaves the deviation of noise as it is
 _MOST_TIMES = 1.5  # what is new: a deviation of more is no noise
 _MOST_OF_LEAST = 1.3  # times what is new in the blocks with least of it: white noise of more is texture
+# All that flat blocks hold, of what is new in them: from which on it is doubtful whether there is a flat block, and
+# there is none. A codec has thinned the highest frequencies of noise most where there is least of it: that bounds it
+# where there is little but texture, which in clean films that tell of noise holds 16 times as much as is new and more.
+_TEXTURED, _TEXTURED_CODED = (5.5, 8.5), (9.0, 14.0)
 _AT_ODDS = 1.25  # times what is new in flat blocks: quiet areas that hold more may hold texture
 # Times that the noise of chroma is stronger at low frequencies than at the highest: 1 as it was made, up to 1.8 where
 # it was halved in size from R, G and B, from 1.9 on where a codec was.
@@ -57,11 +61,13 @@ def bounded(
     estimate: Callable[[int], float],
     peak: float,
     rounding: float,
+    coded: bool,
 ) -> NoiseModel:
     """No more noise than is new in every frame.
 
     noise: by what quiet areas hold. estimate: the deviation of a plane by the number of it, as white noise.
     rounding: variance that the samples had before noise came, from being rounded: new as well, and not to be removed.
+    coded: whether the frames have surely been through a codec.
     """
     independent, own = verdict.independent, list(zip(noise.planes, verdict.channels[-len(noise.planes) :], strict=True))
     clipped = noise.clipped and any(_reaches_an_end(plane, news, peak) for plane, news in own)
@@ -73,6 +79,7 @@ def bounded(
     halved = layout.family == "yuv" and _is_halved(verdict, peak)
     mosaic = layout.family == "yuv" and not halved and _is_of_mosaic(verdict, peak)
     untouched = halved or (layout.family == "yuv" and not mosaic and _is_untouched(verdict, peak))
+    textured = ramp(verdict.held, *(_TEXTURED_CODED if coded else _TEXTURED))
     planes = []
     for index, (plane, news) in enumerate(own):
         # Of noise that no codec has touched, in R, G and B, all is new in flat blocks.
@@ -87,15 +94,16 @@ def bounded(
             plane = PlaneNoise(min(plane.sigma, news.top))
         # Where there is no flat block; but of clipped noise dark and bright blocks hold less, and chroma of half the
         # size holds less at the highest frequencies.
-        asked = verdict.textured and not plane.spectrum and (index == 0 or layout.family != "yuv")
+        asked = 0.0 if plane.spectrum or (index and layout.family == "yuv") else textured
         least, most_of_least = news.least, _MOST_OF_LEAST
         if untouched and index == 0:
             little = least < _LITTLE * peak
-            asked = asked or little or there > _AT_ODDS * news.top
+            asked = 1.0 if little or there > _AT_ODDS * news.top else asked
             least = min(least, max(_most_by_chroma(verdict), 0.0 if little else least / _MOST_HIDDEN))
             most_of_least = _MOST_OF_LITTLE
         if asked and not clipped and plane.deviation_at(news.at) > most_of_least * least:
-            plane = PlaneNoise(least)
+            # Where it is sure, the curve is texture's as well.
+            plane = plane.times(1 - asked * (1 - least / plane.sigma)) if asked < 1 else PlaneNoise(least)
         # Where texture hides noise from quiet areas, what is new at the highest frequencies is nearer.
         if simple and untouched and not (clipped or (noise.clipped_rgb and index == 0)):
             most = news.top if index == 0 else _most_by_middle(news, noise.sigma[0] / peak, halved)

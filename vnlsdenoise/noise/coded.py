@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from vnlsdenoise.noise.estimate import ramp
-from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
+from vnlsdenoise.noise.model import Evidence, NoiseModel, PlaneNoise
 from vnlsdenoise.video.frame import Frame
 
 # The deviation to remove, of luma, where nothing tells of noise: so much of what the step has beyond the first, in
@@ -22,6 +22,9 @@ _MOST_BY_LETTERS = 2.0
 # From which measured deviation on there may have been noise, and was; of the step then, of fine quantisers more, and so
 # much at most: white noise and that of cameras is restored best by 0.4 of a step of up to 12, 0.3 of one of 16.
 _NOISE, _LEFT_OF_NOISE, _LEFT_OF_FINE_NOISE, _MOST_OF_FINE_NOISE = (1.0, 1.5), 0.27, 0.4, 3.5
+# Trust in what is new, and its deviation in luma, from which on there may have been noise, and was, though less of it
+# is left than that: clean films through crf 16 to 23 have a trust of 0.2 at the most, but one, or 0.3 that is new.
+_TRUSTED, _NEW = (0.25, 0.45), (0.4, 0.6)
 # Of luma and chroma, from which on what is new even in the calmest blocks (`Evidence.calm`) is a trace of noise: clean
 # films through crf 18 have up to 1.7 and 0.4, or more than 0.6 in one of both alone. It does not tell of much: missed
 # motion shows as well.
@@ -61,6 +64,7 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
     if _is_trace(calm, unit):
         least = max(least, of_little)
     least, sure = min(least, _MOST_LEFT * unit), ramp(max(noise.sigma) / unit, *_NOISE)
+    sure = max(sure, _was_noise(noise.evidence, unit)) if noise.evidence else sure
     if least > _MOST_BY_LETTERS * unit and letters():
         least, sure = _MOST_BY_LETTERS * unit, float(sure == 1)
     least += sure * max(of_noise - least, 0.0)
@@ -73,6 +77,13 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
         return replace(noise, planes=planes)
     evidence = noise.evidence and replace(noise.evidence, taken="the codec's quantiser")
     return NoiseModel(planes, evidence=evidence)
+
+
+def _was_noise(evidence: Evidence, unit: float) -> float:
+    """How sure it is, 0 to 1, that there was noise, however little of it is told."""
+    if not evidence.new:
+        return 0.0
+    return max(evidence.left, ramp(evidence.trust or 0.0, *_TRUSTED) * ramp(evidence.new[0] / unit, *_NEW))
 
 
 def _is_trace(calm: Sequence[float], unit: float) -> bool:

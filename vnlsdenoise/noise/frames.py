@@ -71,16 +71,22 @@ def measure_noise(
     """
     if white or sigma is not None:
         return _white(frames, planes, layout, peak, sigma, pairs)
-    noise = _measured(frames, planes, layout, peak, pairs)
+    noise = _measured(frames, planes, layout, peak, pairs, coded=step is not None)
     if step is None or layout.family == "rgb":
         return noise
     return with_what_codecs_leave(noise, step, peak, lambda: has_letters(planes(frames[0])[0], peak))
 
 
 def _measured(
-    frames: Sequence[F], planes: Callable[[F], list[Tensor]], layout: PlaneFormat, peak: float, pairs: bool
+    frames: Sequence[F],
+    planes: Callable[[F], list[Tensor]],
+    layout: PlaneFormat,
+    peak: float,
+    pairs: bool,
+    *,
+    coded: bool,
 ) -> NoiseModel:
-    """What the frames themselves tell."""
+    """What the frames themselves tell; coded: they have surely been through a codec."""
     if len(frames) == 1:
         picture = _of_picture(planes(frames[0]), layout, peak)
         if picture is not None:
@@ -98,14 +104,14 @@ def _measured(
     told = verdict.channels[-len(noise.planes) :]
     new_top, new = tuple(channel.top for channel in told), tuple(channel.deviation for channel in told)
     calm = tuple(channel.least_low for channel in told)
-    evidence = replace(evidence, new_top=new_top, new=new, trust=verdict.trust, calm=calm)
+    evidence = replace(evidence, new_top=new_top, new=new, trust=verdict.trust, calm=calm, left=verdict.left)
     first = verdict.channels[0]
     least = _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1)
     share = _share_taken(verdict, layout) if first.low >= least else 0.0
     in_part = share > 0 and _is_told_in_part(noise, verdict, layout)
     if not in_part or share < 1:
         rounding = _rounding(planes(frames[0])[0], peak / layout.peak)
-        noise = bounded(noise, verdict, layout, partial(_estimated, frames, planes, peak), peak, rounding)
+        noise = bounded(noise, verdict, layout, partial(_estimated, frames, planes, peak), peak, rounding, coded)
         # What the bounds leave may be a part as well.
         in_part = in_part or (share > 0 and _is_told_in_part(noise, verdict, layout))
     grainy = _grainy(verdict, layout, share) if in_part else noise

@@ -96,7 +96,7 @@ def _evidence_from_json(found: dict[str, Any] | None) -> "Evidence | None":
     if found is None:
         return None
     quiet, new_top, new, calm = (tuple(map(float, found[name])) for name in ("quiet", "new_top", "new", "calm"))
-    return Evidence(found["taken"], quiet, new_top, new, found["trust"], calm)
+    return Evidence(found["taken"], quiet, new_top, new, found["trust"], calm, float(found["left"]))
 
 
 def _check_spectrum(spectrum: Spectrum) -> None:
@@ -127,7 +127,8 @@ class Evidence:
     taken: the one whose word the noise is. quiet: deviation of every plane by what quiet areas hold at the highest
     frequencies. new_top, new: by what is new in every frame, at the highest frequencies and at all; empty where that
     was not asked. trust: 0 to 1, how sure it is that what is new is noise, and is not white. calm: what is new at low
-    frequencies in the blocks with least of it, of every plane.
+    frequencies in the blocks with least of it, of every plane. left: 0 to 1, how sure it is that what is new is what a
+    codec left of noise, if there was a codec (`Verdict.left`).
     """
 
     taken: Witness
@@ -136,6 +137,7 @@ class Evidence:
     new: tuple[float, ...] = ()
     trust: float | None = None
     calm: tuple[float, ...] = ()
+    left: float = 0.0
 
     def agreement(self, peak: float) -> float | None:
         """How far the witnesses agree, 0 to 1: `trust` where what is new was taken; None where there is only one.

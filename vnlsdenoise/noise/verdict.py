@@ -26,7 +26,6 @@ _PURE = (1.6, 1.3)
 _MIDDLE = (6, 14)
 _TEXTURE_BESIDE = (6.0, 4.0)  # the same: beside so much texture independence does not tell noise from what moved on
 _BARE = (2.6, 2.1)  # as `_PURE`: where flat blocks hold texture, the noisier ones do
-_TEXTURED = 7.0  # as `_PURE`, from which on there is no flat block
 # The same, to the share (below) of what is new that is new in flat blocks: up to 8 where a codec has left less noise in
 # flat blocks than elsewhere, or these hold some texture as well; from 10 on in most clean texture, of which the rest
 # moves by parts of a pixel or into another brightness.
@@ -85,6 +84,12 @@ _LEAST_SHARE = 0.1  # of the first channel's deviation: noise of less does not s
 _MOST_CARRIED, _IN_MOTION = 2.5, (2.6, 2.2)
 # At the lowest frequencies (as at `_MOVING`): motion would show there first, and what a codec carries on does not.
 _STOOD_STILL = (0.9, 0.7)
+# What a codec has left of noise shows in flat blocks: deviation, of 255, of what is new at middle frequencies and at
+# the highest, and of that at low frequencies to that at middle ones. White noise of 5 and a camera's of gain 0.002 have
+# 1.0 and 0.43 or more left through crf 20, 1.5 to 3.5 times as steep where motion was found. Clean films through crf 16
+# to 23 have up to 0.56 and 0.33 (water more). Where there is more of both it is 4.5 times as steep, of motion that was
+# not found, or flat blocks hold seven times as much as is new (as at `_PURE`), of texture.
+_LEFT_AT_MIDDLE, _LEFT_AT_TOP, _LEFT_STEEP, _LEFT_HELD = (0.85, 1.15), (0.35, 0.45), (4.2, 3.3), (5.5, 3.5)
 _SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
 _FEWEST = 64  # blocks
 
@@ -94,19 +99,20 @@ class Verdict(NamedTuple):
 
     white: whether any channel has noise at the highest frequencies that is as strong as elsewhere.
     independent: deviation of the white noise that R, G and B have each for itself, told by their differences; 0 where
-    these do not tell, where noise depends on the brightness, or where the three share white noise. textured: whether
-    even the flattest blocks hold texture. everywhere: of what is new in all blocks, what is new in flat ones. held: all
-    that these hold at middle frequencies, to what is new in them. still: 0 to 1, how sure it is that nothing moves.
+    these do not tell, where noise depends on the brightness, or where the three share white noise. everywhere: of what
+    is new in all blocks, what is new in flat ones. held: all that these hold at middle frequencies, to what is new in
+    them. still: 0 to 1, how sure it is that nothing moves. left: 0 to 1, how sure it is that a codec, if there was one,
+    left this of noise; not of R, G and B.
     """
 
     trust: float
     white: bool
     channels: tuple[Grain, ...]
-    textured: bool
     everywhere: float
     held: float
     still: float
     independent: float = 0.0
+    left: float = 0.0
 
 
 def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
@@ -161,12 +167,13 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
         chroma = (_as_everywhere(part, first, untouched * (1 - by_noisier)) for part in channels[1:])
         less = _LESS_OF_NOISIER * untouched * ramp(unsteady, *_TOLD_ALONE)
         channels = tuple(part.times(1 - less) for part in (first.times(1 + more), *chroma))
-        return Verdict(trust, white, channels, held > _TEXTURED, share, held, still)
+        left = _left(quiet, held, first.top, to_bytes)
+        return Verdict(trust, white, channels, share, held, still, left=left)
     proof, alike, told = told_by_differences(evidence[:3], channels, odd, band, to_bytes)
     if proof and (alike or proof > _SURER * trust):
         trust, channels = max(proof, trust), (*told, *channels[3:])
     independent = independent_deviation(evidence[:3], odd, band)
-    return Verdict(trust, white, channels, held > _TEXTURED, share, held, still, independent)
+    return Verdict(trust, white, channels, share, held, still, independent)
 
 
 def _is_of_camera(luma: Grain, colours: list[float]) -> float:
@@ -175,6 +182,14 @@ def _is_of_camera(luma: Grain, colours: list[float]) -> float:
     if not colours or not luma.top:
         return 0.0
     return ramp(min(colours), *_COLOURED_EACH) * ramp(luma.beside / luma.top, *_COLOURED_BESIDE)
+
+
+def _left(quiet: Tensor, held: float, top: float, to_bytes: float) -> float:
+    """As `Verdict.left`; quiet: [16, 16], what is new in flat blocks. top: its deviation at the highest frequencies."""
+    sums = frequency_sums(quiet.device)
+    low, middle = (float(quiet[(sums >= first) & (sums <= last)].mean()) ** 0.5 for first, last in (_LOW, _MIDDLE))
+    sure = ramp(to_bytes * middle, *_LEFT_AT_MIDDLE) * ramp(to_bytes * top, *_LEFT_AT_TOP)
+    return sure * ramp(low / max(middle, 1e-12), *_LEFT_STEEP) * ramp(held, *_LEFT_HELD)
 
 
 def _as_everywhere(chroma: Grain, luma: Grain, share: float) -> Grain:
