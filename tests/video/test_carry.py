@@ -85,6 +85,7 @@ def test_the_time_code_of_a_part_is_that_of_its_first_frame(ending: str, tmp_pat
         ("00:00:59;59", 1, 60, "00:01:00;04"),
         ("00:01:00;02", 1798, 30, "00:02:00;02"),
         ("later", 5, 25, "later"),
+        ("01:00:00:00", 5, 0, "01:00:00:00"),
     ],
 )
 def test_time_codes_count_on(code: str, frames: int, rate: int, later: str) -> None:
