@@ -159,9 +159,6 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from vnlsdenoise.job.lock import hold
-from vnlsdenoise.job.plan import make_plan
-from vnlsdenoise.job.request import Request
-from vnlsdenoise.job.run import run
 with hold(Path(sys.argv[1]), Path("out.mkv")):
     print("held", flush=True)
     time.sleep(60)
