@@ -1,9 +1,11 @@
 """What the command line says on stderr: errors, warnings, notes. Data alone goes to stdout."""
 
+import codecs
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
 
@@ -98,6 +100,8 @@ class Stdout:
     """
 
     def __init__(self, stream: IO[str] | None) -> None:
+        if isinstance(stream, TextIOWrapper) and codecs.lookup(stream.encoding).name == "ascii":
+            stream.reconfigure(encoding="utf-8", errors="replace")  # As click has it, which else goes round this class.
         self._stream = stream
         closed = OutputError("cannot write to stdout; it is closed; put a program or a file behind it")
         self._fault = closed if stream is None else None

@@ -208,8 +208,11 @@ def test_data_that_cannot_be_written_to_stdout_ends_with_4_and_a_word(command: s
     assert code == 4 and "error: cannot write to stdout; " in said and said.count("\n") == 1, said
 
 
-@pytest.mark.parametrize("command", ["info", "--help"])
-def test_data_that_nobody_reads_ends_quietly_with_4(command: str, clip: Path) -> None:
+@pytest.mark.parametrize(("command", "encoding"), [("info", "utf-8"), ("--help", "utf-8"), ("info", "ascii")])
+def test_data_that_nobody_reads_ends_quietly_with_4(
+    command: str, encoding: str, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
     assert by_shell_told("| true; exit ${PIPESTATUS[0]}", *command.split(), clip) == (4, "")
 
 

@@ -82,6 +82,7 @@ def test_a_piece_that_is_not_whole_is_done_again(harm: str, tmp_path: Path) -> N
 KINDS: dict[str, Callable[[Path], object]] = {
     "a file": lambda place: place.write_text("somebody's"),
     "a link to nothing": lambda place: place.symlink_to("none/nothing"),
+    "a link to a file": lambda place: place.symlink_to("in.mkv"),
     "a link to a folder": lambda place: place.symlink_to("elsewhere"),
     "a pipe": os.mkfifo,
     "a folder": lambda place: (place.mkdir(), (place / "somebody's").touch()),
@@ -159,9 +160,6 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from vnlsdenoise.job.lock import hold
-from vnlsdenoise.job.plan import make_plan
-from vnlsdenoise.job.request import Request
-from vnlsdenoise.job.run import run
 with hold(Path(sys.argv[1]), Path("out.mkv")):
     print("held", flush=True)
     time.sleep(60)

@@ -29,19 +29,21 @@ CPU = torch.device("cpu")
 
 def test_what_is_made_ahead_comes_in_the_order_of_its_numbers():
     """Whatever ends first; of each thread one is begun, and by itself."""
-    slow, begun = threading.Event(), []
+    slow, ended, begun = threading.Event(), threading.Event(), []
 
     def made(thread):
         def make(number):
             begun.append((thread, number))
             assert number or slow.wait(10)
+            if number == 1:
+                ended.set()
             return number
 
         return make
 
     kept = []
     with Ahead(CPU, [made("one"), made("other")], range(5)) as ahead:
-        assert not ahead.ready
+        assert ended.wait(10) and not ahead.ready
         slow.set()
         for _ in range(5):
             ahead.hand_over(kept.append)

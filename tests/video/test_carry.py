@@ -17,6 +17,7 @@ from vnlsdenoise.job.plan import Plan, make_plan
 from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import Report, run
 from vnlsdenoise.video import streams
+from vnlsdenoise.video.carry import decide
 from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.part import Part, later_timecode
 from vnlsdenoise.video.probe import probe
@@ -84,6 +85,7 @@ def test_the_time_code_of_a_part_is_that_of_its_first_frame(ending: str, tmp_pat
         ("00:00:59;59", 1, 60, "00:01:00;04"),
         ("00:01:00;02", 1798, 30, "00:02:00;02"),
         ("later", 5, 25, "later"),
+        ("01:00:00:00", 5, 0, "01:00:00:00"),
     ],
 )
 def test_time_codes_count_on(code: str, frames: int, rate: int, later: str) -> None:
@@ -275,6 +277,20 @@ def test_what_streams_are_marked_as_is_kept_or_told(ending: str, lost: dict[str,
             named = lost.get(f"{one.type} stream {one.index}", "")
             kept = [m for m in Disposition if m & one.disposition and str(m.name).replace("_", " ") not in named]
             assert all(mark & other.disposition for mark in kept)
+
+
+@pytest.mark.parametrize(("container", "lost"), [("matroska", 0), ("mp4", 0), ("mov", 2), ("webm", 0)])
+@pytest.mark.parametrize("codec", ["aac", "ac3"])
+def test_marks_of_streams_that_say_nothing_near_the_beginning(
+    codec: str, container: str, lost: int, tmp_path: Path
+) -> None:
+    """MP4 makes no track of what holds nothing."""
+    with av.open(str(tmp_path / "in.mkv"), "w") as source:
+        stream, sound, text = film(source), source.add_stream(codec, rate=48000), source.add_mux_stream("subrip")
+        sound.disposition = text.disposition = Disposition.forced
+        source.mux(list(encoded(stream, pictures(6))))
+    told = [fate.why for fate in decide(tmp_path / "in.mkv", 0, container).changed if "does not mark" in fate.why]
+    assert len(told) == lost + ((codec, container) == ("ac3", "mp4"))
 
 
 def write_cover(path: Path, codec: str) -> bytes:

@@ -112,8 +112,8 @@ class _Graph:
         # Its small launches go before the blocks of other kernels that still wait. Behind them they would have to wait
         # until a kernel has no more.
         self._stream = torch.cuda.Stream(sources.device, priority=-1)  # type: ignore[no-untyped-call]
-        # What is captured is the work of the current device; other threads of the process may use it meanwhile, but for
-        # waiting for all of it, as begins another capture.
+        # What is captured is the work of the current device. Other threads of the process may use it meanwhile, but may
+        # not wait for all that it does; a capture begins with that, so there is one at a time.
         with (
             _CAPTURING,
             torch.cuda.device(sources.device),

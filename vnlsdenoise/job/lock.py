@@ -38,7 +38,9 @@ def _acquire(path: Path, output: Path, make: bool) -> int | None:
         # Some file systems lock only what is open for writing.
         there = os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY
         try:
-            handle = os.open(path, (os.O_RDWR | os.O_CREAT if make else there) | os.O_CLOEXEC, 0o644)
+            # Through a link what is written here would be written over somebody's file.
+            flags = (os.O_RDWR | os.O_CREAT if make else there) | os.O_CLOEXEC | os.O_NOFOLLOW
+            handle = os.open(path, flags, 0o644)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and not make:
                 return None

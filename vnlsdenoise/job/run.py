@@ -307,7 +307,9 @@ class _Job:
     def _failed(self, error: BaseException) -> BaseException:
         """The error for the user, once it is settled what is kept."""
         if isinstance(error, OSError) and self._folder.path in Path(str(error.filename)).parents:
-            error = OutputError(f"cannot write {error.filename}; {error.strerror}; choose another --workdir")
+            error = OutputError(
+                f"cannot write {error.filename}; {error.strerror}; make room there or choose another --workdir"
+            )
         frames = 0
         if self._plan.pipe is None and not isinstance(error, VerificationError) and self._folder.manifest() is not None:
             with suppress(OSError, ValueError):

@@ -42,7 +42,10 @@ class Ahead(Generic[Made]):
         return bool(self._begun) and self._begun[0][1].done()
 
     def hand_over(self, keep: Callable[[Made], None]) -> None:
-        """Give the next to `keep`, which may launch work on it, and begin another; raises what its making raised."""
+        """Give the next to `keep`, which may launch work on it, and begin another, where numbers are left.
+
+        Raises what its making raised.
+        """
         thread, future = self._begun.popleft()
         keep(future.result())
         self._begin(thread)

@@ -1,6 +1,7 @@
 """Validation on scenes that training never sees: the gain over the classic result."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -70,18 +71,13 @@ class Validation:
         materials = list(cases.values())
 
         def made(case: int) -> list[Plate]:
-            maker = PlateMaker(materials[case], preset)  # of each case one, by which its mosaics come in their order
+            maker = PlateMaker(materials[case], preset)
             return [maker.make(np.random.default_rng([_SEED, number])) for number in range(mosaics)]
 
-        def keep(plates: list[Plate]) -> None:
-            name, material = list(cases.items())[len(self._pools)]
-            self._pools[name] = pool = Pool(material.layout, mosaics, times, grid, device)
-            for number, plate in enumerate(plates):
-                pool.put(number, plate)
-
         with Ahead(device, [made] * makers, range(len(materials))) as ahead:
-            for _ in materials:
-                ahead.hand_over(keep)
+            for name, material in cases.items():
+                self._pools[name] = Pool(material.layout, mosaics, times, grid, device)
+                ahead.hand_over(partial(_fill, self._pools[name]))
 
     @torch.no_grad()
     def __call__(self, weights: dict[str, Tensor]) -> dict[str, float]:
@@ -117,3 +113,8 @@ class Validation:
             before.append(squared_error([torch.zeros_like(error) for error in batch.error], batch))
             after.append(squared_error(corrections, batch))
         return torch.cat(before), torch.cat(after)
+
+
+def _fill(pool: Pool, plates: list[Plate]) -> None:
+    for place, plate in enumerate(plates):
+        pool.put(place, plate)

@@ -134,7 +134,7 @@ def decide(path: Path, index: int, container: str, leave_out: str = "") -> Carry
             for stream in others
         )
         options = tuple(container_options(source, container, streams).items())
-        marks = [_marks(fate, source.streams[fate.index], container, samples) for fate in streams]
+        marks = [_marks(f, source.streams[f.index], container, samples.get(f.index, [])) for f in streams]
         tags = _tags(source, container, dict(options))
         return Carry(streams, (*tags, *(fate for fate in marks if fate is not None)), options)
 
@@ -189,21 +189,24 @@ def _kept(stream: Stream, by: Literal["copy", "muxer"]) -> StreamFate:
     return StreamFate(_name(stream), "kept", "", stream.index, by)
 
 
-def _marks(fate: StreamFate, stream: Stream, container: str, samples: "dict[int, list[Packet[Stream]]]") -> Fate | None:
+def _marks(fate: StreamFate, stream: Stream, container: str, samples: "list[Packet[Stream]]") -> Fate | None:
     """What of the marks of a stream (forced, comment, ...) is lost, found out by writing them to memory."""
     marked = [mark for mark in Disposition if mark & stream.disposition and mark not in _USUAL_MARKS]
-    if not marked or fate.by not in ("copy", "text"):
+    if not marked or fate.by not in ("copy", "text") or stream.type == "attachment":
         return None
     memory = io.BytesIO()
     with suppress(av.FFmpegError, ValueError):
         with av.open(memory, "w", format=container) as trial:
+            packets = []
             if fate.by == "copy":
-                target, packets = add_copy(trial, stream), [_copied(one) for one in samples.get(stream.index, [])]
+                target, packets = add_copy(trial, stream), [_copied(one) for one in samples]
             else:
                 form = form_of(container)
                 assert form is not None
-                target, packets = trial.add_mux_stream(form), [av.Packet(_SHORT_TEXT.get(form, b"x"))]
+                target = trial.add_mux_stream(form)
                 target.disposition = stream.disposition
+            if not packets:  # Of text that is yet to be converted, and of streams that say nothing near the beginning.
+                packets = [av.Packet(_SHORT_TEXT.get(codec_of(target), b"x"))]
                 packets[0].pts = packets[0].dts = 0
             order = PacketOrder(stream, trial.format)
             trial.start_encoding()
@@ -212,7 +215,7 @@ def _marks(fate: StreamFate, stream: Stream, container: str, samples: "dict[int,
                 packet.stream = target
                 trial.mux_one(packet)
         with av.open(io.BytesIO(memory.getvalue())) as back:
-            kept = back.streams[0].disposition
+            kept = back.streams[0].disposition if len(back.streams) else Disposition(0)
             if kept & Disposition.hearing_impaired:
                 kept |= Disposition.captions  # which MP4 calls the same
             marked = [mark for mark in marked if not mark & kept]

@@ -190,7 +190,7 @@ class StreamCut:
     def move_timecode(self, tags: MutableMapping[str, str], rate: Fraction | None) -> None:
         """Have the time code among the tags of a film of so many frames a second say when the part begins."""
         for name in [name for name in tags if name.lower() == "timecode"]:
-            if rate:
+            if rate is not None:
                 tags[name] = later_timecode(tags[name], round(self._shift * rate), round(rate))
 
     def chapters(self, whole: "list[Chapter]") -> "list[Chapter]":
@@ -209,12 +209,12 @@ class StreamCut:
 
 
 def later_timecode(code: str, frames: int, rate: int) -> str:
-    """A time code hh:mm:ss:ff of so many frames a second that much later; as it is where it is none.
+    """A time code hh:mm:ss:ff of so many frames a second that much later; as it is where it is none, or rate is 0.
 
     Those with a semicolon leave out two frame numbers of 30 a second in every minute but the tenth (SMPTE 12M).
     """
     match = re.fullmatch(r"(\d+):(\d\d):(\d\d)([:;.])(\d+)", code)
-    if match is None:
+    if match is None or rate == 0:
         return code
     hours, minutes, seconds, number = (int(match[group]) for group in (1, 2, 3, 5))
     drops = 2 * rate // 30 if match[4] != ":" and rate % 30 == 0 else 0

@@ -137,8 +137,8 @@ class VideoInfo:
             )
         if seen.resounded:
             found.append(
-                f"the sound changes ({seen.resounded}); it goes on under the name of its first kind, as which players "
-                "may not play it; split the file there"
+                f"the sound changes ({seen.resounded}); the output names it after its first kind, and players may "
+                "not play what follows; split the file there"
             )
         return tuple(found)
 

@@ -24,8 +24,7 @@ from vnlsdenoise.video.pixels import layout_of, unpack
 from vnlsdenoise.video.probe import VideoInfo, probe
 from vnlsdenoise.video.quantiser import HeaderSteps, quantiser_step
 from vnlsdenoise.video.side_data import CARRIED, kinds_of
-from vnlsdenoise.video.survey import when
-from vnlsdenoise.video.timeline import Clock, DisplayOrder, TimeKeeper
+from vnlsdenoise.video.timeline import Clock, DisplayOrder, TimeKeeper, when
 
 Interlaced = Literal["error", "fields", "ignore"]
 """What to do with frames of two fields."""

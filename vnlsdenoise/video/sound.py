@@ -5,6 +5,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vnlsdenoise.video.container import codec_of
+from vnlsdenoise.video.timeline import when
 
 _CONTAINERS = ("mpegts", "mpeg")
 _CODECS = {"mp1", "mp2", "mp3", "ac3", "eac3", "aac"}
@@ -56,4 +57,5 @@ class SoundForms:
             return
         self._first[index] = self._first[index] or form
         if form != self._first[index]:
-            self.change = f"of stream {index} from {self._first[index]} to {form}"
+            seconds = None if packet.pts is None else float(packet.pts * packet.time_base)
+            self.change = f"of stream {index} from {self._first[index]} to {form}{when(seconds)}"

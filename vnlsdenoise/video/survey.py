@@ -23,7 +23,7 @@ from vnlsdenoise.video.broken_off import breaks_off
 from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input
 from vnlsdenoise.video.side_data import kinds_of
 from vnlsdenoise.video.sound import SoundForms
-from vnlsdenoise.video.timeline import JumpFinder, Timeline
+from vnlsdenoise.video.timeline import JumpFinder, Timeline, when
 
 _BETWEEN_LOOKS = 0.2  # seconds between the frames that are decoded
 # Of FFmpeg's tags of colour the one that says nothing, and what players take it for: ordinary television.
@@ -114,11 +114,6 @@ def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, i
 def _end_of(packet: "Packet[Stream] | None") -> int | None:
     """The byte of the file after a packet, None where it is not known."""
     return None if packet is None or packet.pos is None else packet.pos + packet.size
-
-
-def when(seconds: float | None) -> str:
-    """A moment for a reader, "" where streams tell none."""
-    return "" if seconds is None else f" at about {seconds:.2f} s"
 
 
 class _Looks:

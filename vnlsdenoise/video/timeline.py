@@ -22,6 +22,11 @@ _RUNS_ON = {"mpegts", "mpeg"}
 _TOGETHER = Fraction(3, 2)
 
 
+def when(seconds: float | None) -> str:
+    """A moment for a reader, "" where streams tell none."""
+    return "" if seconds is None else f" at about {seconds:.2f} s"
+
+
 @dataclass(frozen=True)
 class Timeline:
     """Where time stamps start again.
