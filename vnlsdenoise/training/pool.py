@@ -191,37 +191,40 @@ class Pool:
         turned = np.zeros((count, 4), bool) if turns is None else turns.astype(bool)
         upwards, leftwards, swapped, backwards = torch.from_numpy(turned).to(self._device).unbind(1)
 
-        def cut(kept: Tensor, planes: Tensor, times: int, shrunk: int) -> Tensor:
-            """planes: [crops, planes], which of those that are kept."""
+        def samples(shrunk: int) -> tuple[Tensor, Tensor]:
+            """Rows and columns in the plate, [1, crops, 1, rows, columns] each."""
             size = side // shrunk
-            span, time = torch.arange(size, device=self._device), torch.arange(times, device=self._device)[:, None]
-            time = start + torch.where(backwards, times - 1 - time, time)
+            span = torch.arange(size, device=self._device)
 
             def place(first: Tensor, along: Tensor, across: Tensor, reverse: Tensor) -> Tensor:
                 found = torch.where(swapped[:, None, None], across, along)  # [crops, rows, columns]
                 found = torch.where(reverse[:, None, None], size - 1 - found, found)
-                return (first // shrunk)[:, None, None] + found
+                return ((first // shrunk)[:, None, None] + found)[None, :, None]
 
-            row = place(top, span[:, None], span, upwards)
-            column = place(left, span, span[:, None], leftwards)
+            return place(top, span[:, None], span, upwards), place(left, span, span[:, None], leftwards)
+
+        whole, half = samples(1), samples(2)
+
+        def cut(kept: Tensor, planes: Tensor, times: int, at: tuple[Tensor, Tensor]) -> Tensor:
+            """planes: [crops or 1, planes], which of those that are kept. at: as of `samples`."""
+            time = torch.arange(times, device=self._device)[:, None]
+            time = start + torch.where(backwards, times - 1 - time, time)
             return kept[
-                plate.view(1, count, 1, 1, 1),
-                time.view(times, count, 1, 1, 1),
-                planes.view(1, count, -1, 1, 1),
-                row.view(1, count, 1, size, size),
-                column.view(1, count, 1, size, size),
+                plate.view(1, count, 1, 1, 1), time.view(times, count, 1, 1, 1), planes[None, ..., None, None], *at
             ]
 
         def planes(kept: list[Tensor]) -> list[Tensor]:
-            every = [torch.arange(of_size.shape[2], device=self._device).expand(count, -1) for of_size in kept]
-            cuts = [cut(of_size, every[index], times, 1 + index) for index, of_size in enumerate(kept)]
-            return [of_size.flatten(0, 1).float() for of_size in cuts]
+            cuts = []
+            for of_size, at in zip(kept, (whole, half), strict=False):
+                every = torch.arange(of_size.shape[2], device=self._device)[None]
+                cuts.append(cut(of_size, every, times, at).flatten(0, 1).float())
+            return cuts
 
         classic = [plane / _STEPS for plane in planes(self._classic)]
         scale, traits = self._scale[plate].repeat(times, 1), self._traits[plate].repeat(times, 1, 1)
         component = torch.arange(4, device=self._device)  # of the flow to the next frame and back, along x and y
         axis = component % 2 ^ swapped[:, None].long()
-        fields = cut(self._fields, 2 * (component // 2 ^ backwards[:, None].long()) + axis, times - 1, 2).float()
+        fields = cut(self._fields, 2 * (component // 2 ^ backwards[:, None].long()) + axis, times - 1, half).float()
         against = torch.where(axis == 0, leftwards[:, None], upwards[:, None])
         fields = torch.where(against[..., None, None], -fields, fields)
         fields = fields.view(times - 1, count, 2, 2, *fields.shape[-2:])
