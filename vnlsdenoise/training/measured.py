@@ -196,15 +196,19 @@ def recorded_mosaic(
     noise = measure_noise(times, lambda time: [plane[time] for plane in shown], own, _PEAK, step=step)
     if any(untouched(noise, _PEAK)):
         return None
-    return as_told(layout, given, wanted, noise, scenes)
+    return as_told(layout, given, noise, wanted, scenes)
 
 
 def as_told(
-    layout: Layout, given: list[Tensor], wanted: list[Tensor], noise: NoiseModel, scenes: tuple[int, ...] = ()
+    layout: Layout,
+    given: list[Tensor],
+    noise: NoiseModel,
+    wanted: list[Tensor] | None = None,
+    scenes: tuple[int, ...] = (),
 ) -> Channels:
     """Planes [T, h, w] of 0..255, noisy and as they are wanted, as a denoiser is given them that is told this noise.
 
-    scenes: as of `Channels`.
+    wanted: None for what is given. scenes: as of `Channels`.
     """
     height, width = given[0].shape[-2:]
     format = format_of(layout, height, width)
@@ -217,8 +221,9 @@ def as_told(
         # Without what the frame was enlarged by.
         return [c[..., : height >> level, : width >> level] for level, c in enumerate(stacked)]
 
-    facts = denoiser.channel_facts(noise)
-    return Channels(layout, channels(given), channels(wanted), facts, _PEAK / denoiser.to_bytes, scenes)
+    facts, noisy = denoiser.channel_facts(noise), channels(given)
+    clean = noisy if wanted is None else channels(wanted)
+    return Channels(layout, noisy, clean, facts, _PEAK / denoiser.to_bytes, scenes)
 
 
 def format_of(layout: Layout, height: int, width: int) -> PlaneFormat:

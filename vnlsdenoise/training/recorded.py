@@ -73,8 +73,8 @@ class Recorded:
             clean = self._grid.joined(self._clean.seen(views))
             # The denoiser undoes shifts of what was clipped behind the network.
             wanted = mean_of_noisy(clean, noisy) if noise.clipped else clean
-            return as_told(self.layout, given, self._planes(wanted), noise)
-        told = as_told(self.layout, given, given, noise)
+            return as_told(self.layout, given, noise, self._planes(wanted))
+        told = as_told(self.layout, given, noise)
         generator = torch.Generator(self._device).manual_seed(int(random.integers(2**62)))
         least, most = self._recorruption
         strength = least * (most / least) ** float(random.random())
