@@ -208,12 +208,7 @@ def _marks(fate: StreamFate, stream: Stream, container: str, samples: "list[Pack
             if not packets:  # Of text that is yet to be converted, and of streams that say nothing near the beginning.
                 packets = [av.Packet(_SHORT_TEXT.get(codec_of(target), b"x"))]
                 packets[0].pts = packets[0].dts = 0
-            order = PacketOrder(stream, trial.format)
-            trial.start_encoding()
-            for packet in packets:
-                order.put(packet)
-                packet.stream = target
-                trial.mux_one(packet)
+            _mux(trial, target, stream, packets)
         with av.open(io.BytesIO(memory.getvalue())) as back:
             kept = back.streams[0].disposition if len(back.streams) else Disposition(0)
             if kept & Disposition.hearing_impaired:
@@ -259,16 +254,11 @@ def try_copy(stream: Stream, container: str, samples: "Sequence[Packet[Stream]]"
     """
     memory = io.BytesIO()
     sent = Tally(codec_of(stream))
+    for packet in samples:
+        sent.add(packet)
     try:
         with av.open(memory, "w", format=container) as trial:
-            target, order = add_copy(trial, stream), PacketOrder(stream, trial.format)
-            trial.start_encoding()
-            for packet in samples:
-                sent.add(packet)
-                copy = _copied(packet)
-                order.put(copy)
-                copy.stream = target
-                trial.mux_one(copy)
+            _mux(trial, add_copy(trial, stream), stream, [_copied(packet) for packet in samples])
         if not samples:
             return None
         with av.open(io.BytesIO(memory.getvalue()), "r", container_options={"advanced_editlist": "0"}) as back:
@@ -286,6 +276,16 @@ def try_copy(stream: Stream, container: str, samples: "Sequence[Packet[Stream]]"
     # Some muxers repack what they are given, so the number of packets is not compared here.
     is_back = known and got.packets and 2 * got.bytes > sent.bytes
     return None if is_back else f"{container} does not give it back"
+
+
+def _mux(trial: OutputContainer, target: Stream, source: Stream, packets: "Sequence[Packet[Stream]]") -> None:
+    """Write packets of `source`, which are changed by it, as all there is of a trial."""
+    order = PacketOrder(source, trial.format)
+    trial.start_encoding()
+    for packet in packets:
+        order.put(packet)
+        packet.stream = target
+        trial.mux_one(packet)
 
 
 def _opens(stream: Stream) -> bool:
