@@ -34,6 +34,7 @@ _PACKED = {
     "ya16": "YA",
 }
 _NOT_INTEGER = ("f16", "f32", "xyz12", "bayer")
+FULL_RANGE = 2  # of FFmpeg, where 1 is limited and 0 nothing that is said
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Layout:
     def plane_format(self, width: int, height: int) -> PlaneFormat:
         """The planes of a width x height frame of this layout."""
         return PlaneFormat(self.family, width, height, self.depth, self.chroma_x, self.chroma_y)
+
+
+def range_of(frame: VideoFrame) -> int:
+    """As FFmpeg numbers it: 0 where nothing is said, 1 limited, 2 full, which is in the name of JPEG's formats."""
+    return FULL_RANGE if frame.format.name.startswith("yuvj") else int(frame.color_range)
 
 
 def layout_of(name: str) -> Layout:

@@ -24,11 +24,10 @@ from vnlsdenoise.video.container import (
     open_input,
 )
 from vnlsdenoise.video.frame import PlaneFormat
-from vnlsdenoise.video.pixels import layout_of
+from vnlsdenoise.video.pixels import FULL_RANGE, layout_of, range_of
 from vnlsdenoise.video.side_data import NAMES, chroma_location, crop, display_matrix, hdr, kinds_of, stereo_mode
 from vnlsdenoise.video.survey import Survey, stream_duration, survey
 
-_FULL_RANGE = 2  # of `ColorTags.range`
 _PROGRESSIVE_ORDERS, _BOTTOM_FIRST_ORDERS = (0, 1), (3, 4)  # of FFmpeg's AVFieldOrder
 _MOST_FRAMES_A_SECOND = 1000
 _FIRST_PACKETS = 300  # within which a frame must decode
@@ -265,7 +264,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         primaries=_known(int(first.color_primaries), context.color_primaries),
         transfer=_known(int(first.color_trc), context.color_trc),
         matrix=_known(int(first.colorspace), context.colorspace),
-        range=_FULL_RANGE if first.format.name.startswith("yuvj") else int(first.color_range) or context.color_range,
+        range=range_of(first) or context.color_range,
     )
     return VideoInfo(
         path=path,
@@ -275,7 +274,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         format=replace(
             layout.plane_format(first.width - hidden[2] - hidden[3], first.height - hidden[0] - hidden[1]),
             matrix=color.matrix,
-            full_range=color.range == _FULL_RANGE,
+            full_range=color.range == FULL_RANGE,
         ),
         alpha=layout.alpha,
         rate=rate,

@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from vnlsdenoise.video.broken_off import breaks_off
 from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input
+from vnlsdenoise.video.pixels import range_of
 from vnlsdenoise.video.side_data import kinds_of
 from vnlsdenoise.video.sound import SoundForms
 from vnlsdenoise.video.timeline import JumpFinder, Timeline, when
@@ -34,7 +35,6 @@ _ORDINARY = {
     "matrix": {1, 4, 5, 6, 7},
     "range": {1},
 }
-_FULL = 2
 _FIELD_LOOKS = 8  # frames whose order of fields is asked for
 
 
@@ -150,8 +150,12 @@ class _Looks:
 
     def _look_at_colors(self, frame: VideoFrame) -> None:
         matrix = self._colors["matrix"] if frame.format.is_rgb else frame.colorspace  # RGB has none
-        limits = _FULL if frame.format.name.startswith("yuvj") else frame.color_range
-        tags = {"primaries": frame.color_primaries, "transfer": frame.color_trc, "matrix": matrix, "range": limits}
+        tags = {
+            "primaries": frame.color_primaries,
+            "transfer": frame.color_trc,
+            "matrix": matrix,
+            "range": range_of(frame),
+        }
         others = [name for name, value in tags.items() if self._becomes_another(name, int(value))]
         if others and not self.recolored:
             self.recolored = f"{', '.join(others)}{when(frame.time)}"
