@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from clips import Sound, packets, random_frames, write_clip
+from films import encoded, pictures
 
 from vnlsdenoise.errors import UsageError
 from vnlsdenoise.job.plan import make_plan
@@ -16,7 +17,7 @@ from vnlsdenoise.job.residual import check_residual, write_residual
 from vnlsdenoise.job.run import run
 from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.frame import PlaneFormat
-from vnlsdenoise.video.part import Part
+from vnlsdenoise.video.part import Part, later_timecode
 from vnlsdenoise.video.read import VideoReader
 from vnlsdenoise.video.region import Region, Window
 from vnlsdenoise.video.sequences import list_images
@@ -181,3 +182,35 @@ def test_a_residual_that_could_not_be_written_is_refused_before(tmp_path: Path) 
         plan = make_plan(Request(source, output, (5.0,), residual=residual, encoding=encoding, device="cpu"))
         with pytest.raises(UsageError, match=words):
             check_residual(plan, overwrite=True)
+
+
+@pytest.mark.parametrize("ending", ["mov", "mp4", "mkv"])
+def test_the_time_code_of_a_part_is_that_of_its_first_frame(ending: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.mov"), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.metadata["timecode"] = "01:00:59:24"
+        container.mux(list(encoded(stream, pictures(6))))
+    carried_out(tmp_path / "in.mov", tmp_path / f"out.{ending}", part=Part(frames=(2, 6)), encoding=Encoding())
+    with av.open(str(tmp_path / f"out.{ending}")) as container:
+        tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+    assert tags["timecode"] == "01:01:00:01"
+
+
+@pytest.mark.parametrize(
+    ("code", "frames", "rate", "later"),
+    [
+        ("01:02:03:04", 13, 25, "01:02:03:17"),
+        ("23:59:59:23", 1, 24, "00:00:00:00"),
+        ("00:00:59:29", 1, 30, "00:01:00:00"),
+        ("00:00:59;29", 1, 30, "00:01:00;02"),
+        ("00:09:59;29", 1, 30, "00:10:00;00"),
+        ("01:00:00;00", 107892, 30, "02:00:00;00"),
+        ("00:00:59;59", 1, 60, "00:01:00;04"),
+        ("00:01:00;02", 1798, 30, "00:02:00;02"),
+        ("later", 5, 25, "later"),
+        ("01:00:00:00", 5, 0, "01:00:00:00"),
+    ],
+)
+def test_time_codes_count_on(code: str, frames: int, rate: int, later: str) -> None:
+    assert later_timecode(code, frames, rate) == later

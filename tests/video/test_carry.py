@@ -19,7 +19,7 @@ from vnlsdenoise.job.run import Report, run
 from vnlsdenoise.video import streams
 from vnlsdenoise.video.carry import decide
 from vnlsdenoise.video.encoders import Encoding
-from vnlsdenoise.video.part import Part, later_timecode
+from vnlsdenoise.video.part import Part
 from vnlsdenoise.video.probe import probe
 
 QUICK = Encoding(options={"preset": "ultrafast"})
@@ -59,37 +59,6 @@ def test_time_codes_are_kept(ending: str, tmp_path: Path) -> None:
     with av.open(str(output)) as container:
         tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
     assert tags["timecode"] == "01:00:00:00"
-
-
-@pytest.mark.parametrize("ending", ["mov", "mp4", "mkv"])
-def test_the_time_code_of_a_part_is_that_of_its_first_frame(ending: str, tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "in.mov"), "w") as container:
-        stream = film(container)
-        stream.metadata["timecode"] = "01:00:59:24"
-        container.mux(list(encoded(stream, pictures(6))))
-    passed(tmp_path / "in.mov", tmp_path / f"out.{ending}", part=Part(frames=(2, 6)))
-    with av.open(str(tmp_path / f"out.{ending}")) as container:
-        tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
-    assert tags["timecode"] == "01:01:00:01"
-
-
-@pytest.mark.parametrize(
-    ("code", "frames", "rate", "later"),
-    [
-        ("01:02:03:04", 13, 25, "01:02:03:17"),
-        ("23:59:59:23", 1, 24, "00:00:00:00"),
-        ("00:00:59:29", 1, 30, "00:01:00:00"),
-        ("00:00:59;29", 1, 30, "00:01:00;02"),
-        ("00:09:59;29", 1, 30, "00:10:00;00"),
-        ("01:00:00;00", 107892, 30, "02:00:00;00"),
-        ("00:00:59;59", 1, 60, "00:01:00;04"),
-        ("00:01:00;02", 1798, 30, "00:02:00;02"),
-        ("later", 5, 25, "later"),
-        ("01:00:00:00", 5, 0, "01:00:00:00"),
-    ],
-)
-def test_time_codes_count_on(code: str, frames: int, rate: int, later: str) -> None:
-    assert later_timecode(code, frames, rate) == later
 
 
 @pytest.mark.parametrize("codec", ["klv", "timed_id3", "bin_data"])
