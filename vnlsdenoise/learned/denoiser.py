@@ -30,7 +30,7 @@ _FACTORS = (2, 1)
 # of coarse noise for colours of the picture, which most photographs' is: there the limit falls with the square of how
 # flat the spectrum is.
 _MOST_IN_COLOURS, _MOST_WHERE_ASSUMED = 1.0, 0.5
-_FLAT = 0.2  # from which on it does not
+_FLAT = 0.3  # from which on it does not
 _LEAST_FLAT = 0.01  # that the network is told
 
 
