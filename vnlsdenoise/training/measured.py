@@ -45,7 +45,13 @@ _CODED = 0.5  # share of the cameras whose video is coded
 _JPEG, _QUALITY, _BEST = 0.5, (85, 99), 100
 # Rows and columns of a mosaic that are measured: as much as a user's clip has, or a part of it.
 _MEASURED = (540, 960), (360, 576), (360, 384)
-_MOST_OF_LUMA, _MOST = 4.0, 8.0  # times the noise that is measured, in a mosaic to be trained on
+# How many times the noise that is measured a mosaic to be trained on holds. What a codec did comes to it: in luma and
+# in any channel at the most so many times. Else it is what there is, or near it: the reduction inside a camera spares
+# edges, and where it is strong there is two to eight times as much there as flat parts tell. A network that meets that
+# often removes more of all noise of cameras than there is; that of photographs is told rightly.
+_MOST_OF_LUMA, _MOST = 4.0, 8.0
+_UNCODED = 0.7, 1.6
+_RECORDED = 3  # times at the most, for a mosaic whose noise is told
 _DRAWN = 8  # mosaics, for one whose noise can be told: on one or two clips it sometimes cannot
 _PEAK = 255.0
 _BT709 = 1  # `PlaneFormat.matrix`
@@ -76,8 +82,8 @@ class PartlyMeasured:
 
     camera, coded: by a camera (half of them through a codec), and with white noise through a codec, or (a third)
     noise that is not coded but correlated, or of other strength in colours; together 0 to 1.
-    Less, where what is measured in one is but a small part of what is wrong with it: a network that is told so little
-    learns not to trust what it is told.
+    Where what is measured in one is but a small part of what is wrong with it, another is recorded, up to thrice: a
+    network that is told so little learns not to trust what it is told.
     """
 
     def __init__(self, degraded: Degraded, scenery: Scenery, camera: float, coded: float) -> None:
@@ -88,13 +94,15 @@ class PartlyMeasured:
 
     def draw(self, random: np.random.Generator) -> Channels:
         """A mosaic."""
-        found, drawn = None, random.random()
-        if drawn < self._camera + self._coded:
+        drawn = random.random()
+        for _ in range(_RECORDED if drawn < self._camera + self._coded else 0):
             recording = draw_recording(random, camera=bool(drawn < self._camera))
             scenes = self._degraded.draw_scenes(random)
             clean, seed = self._scenery.draw(random, alike=True), int(random.integers(2**62))
             found = recorded_mosaic(clean, self.layout, recording, seed, scenes)
-        return found if found is not None and _is_told(found) else self._degraded.draw(random)
+            if found is not None and _is_told(found, coded=recording.coding is not None):
+                return found
+        return self._degraded.draw(random)
 
 
 class Measured:
@@ -179,12 +187,10 @@ def recorded_mosaic(
     else:
         crf, speed = recording.coding
         codes, step = through_h264(planes_of(noisy, "420", yuv=True), crf, speed)
-        # That chroma is halved is no noise: a network that is to give back what that took learns to draw luma into
-        # colours, in all that look so soft.
-        given, wanted = ([p / _PEAK for p in codes], planes_of(centre, "420", yuv=True))
+        given = [p / _PEAK for p in codes]
         if layout == "444":
-            given, wanted = (list(rgb_of(p, smooth=recording.smooth_chroma).unbind(1)) for p in (given, wanted))
-        given, wanted = (p[: 1 if layout == "gray" else 3] for p in (given, wanted))
+            given = list(rgb_of(given, smooth=recording.smooth_chroma).unbind(1))
+        given, wanted = given[: 1 if layout == "gray" else 3], planes_of(centre, layout, yuv=layout != "444")
     given, wanted = [(_PEAK * p).round().clamp(0, _PEAK) for p in given], [_PEAK * p for p in wanted]
     rows, columns = (min(sides) for sides in zip(clean.shape[-2:], recording.measured, strict=True))
     own = format_of(layout, rows, columns)
@@ -232,13 +238,14 @@ def format_of(layout: Layout, height: int, width: int) -> PlaneFormat:
     return PlaneFormat(_FAMILIES[layout], width, height, 8, halved, halved, matrix=_BT709)
 
 
-def _is_told(channels: Channels) -> bool:
-    """Whether the noise that was measured is most of what is there."""
-    errors = [
-        (noisy - wanted).square().mean((0, 2, 3)).sqrt()
-        for noisy, wanted in zip(channels.noisy, channels.wanted, strict=True)
-    ]
-    return float(errors[0][0]) < _MOST_OF_LUMA and float(torch.cat(errors).max()) < _MOST
+def _is_told(channels: Channels, *, coded: bool) -> bool:
+    """Whether the noise that was measured is what is there, of what is coded most of it."""
+    pairs = zip(channels.noisy, channels.wanted, strict=True)
+    errors = torch.cat([(noisy - wanted).square().mean((0, 2, 3)).sqrt() for noisy, wanted in pairs])
+    if coded:
+        return float(errors[0]) < _MOST_OF_LUMA and float(errors.max()) < _MOST
+    least, most = _UNCODED
+    return least < float(errors.min()) and float(errors.max()) < most
 
 
 def _exposed(clean: Tensor, recording: Recording, generator: torch.Generator) -> tuple[Tensor, Tensor]:
