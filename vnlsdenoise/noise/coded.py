@@ -33,6 +33,10 @@ _TRACE, _TRACE_IN_CHROMA = 1.0, 0.5
 # codec leaves chroma no noise of R, G and B that it was halved from.
 _TRACE_IN_LUMA, _COARSE, _LEFT_OF_TRACE = (0.6, 0.9), (13.5, 16.0), 0.2
 _CHROMA = 0.4  # of luma's
+# R, G and B of which it is told that a codec had them (`Verdict.thinned`) and not by which step: the same as of a fine
+# quantiser, in luma so many times the mean deviation of the three, and in the differences of colour so many. At all
+# frequencies alike, beside what noise is there: what is new of that is little at the high ones.
+_MOST_OF_RGB, _MOST_OF_NOISY_RGB, _OF_SUM, _OF_DIFFERENCES = 0.95, 5.0, 2**0.5, 0.5**0.5
 _SAME_KIND = 0.5  # of the deviation that is meant: noise of more keeps its spectrum and curve
 
 
@@ -77,6 +81,48 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
         return replace(noise, planes=planes)
     evidence = noise.evidence and replace(noise.evidence, taken="the codec's quantiser")
     return NoiseModel(planes, evidence=evidence)
+
+
+def with_what_codecs_leave_in_rgb(noise: NoiseModel, peak: float, letters: Callable[[], bool]) -> NoiseModel:
+    """Noise of R, G and B, measured in frames that may have come through a codec; letters: as above."""
+    unit, evidence = peak / 255, noise.evidence
+    if evidence is None or not evidence.thinned or noise.clipped:
+        return noise
+    sure = _was_noise(evidence, unit)
+    least = evidence.thinned * (_MOST_OF_RGB + sure * (_MOST_OF_NOISY_RGB - _MOST_OF_RGB))
+    if least > _MOST_BY_LETTERS and sure < 1 and letters():
+        least = _MOST_BY_LETTERS
+    least *= unit
+    if any(noise.opponent_spectra):
+        return _with_white(noise, least)
+    deviation = (sum(value**2 for value in noise.sigma) / 3) ** 0.5
+    if deviation >= least:
+        return noise
+    if noise.opponent or noise.signal_dependent:
+        return replace(noise, planes=tuple(_at_least(plane, least) for plane in noise.planes))
+    white = (PlaneNoise(least, assumed=True),) * 3
+    taken = replace(evidence, taken="the codec's quantiser")
+    return NoiseModel(white, opponent=(_OF_SUM, _OF_DIFFERENCES, _OF_DIFFERENCES), evidence=taken)
+
+
+def _with_white(noise: NoiseModel, deviation: float) -> NoiseModel:
+    """Noise of R, G and B, of spectra, and white noise of this mean deviation beside it."""
+    own = sum(noise.sigma) / 3
+    energies = []
+    for times, spectrum, white in zip(
+        noise.opponent, noise.opponent_spectra, (_OF_SUM, _OF_DIFFERENCES, _OF_DIFFERENCES), strict=True
+    ):
+        energies.append([(own * times) ** 2 * value + (white * deviation) ** 2 for value in spectrum])
+    means = [sum(energy) / len(energy) for energy in energies]
+    sigma = (sum(means) / 3) ** 0.5
+    return replace(
+        noise,
+        planes=(PlaneNoise(sigma),) * 3,
+        opponent=tuple(mean**0.5 / sigma for mean in means),
+        opponent_spectra=tuple(
+            tuple(round(value / mean, 6) for value in energy) for energy, mean in zip(energies, means, strict=True)
+        ),
+    )
 
 
 def _was_noise(evidence: Evidence, unit: float) -> float:

@@ -90,6 +90,15 @@ _STOOD_STILL = (0.9, 0.7)
 # to 23 have up to 0.56 and 0.33 (water more). Where there is more of both it is 4.5 times as steep, of motion that was
 # not found, or flat blocks hold seven times as much as is new (as at `_PURE`), of texture.
 _LEFT_AT_MIDDLE, _LEFT_AT_TOP, _LEFT_STEEP, _LEFT_HELD = (0.85, 1.15), (0.35, 0.45), (4.2, 3.3), (5.5, 3.5)
+# The same of the sum of R, G and B, which is so many times what luma of a film holds; there what is new at middle
+# frequencies is 1.34 and more of that at the highest, 1.06 in white noise that no codec was at.
+_LUMA_OF_SUM, _LEFT_FALL = 219 / 255 / 3**0.5, (1.15, 1.3)
+# A codec has next to nothing of colour at high frequencies, which half the size cannot hold: deviation of what is new
+# in flat blocks at the highest frequencies, of the differences of R, G and B to their sum. Up to 0.3 behind a codec,
+# from 0.68 on in noise of R, G and B, 1.3 in that of a mosaic, 0.25 to 0.5 of cameras that reduce it. Grey and tinted
+# films have as little, but at low frequencies as well, so many times: 1, behind a codec from 3 on. Of 255 (`low`, the
+# differences; `top`, the sum), less tells nothing.
+_THINNED_COLOUR, _FALLS_MORE, _LEAST_THINNED, _LEAST_BESIDE = (0.34, 0.26), (1.6, 2.4), 0.12, 0.1
 _SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
 _FEWEST = 64  # blocks
 
@@ -102,7 +111,7 @@ class Verdict(NamedTuple):
     these do not tell, where noise depends on the brightness, or where the three share white noise. everywhere: of what
     is new in all blocks, what is new in flat ones. held: all that these hold at middle frequencies, to what is new in
     them. still: 0 to 1, how sure it is that nothing moves. left: 0 to 1, how sure it is that a codec, if there was one,
-    left this of noise; not of R, G and B.
+    left this of noise. thinned: 0 to 1, how sure it is that R, G and B have been through a codec, which tells no step.
     """
 
     trust: float
@@ -113,6 +122,7 @@ class Verdict(NamedTuple):
     still: float
     independent: float = 0.0
     left: float = 0.0
+    thinned: float = 0.0
 
 
 def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
@@ -173,7 +183,19 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     if proof and (alike or proof > _SURER * trust):
         trust, channels = max(proof, trust), (*told, *channels[3:])
     independent = independent_deviation(evidence[:3], odd, band)
-    return Verdict(trust, white, channels, share, held, still, independent)
+    thinned = _is_thinned(channels[:3], to_bytes)
+    left = _left_of_sum(quiet, held, first.top, to_bytes)
+    return Verdict(trust, white, channels, share, held, still, independent, left, thinned)
+
+
+def _is_thinned(opponents: tuple[Grain, ...], to_bytes: float) -> float:
+    """As `Verdict.thinned`; opponents: the sum and the differences of R, G and B."""
+    total, *differences = opponents
+    if to_bytes * total.top < _LEAST_BESIDE or to_bytes * min(c.low for c in differences) < _LEAST_THINNED:
+        return 0.0
+    sure = ramp(max(c.top for c in differences) / total.top, *_THINNED_COLOUR)
+    falls = min(c.low * total.top / (total.low * max(c.top, 1e-12)) for c in differences)
+    return sure * ramp(falls, *_FALLS_MORE)
 
 
 def _is_of_camera(luma: Grain, colours: list[float]) -> float:
@@ -187,9 +209,20 @@ def _is_of_camera(luma: Grain, colours: list[float]) -> float:
 def _left(quiet: Tensor, held: float, top: float, to_bytes: float) -> float:
     """As `Verdict.left`; quiet: [16, 16], what is new in flat blocks. top: its deviation at the highest frequencies."""
     sums = frequency_sums(quiet.device)
-    low, middle = (float(quiet[(sums >= first) & (sums <= last)].mean()) ** 0.5 for first, last in (_LOW, _MIDDLE))
+    low, middle = (_deviation(quiet, sums, between) for between in (_LOW, _MIDDLE))
     sure = ramp(to_bytes * middle, *_LEFT_AT_MIDDLE) * ramp(to_bytes * top, *_LEFT_AT_TOP)
     return sure * ramp(low / max(middle, 1e-12), *_LEFT_STEEP) * ramp(held, *_LEFT_HELD)
+
+
+def _left_of_sum(quiet: Tensor, held: float, top: float, to_bytes: float) -> float:
+    """The same of the sum of R, G and B."""
+    middle = _deviation(quiet, frequency_sums(quiet.device), _MIDDLE)
+    return _left(quiet, held, top, to_bytes * _LUMA_OF_SUM) * ramp(middle / max(top, 1e-12), *_LEFT_FALL)
+
+
+def _deviation(variance: Tensor, sums: Tensor, between: tuple[int, int]) -> float:
+    """Of [16, 16] variances, at the frequencies whose sums u + v are these."""
+    return float(variance[(sums >= between[0]) & (sums <= between[1])].mean()) ** 0.5
 
 
 def _as_everywhere(chroma: Grain, luma: Grain, share: float) -> Grain:
