@@ -38,8 +38,8 @@ _CHROMA = 0.4  # of luma's
 # frequencies alike, beside what noise is there: what is new of that is little at the high ones.
 _NOISE_IN_RGB = (1.7, 2.4)  # as `_NOISE`: what a codec leaves of luma's noise all three share, so that it is more
 _MOST_OF_RGB, _MOST_OF_NOISY_RGB, _OF_SUM, _OF_DIFFERENCES = 0.95, 5.0, 2**0.5, 0.5**0.5
-# Of the deviation that is meant: noise of more keeps its curve. Noise of a spectrum, whatever it is, keeps that, and has
-# the codec's own error, which is white, beside it: it has next to nothing at the frequencies that the codec took.
+# Of the deviation that is meant: noise of more keeps its curve. Noise of a spectrum keeps that, however little it is, and
+# has the codec's own error beside it, which is white: at the frequencies that the codec took nothing is told else.
 _SAME_KIND = 0.5
 
 
@@ -101,7 +101,7 @@ def with_what_codecs_leave_in_rgb(noise: NoiseModel, peak: float, letters: Calla
     deviation = (sum(value**2 for value in noise.sigma) / 3) ** 0.5
     if deviation >= least:
         return noise
-    if noise.opponent or noise.signal_dependent:
+    if (noise.opponent or noise.signal_dependent) and deviation >= _SAME_KIND * least:
         return replace(noise, planes=tuple(_at_least(plane, least) for plane in noise.planes))
     white = (PlaneNoise(least, assumed=True),) * 3
     taken = replace(evidence, taken="the codec's quantiser")

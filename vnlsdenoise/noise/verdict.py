@@ -93,13 +93,13 @@ _LEFT_AT_MIDDLE, _LEFT_AT_TOP, _LEFT_STEEP, _LEFT_HELD = (0.85, 1.15), (0.35, 0.
 # The same of the sum of R, G and B, which is so many times what luma of a film holds; there what is new at middle
 # frequencies is 1.34 and more of that at the highest, 1.06 in white noise that no codec was at.
 _LUMA_OF_SUM, _LEFT_FALL = 219 / 255 / 3**0.5, (1.15, 1.3)
-# A codec leaves next to nothing of colour at high frequencies, which half the size cannot hold. Deviation of what is new
-# in flat blocks at the highest ones, of the differences of R, G and B to their sum: up to 0.3 behind a codec, from 0.68
-# on in noise of R, G and B, 1.3 in that of a mosaic, 0.17 to 0.5 of cameras that reduce it. And times that there is
-# more of those differences at low frequencies: 7 to 20 behind a codec, 1 to 4 in noise and in clean films, 5 to 9 of
-# such cameras; and that to the same of the sum, which is alike in grey and tinted films. The sum itself has up to 6 times
-# as much: more is coarse grain, or motion that was missed. Less than so much of 255, of the sum at the highest and of
-# the differences at low frequencies, tells nothing.
+# A codec leaves next to nothing of colour at high frequencies, which half the size cannot hold. Deviation of what is
+# new in flat blocks at the highest ones, of the differences of R, G and B to their sum: up to 0.3 behind a codec, from
+# 0.68 on in noise of R, G and B, 1.3 in that of a mosaic, 0.17 to 0.5 of cameras that reduce it. And times that there
+# is more of those differences at low frequencies: 7 to 20 behind a codec, 1 to 4 in noise and in clean films, 5 to 9 of
+# such cameras; and that to the same of the sum, which is alike in grey and tinted films. The sum itself has up to 6
+# times as much: more is coarse grain, or motion that was missed. Less than so much of 255, of the sum at the highest
+# and of the differences at low frequencies, tells nothing.
 _THINNED_COLOUR, _COLOUR_FALLS, _FALLS_MORE, _SUM_FALLS = (0.34, 0.26), (4.2, 6.0), (1.2, 1.6), (9.0, 7.0)
 _LEAST_BESIDE, _LEAST_THINNED = 0.05, 0.08
 _SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
@@ -226,7 +226,7 @@ def _left_of_sum(quiet: Tensor, held: float, top: float, to_bytes: float) -> flo
 
 def _deviation(variance: Tensor, sums: Tensor, between: tuple[int, int]) -> float:
     """Of [16, 16] variances, at the frequencies whose sums u + v are these."""
-    return float(variance[(sums >= between[0]) & (sums <= between[1])].mean()) ** 0.5
+    return math.sqrt(float(variance[(sums >= between[0]) & (sums <= between[1])].mean()))
 
 
 def _as_everywhere(chroma: Grain, luma: Grain, share: float) -> Grain:
