@@ -38,8 +38,8 @@ _CHROMA = 0.4  # of luma's
 # frequencies alike, beside what noise is there: what is new of that is little at the high ones.
 _NOISE_IN_RGB = (1.7, 2.4)  # as `_NOISE`: what a codec leaves of luma's noise all three share, so that it is more
 _MOST_OF_RGB, _MOST_OF_NOISY_RGB, _OF_SUM, _OF_DIFFERENCES = 0.95, 5.0, 2**0.5, 0.5**0.5
-# Of the deviation that is meant: noise of more keeps its curve. Noise of a spectrum keeps that, however little it is, and
-# has the codec's own error beside it, which is white: at the frequencies that the codec took nothing is told else.
+# Of the deviation that is meant: noise of more keeps its curve. Noise of a spectrum keeps that, however little it is,
+# and has the codec's own error beside it, which is white: at the frequencies that the codec took nothing else is told.
 _SAME_KIND = 0.5
 
 
