@@ -192,14 +192,22 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
 
 
 def _is_thinned(opponents: tuple[Grain, ...], to_bytes: float) -> float:
-    """As `Verdict.thinned`; opponents: the sum and the differences of R, G and B."""
-    total, *differences = opponents
-    if to_bytes * total.top < _LEAST_BESIDE or to_bytes * min(c.low for c in differences) < _LEAST_THINNED:
+    """As `Verdict.thinned`; opponents: the sum and the differences of R, G and B.
+
+    Colours of texture that moves show in flat blocks, too, and not in those with least that is new.
+    """
+    in_flat = [(to_bytes * c.top, to_bytes * c.low) for c in opponents]
+    in_calm = [(to_bytes * c.least, to_bytes * c.least_low) for c in opponents]
+    return max(_without_colour(*in_flat), _without_colour(*in_calm))
+
+
+def _without_colour(total: tuple[float, float], *differences: tuple[float, float]) -> float:
+    """How sure it is that colour was taken away; deviations at the highest frequencies and at low ones."""
+    if total[0] < _LEAST_BESIDE or min(low for _, low in differences) < _LEAST_THINNED:
         return 0.0
-    thinned = ramp(max(c.top for c in differences) / total.top, *_THINNED_COLOUR)
-    falls = min(c.low / max(c.top, 1e-12) for c in differences)
-    of_sum = total.low / total.top
-    return thinned * ramp(falls, *_COLOUR_FALLS) * ramp(falls / of_sum, *_FALLS_MORE) * ramp(of_sum, *_SUM_FALLS)
+    sure = ramp(max(top for top, _ in differences) / total[0], *_THINNED_COLOUR)
+    falls, of_sum = min(low / max(top, 1e-12) for top, low in differences), total[1] / total[0]
+    return sure * ramp(falls, *_COLOUR_FALLS) * ramp(falls / of_sum, *_FALLS_MORE) * ramp(of_sum, *_SUM_FALLS)
 
 
 def _is_of_camera(luma: Grain, colours: list[float]) -> float:
