@@ -184,7 +184,8 @@ def test_noise_keeps_its_curve_and_its_spectrum_beside_what_the_codec_did():
     varying = NoiseModel((PlaneNoise(3.0, ((40.0, 2.0), (200.0, 4.0))),) * 3, opponent=(1.2, 0.9, 0.88))
     found = told(varying, thinned=1.0, left=1.0)
     assert found.planes[0] == varying.planes[0].times(5 / 3) and found.opponent == varying.opponent
-    assert not told(varying.times((0.5,) * 3), thinned=1.0, left=1.0).signal_dependent
+    found = told(varying.times((0.5,) * 3), thinned=1.0, left=1.0)
+    assert found.planes == (PlaneNoise(5.0, assumed=True),) * 3 and found.opponent == varying.opponent
     clipped = NoiseModel((PlaneNoise(1.5, clipped=True),) * 3)
     assert told(clipped, thinned=1.0, left=1.0) == clipped
     coloured = replace(NoiseModel.of_sigma((4.0,) * 3), opponent=(1.2, 0.9, 0.88), opponent_spectra=(SPECTRUM,) * 3)

@@ -101,7 +101,7 @@ def with_what_codecs_leave_in_rgb(noise: NoiseModel, peak: float, letters: Calla
     deviation = (sum(value**2 for value in noise.sigma) / 3) ** 0.5
     if deviation >= least:
         return noise
-    if (noise.opponent or noise.signal_dependent) and deviation >= _SAME_KIND * least:
+    if noise.opponent or (noise.signal_dependent and deviation >= _SAME_KIND * least):
         return replace(noise, planes=tuple(_at_least(plane, least) for plane in noise.planes))
     white = (PlaneNoise(least, assumed=True),) * 3
     taken = replace(evidence, taken="the codec's quantiser")
