@@ -1,5 +1,6 @@
 """What a codec leaves of noise, and of its own, is told by the step of its quantiser."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,9 +77,17 @@ def test_noise_that_is_there_keeps_its_shape_and_what_was_given_is_not_asked() -
     spectrum = tuple(float(value) for value in np.linspace(2, 0.5, 64) / np.linspace(2, 0.5, 64).mean())
     measured = NoiseModel((PlaneNoise(5.0, spectrum=spectrum), PlaneNoise(0.1), PlaneNoise(6.0)))
     found = with_what_codecs_leave(measured, 30.0, 255, lambda: False)
-    assert found.sigma == pytest.approx((8.1, 3.24, 6.0)) and found.planes[0].spectrum == spectrum
+    assert found.sigma == pytest.approx((math.hypot(5, 8.1), 3.24, 6.0))
+    # The codec's own error is white, beside what is left of noise.
+    beside = [(25 * value + 8.1**2) / (25 + 8.1**2) for value in spectrum]
+    assert found.planes[0].spectrum == pytest.approx(beside, abs=1e-5)
     assert [plane.assumed for plane in found.planes] == [False, True, False]
-    assert with_what_codecs_leave(measured, 8.0, 255, unasked).planes[::2] == measured.planes[::2]
+    found = with_what_codecs_leave(measured, 8.0, 255, unasked)
+    assert found.sigma == pytest.approx((math.hypot(5, 3.2), 1.28, 6.0))
+    assert found.planes[2] == measured.planes[2]
+    little = NoiseModel((PlaneNoise(2.0, spectrum=spectrum), *measured.planes[1:]))
+    found = with_what_codecs_leave(little, 30.0, 255, lambda: False)
+    assert found.sigma[0] == pytest.approx(math.hypot(2, 8.1)) and found.planes[0].assumed
     clean = NoiseModel.of_sigma((0.4, 0.1, 0.1))
     assert with_what_codecs_leave(clean, 8.0, 255, unasked).sigma == pytest.approx((0.95, 0.38, 0.38))
     assert with_what_codecs_leave(clean, 1.0, 255, unasked).sigma == pytest.approx((0.4, 0.1, 0.1))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from vnlsdenoise.noise.estimate import ramp
-from vnlsdenoise.noise.model import Evidence, NoiseModel, PlaneNoise
+from vnlsdenoise.noise.model import Evidence, NoiseModel, PlaneNoise, Spectrum
 from vnlsdenoise.video.frame import Frame
 
 # The deviation to remove, of luma, where nothing tells of noise: so much of what the step has beyond the first, in
@@ -33,7 +33,14 @@ _TRACE, _TRACE_IN_CHROMA = 1.0, 0.5
 # codec leaves chroma no noise of R, G and B that it was halved from.
 _TRACE_IN_LUMA, _COARSE, _LEFT_OF_TRACE = (0.6, 0.9), (13.5, 16.0), 0.2
 _CHROMA = 0.4  # of luma's
-_SAME_KIND = 0.5  # of the deviation that is meant: noise of more keeps its spectrum and curve
+# R, G and B of which it is told that a codec had them (`Verdict.thinned`) and not by which step: the same as of a fine
+# quantiser, in luma so many times the mean deviation of the three, and in the differences of colour so many. At all
+# frequencies alike, beside what noise is there: what is new of that is little at the high ones.
+_NOISE_IN_RGB = (1.7, 2.4)  # as `_NOISE`: what a codec leaves of luma's noise all three share, so that it is more
+_MOST_OF_RGB, _MOST_OF_NOISY_RGB, _OF_SUM, _OF_DIFFERENCES = 0.95, 5.0, 2**0.5, 0.5**0.5
+# Of the deviation that is meant: noise of more keeps its curve. Noise of a spectrum keeps that, however little it is,
+# and has the codec's own error beside it, which is white: at the frequencies that the codec took nothing else is told.
+_SAME_KIND = 0.5
 
 
 def step_of(frames: Sequence[Frame]) -> float | None:
@@ -79,6 +86,51 @@ def with_what_codecs_leave(noise: NoiseModel, step: float, peak: float, letters:
     return NoiseModel(planes, evidence=evidence)
 
 
+def with_what_codecs_leave_in_rgb(noise: NoiseModel, peak: float, letters: Callable[[], bool]) -> NoiseModel:
+    """Noise of R, G and B, measured in frames that may have come through a codec; letters: as above."""
+    unit, evidence = peak / 255, noise.evidence
+    if evidence is None or not evidence.thinned or noise.clipped:
+        return noise
+    sure = max(_was_noise(evidence, unit), ramp(max(noise.sigma) / unit, *_NOISE_IN_RGB))
+    least = evidence.thinned * (_MOST_OF_RGB + sure * (_MOST_OF_NOISY_RGB - _MOST_OF_RGB))
+    if least > _MOST_BY_LETTERS and sure < 1 and letters():
+        least = _MOST_BY_LETTERS
+    least *= unit
+    if any(noise.opponent_spectra):
+        return _with_white(noise, least)
+    deviation = (sum(value**2 for value in noise.sigma) / 3) ** 0.5
+    if deviation >= least:
+        return noise
+    if noise.opponent or (noise.signal_dependent and deviation >= _SAME_KIND * least):
+        return replace(noise, planes=tuple(_at_least(plane, least) for plane in noise.planes))
+    white = (PlaneNoise(least, assumed=True),) * 3
+    taken = replace(evidence, taken="the codec's quantiser")
+    return NoiseModel(white, opponent=(_OF_SUM, _OF_DIFFERENCES, _OF_DIFFERENCES), evidence=taken)
+
+
+def _with_white(noise: NoiseModel, deviation: float) -> NoiseModel:
+    """Noise of R, G and B, of spectra, and white noise of this mean deviation beside it."""
+    own, white = sum(noise.sigma) / 3, (_OF_SUM, _OF_DIFFERENCES, _OF_DIFFERENCES)
+    opponents = [
+        _beside_white(own * times, spectrum, part * deviation)
+        for times, spectrum, part in zip(noise.opponent, noise.opponent_spectra, white, strict=True)
+    ]
+    sigma = (sum(value**2 for value, _ in opponents) / 3) ** 0.5
+    return replace(
+        noise,
+        planes=(PlaneNoise(sigma),) * 3,
+        opponent=tuple(value / sigma for value, _ in opponents),
+        opponent_spectra=tuple(spectrum for _, spectrum in opponents),
+    )
+
+
+def _beside_white(sigma: float, spectrum: Spectrum, deviation: float) -> tuple[float, Spectrum]:
+    """Deviation and spectrum of noise with white noise of a deviation beside it; white for an empty spectrum."""
+    variances = [sigma**2 * value + deviation**2 for value in spectrum or (1.0,)]
+    mean = sum(variances) / len(variances)
+    return mean**0.5, tuple(round(value / mean, 6) for value in variances) if spectrum else ()
+
+
 def _was_noise(evidence: Evidence, unit: float) -> float:
     """How sure it is, 0 to 1, that there was noise, however little of it is told."""
     if not evidence.new:
@@ -92,6 +144,10 @@ def _is_trace(calm: Sequence[float], unit: float) -> bool:
 
 
 def _at_least(plane: PlaneNoise, deviation: float) -> PlaneNoise:
+    if plane.spectrum and plane.sigma:
+        sigma, spectrum = _beside_white(plane.sigma, plane.spectrum, deviation)
+        few = plane.sigma < _SAME_KIND * deviation
+        return replace(plane.times(sigma / plane.sigma), spectrum=spectrum, assumed=few)
     if plane.sigma >= deviation:
         return plane
     if plane.sigma >= _SAME_KIND * deviation:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vnlsdenoise.noise.bounds import LEAST_CLIPPED, ROUNDING, bounded
 from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
-from vnlsdenoise.noise.coded import with_what_codecs_leave
+from vnlsdenoise.noise.coded import with_what_codecs_leave, with_what_codecs_leave_in_rgb
 from vnlsdenoise.noise.estimate import ends_at_the_borders, estimate_sigma, measure_plane, ramp
 from vnlsdenoise.noise.letters import has_letters, is_everywhere
 from vnlsdenoise.noise.model import ClippedRgb, Evidence, NoiseModel, PlaneNoise
@@ -72,7 +72,9 @@ def measure_noise(
     if white or sigma is not None:
         return _white(frames, planes, layout, peak, sigma, pairs)
     noise = _measured(frames, planes, layout, peak, pairs, coded=step is not None)
-    if step is None or layout.family == "rgb":
+    if layout.family == "rgb":
+        return with_what_codecs_leave_in_rgb(noise, peak, lambda: has_letters(planes(frames[0])[1], peak))
+    if step is None:
         return noise
     return with_what_codecs_leave(noise, step, peak, lambda: has_letters(planes(frames[0])[0], peak))
 
@@ -104,7 +106,8 @@ def _measured(
     told = verdict.channels[-len(noise.planes) :]
     new_top, new = tuple(channel.top for channel in told), tuple(channel.deviation for channel in told)
     calm = tuple(channel.least_low for channel in told)
-    evidence = replace(evidence, new_top=new_top, new=new, trust=verdict.trust, calm=calm, left=verdict.left)
+    evidence = replace(evidence, new_top=new_top, new=new, trust=verdict.trust, calm=calm)
+    evidence = replace(evidence, left=verdict.left, thinned=verdict.thinned)
     first = verdict.channels[0]
     least = _LEAST_GRAIN * peak * (3**0.5 if layout.family == "rgb" else 1)
     share = _share_taken(verdict, layout) if first.low >= least else 0.0
@@ -165,7 +168,7 @@ def _white(
     white = NoiseModel.of_sigma(sigma)
     if max(sigma) < LEAST_CLIPPED * peak or not _may_be_clipped(frames, planes, layout, peak):
         return white
-    found = measure_noise(frames, planes, layout, peak, pairs=pairs)
+    found = _measured(frames, planes, layout, peak, pairs, coded=False)
     own = (
         # What clipping did is told by the noise that is there, however much of it is to be removed.
         replace(plane, clipped=True, overstated=plane.sigma / measured.sigma) if measured.clipped else plane

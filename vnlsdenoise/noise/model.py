@@ -96,7 +96,8 @@ def _evidence_from_json(found: dict[str, Any] | None) -> "Evidence | None":
     if found is None:
         return None
     quiet, new_top, new, calm = (tuple(map(float, found[name])) for name in ("quiet", "new_top", "new", "calm"))
-    return Evidence(found["taken"], quiet, new_top, new, found["trust"], calm, float(found["left"]))
+    left, thinned = (float(found[name]) for name in ("left", "thinned"))
+    return Evidence(found["taken"], quiet, new_top, new, found["trust"], calm, left, thinned)
 
 
 def _check_spectrum(spectrum: Spectrum) -> None:
@@ -128,7 +129,8 @@ class Evidence:
     frequencies. new_top, new: by what is new in every frame, at the highest frequencies and at all; empty where that
     was not asked. trust: 0 to 1, how sure it is that what is new is noise, and is not white. calm: what is new at low
     frequencies in the blocks with least of it, of every plane. left: 0 to 1, how sure it is that what is new is what a
-    codec left of noise, if there was a codec (`Verdict.left`).
+    codec left of noise, if there was a codec (`Verdict.left`). thinned: 0 to 1, how sure it is that there was one, of
+    R, G and B (`Verdict.thinned`).
     """
 
     taken: Witness
@@ -138,6 +140,7 @@ class Evidence:
     trust: float | None = None
     calm: tuple[float, ...] = ()
     left: float = 0.0
+    thinned: float = 0.0
 
     def agreement(self, peak: float) -> float | None:
         """How far the witnesses agree, 0 to 1: `trust` where what is new was taken; None where there is only one.

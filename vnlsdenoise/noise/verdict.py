@@ -90,6 +90,18 @@ _STOOD_STILL = (0.9, 0.7)
 # to 23 have up to 0.56 and 0.33 (water more). Where there is more of both it is 4.5 times as steep, of motion that was
 # not found, or flat blocks hold seven times as much as is new (as at `_PURE`), of texture.
 _LEFT_AT_MIDDLE, _LEFT_AT_TOP, _LEFT_STEEP, _LEFT_HELD = (0.85, 1.15), (0.35, 0.45), (4.2, 3.3), (5.5, 3.5)
+# The same of the sum of R, G and B, which is so many times what luma of a film holds; there what is new at middle
+# frequencies is 1.34 and more of that at the highest, 1.06 in white noise that no codec was at.
+_LUMA_OF_SUM, _LEFT_FALL = 219 / 255 / 3**0.5, (1.15, 1.3)
+# A codec leaves next to nothing of colour at high frequencies, which half the size cannot hold. Deviation of what is
+# new in flat blocks at the highest ones, of the differences of R, G and B to their sum: up to 0.3 behind a codec, from
+# 0.68 on in noise of R, G and B, 1.3 in that of a mosaic, 0.17 to 0.5 of cameras that reduce it. And times that there
+# is more of those differences at low frequencies: 7 to 20 behind a codec, 1 to 4 in noise and in clean films, 5 to 9 of
+# such cameras; and that to the same of the sum, which is alike in grey and tinted films. The sum itself has up to 6
+# times as much: more is coarse grain, or motion that was missed. Less than so much of 255, of the sum at the highest
+# and of the differences at low frequencies, tells nothing.
+_THINNED_COLOUR, _COLOUR_FALLS, _FALLS_MORE, _SUM_FALLS = (0.34, 0.26), (4.2, 6.0), (1.2, 1.6), (9.0, 7.0)
+_LEAST_BESIDE, _LEAST_THINNED = 0.05, 0.08
 _SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
 _FEWEST = 64  # blocks
 
@@ -102,7 +114,7 @@ class Verdict(NamedTuple):
     these do not tell, where noise depends on the brightness, or where the three share white noise. everywhere: of what
     is new in all blocks, what is new in flat ones. held: all that these hold at middle frequencies, to what is new in
     them. still: 0 to 1, how sure it is that nothing moves. left: 0 to 1, how sure it is that a codec, if there was one,
-    left this of noise; not of R, G and B.
+    left this of noise. thinned: 0 to 1, how sure it is that R, G and B have been through a codec, which tells no step.
     """
 
     trust: float
@@ -113,6 +125,7 @@ class Verdict(NamedTuple):
     still: float
     independent: float = 0.0
     left: float = 0.0
+    thinned: float = 0.0
 
 
 def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
@@ -173,7 +186,28 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     if proof and (alike or proof > _SURER * trust):
         trust, channels = max(proof, trust), (*told, *channels[3:])
     independent = independent_deviation(evidence[:3], odd, band)
-    return Verdict(trust, white, channels, share, held, still, independent)
+    thinned = _is_thinned(channels[:3], to_bytes)
+    left = _left_of_sum(quiet, held, first.top, to_bytes)
+    return Verdict(trust, white, channels, share, held, still, independent, left, thinned)
+
+
+def _is_thinned(opponents: tuple[Grain, ...], to_bytes: float) -> float:
+    """As `Verdict.thinned`; opponents: the sum and the differences of R, G and B.
+
+    Colours of texture that moves show in flat blocks, too, and not in those with least that is new.
+    """
+    in_flat = [(to_bytes * c.top, to_bytes * c.low) for c in opponents]
+    in_calm = [(to_bytes * c.least, to_bytes * c.least_low) for c in opponents]
+    return max(_without_colour(*in_flat), _without_colour(*in_calm))
+
+
+def _without_colour(total: tuple[float, float], *differences: tuple[float, float]) -> float:
+    """How sure it is that colour was taken away; deviations at the highest frequencies and at low ones."""
+    if total[0] < _LEAST_BESIDE or min(low for _, low in differences) < _LEAST_THINNED:
+        return 0.0
+    sure = ramp(max(top for top, _ in differences) / total[0], *_THINNED_COLOUR)
+    falls, of_sum = min(low / max(top, 1e-12) for top, low in differences), total[1] / total[0]
+    return sure * ramp(falls, *_COLOUR_FALLS) * ramp(falls / of_sum, *_FALLS_MORE) * ramp(of_sum, *_SUM_FALLS)
 
 
 def _is_of_camera(luma: Grain, colours: list[float]) -> float:
@@ -187,9 +221,20 @@ def _is_of_camera(luma: Grain, colours: list[float]) -> float:
 def _left(quiet: Tensor, held: float, top: float, to_bytes: float) -> float:
     """As `Verdict.left`; quiet: [16, 16], what is new in flat blocks. top: its deviation at the highest frequencies."""
     sums = frequency_sums(quiet.device)
-    low, middle = (float(quiet[(sums >= first) & (sums <= last)].mean()) ** 0.5 for first, last in (_LOW, _MIDDLE))
+    low, middle = (_deviation(quiet, sums, between) for between in (_LOW, _MIDDLE))
     sure = ramp(to_bytes * middle, *_LEFT_AT_MIDDLE) * ramp(to_bytes * top, *_LEFT_AT_TOP)
     return sure * ramp(low / max(middle, 1e-12), *_LEFT_STEEP) * ramp(held, *_LEFT_HELD)
+
+
+def _left_of_sum(quiet: Tensor, held: float, top: float, to_bytes: float) -> float:
+    """The same of the sum of R, G and B."""
+    middle = _deviation(quiet, frequency_sums(quiet.device), _MIDDLE)
+    return _left(quiet, held, top, to_bytes * _LUMA_OF_SUM) * ramp(middle / max(top, 1e-12), *_LEFT_FALL)
+
+
+def _deviation(variance: Tensor, sums: Tensor, between: tuple[int, int]) -> float:
+    """Of [16, 16] variances, at the frequencies whose sums u + v are these."""
+    return math.sqrt(float(variance[(sums >= between[0]) & (sums <= between[1])].mean()))
 
 
 def _as_everywhere(chroma: Grain, luma: Grain, share: float) -> Grain:

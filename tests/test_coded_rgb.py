@@ -1,0 +1,200 @@
+"""R, G and B of frames that a codec has had, of which no step is told: known by their colours, rid of what it left."""
+
+import io
+import math
+from dataclasses import replace
+from typing import Any
+
+import av
+import pytest
+import skimage.data
+import torch
+from torch import Tensor
+
+import vnlsdenoise
+from vnlsdenoise.noise import NoiseModel, PlaneNoise, synthesis
+from vnlsdenoise.noise.camera import Camera, blurred
+from vnlsdenoise.noise.coded import with_what_codecs_leave_in_rgb
+from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.noise.model import Evidence
+from vnlsdenoise.video.frame import PlaneFormat
+
+PEAK = 255.0
+RGB = PlaneFormat("rgb", 224, 160, 8)
+
+
+def passing(picture: str, frames: int = 6) -> Tensor:
+    """A photograph that passes by parts of a pixel, [T, 3, H, W]."""
+    canvas = torch.from_numpy(getattr(skimage.data, picture)()).permute(2, 0, 1)[None].float()
+    shown = []
+    for time in range(frames):
+        place = torch.tensor([[[0.42, 0, 0.006 * time - 0.1], [0, 0.42, 0.0035 * time + 0.04]]])
+        grid = torch.nn.functional.affine_grid(place, [1, 3, 160, 224], align_corners=False)
+        shown.append(torch.nn.functional.grid_sample(canvas, grid, mode="bicubic", align_corners=False)[0])
+    return torch.stack(shown).clamp(0, PEAK)
+
+
+def with_white(clean: Tensor, sigma: float) -> Tensor:
+    return clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
+
+
+def recorded(clean: Tensor, gain: float) -> tuple[Tensor, Tensor]:
+    """With the noise of a camera, and without."""
+    random = torch.Generator().manual_seed(1)
+    sides = zip(*(Camera(gain, gain / 2).recorded(picture / PEAK, random) for picture in clean), strict=True)
+    noisy, wanted = (torch.stack(side) * PEAK for side in sides)
+    return noisy, wanted
+
+
+def through_h264(video: Tensor, crf: int) -> Tensor:
+    """What libx264 keeps of R, G and B [T, 3, H, W] in 4:2:0, as R, G and B."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream: Any = output.add_stream("libx264", 25, options={"crf": str(crf)})
+        stream.height, stream.width = video.shape[-2:]
+        stream.codec_context.thread_count, stream.pix_fmt = 1, "yuv420p"
+        for picture in codes(video).byte().permute(0, 2, 3, 1).contiguous().numpy():
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        output.mux(stream.encode(None))
+    file.seek(0)
+    with av.open(file) as source:
+        pictures = [torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in source.decode(video=0)]
+    return torch.stack(pictures).permute(0, 3, 1, 2).float()
+
+
+def codes(video: Tensor) -> Tensor:
+    return video.round().clamp(0, PEAK)
+
+
+def measured(video: Tensor, device: str = "cpu") -> NoiseModel:
+    return measure_noise(list(video.to(device)), list, RGB, PEAK)
+
+
+def thinned(noise: NoiseModel) -> float:
+    assert noise.evidence is not None
+    return noise.evidence.thinned
+
+
+def gain_of(noise: NoiseModel, video: Tensor, clean: Tensor) -> float:
+    """dB that denoising brings."""
+    restored = vnlsdenoise.denoise(video, noise, preset="fast", device="cpu", peak=PEAK, scene_cuts=False)
+    before, after = (float((side - clean).square().mean()) for side in (video, restored))
+    return 10 * math.log10(before / after)
+
+
+@pytest.mark.parametrize("picture", ["rocket", "coffee"])
+def test_what_a_codec_left_of_white_noise_is_removed(picture, device):
+    """It was told 1.6 and 0.8, which quiet areas hold, and brought 0.3 and 0.1 dB.
+
+    Coffee is of strong colours, which move in its flat blocks, too: those with least that is new tell the codec.
+    """
+    clean = passing(picture)
+    video = through_h264(with_white(clean, 5.0), 20)
+    noise = measured(video, device)
+    assert thinned(noise) > 0.9 and noise.sigma == pytest.approx((5.0,) * 3, rel=0.1)
+    assert gain_of(noise, video, clean) > 1.0
+
+
+def test_what_a_codec_left_of_the_noise_of_a_camera_is_removed(device):
+    """Of 3.0, whose spectrum has nothing at high frequencies; the codec's own error is at all: 0.3 dB more."""
+    noisy, clean = recorded(passing("rocket"), 0.002)
+    video = through_h264(noisy, 20)
+    noise = measured(video, device)
+    assert noise.correlated and noise.sigma[0] > 5
+    highest = [min(spectrum) * times**2 * noise.sigma[0] ** 2 for spectrum, times in opponents_of(noise)]
+    assert highest == pytest.approx([50.0, 12.5, 12.5], rel=0.2)
+    assert gain_of(noise, video, clean) > 1.3
+
+
+def opponents_of(noise: NoiseModel) -> list[tuple[tuple[float, ...], float]]:
+    return list(zip(noise.opponent_spectra, noise.opponent, strict=True))
+
+
+def test_a_clean_film_through_a_fine_quantiser_has_next_to_none_as_r_g_and_b(device):
+    clean = passing("rocket")
+    video = through_h264(clean, 18)
+    noise = measured(video, device)
+    assert thinned(noise) > 0.9 and 0.85 < max(noise.sigma) < 1
+    assert gain_of(noise, video, clean) > 0.1
+
+
+@pytest.mark.parametrize("picture", ["rocket", "chelsea"])
+@pytest.mark.parametrize("sigma", [0.0, 2.0, 10.0])
+def test_white_noise_that_no_codec_had_is_told_as_it_is(picture, sigma, device):
+    noise = measured(codes(with_white(passing(picture), sigma)), device)
+    assert thinned(noise) == 0 and noise.sigma == pytest.approx((sigma,) * 3, rel=0.1, abs=0.5)
+
+
+@pytest.mark.parametrize("gain", [0.0005, 0.006])
+def test_cameras_that_no_codec_had_are_told_as_they_are(gain, device):
+    noisy, clean = recorded(passing("rocket"), gain)
+    noise = measured(codes(noisy), device)
+    assert thinned(noise) == 0
+    assert noise.sigma == pytest.approx((float((noisy - clean).std()),) * 3, rel=0.25)
+
+
+def grey(clean: Tensor) -> Tensor:
+    return clean.mean(1, keepdim=True).expand_as(clean)
+
+
+@pytest.mark.parametrize("tint", [(1.0, 1.0, 1.0), (1.1, 1.0, 0.85)])
+@pytest.mark.parametrize("grain", [0.0, 0.8])
+def test_a_film_without_colours_of_its_own_tells_of_no_codec(tint, grain, device):
+    """Grey or tinted: what is new of its colours is little, and looks as its luma does."""
+    drawn = torch.randn(6, 1, 160, 224, generator=torch.Generator().manual_seed(2)).expand(-1, 3, -1, -1)
+    drawn = torch.stack([blurred(picture, grain) for picture in drawn]) if grain else drawn
+    noisy = (grey(passing("rocket")) + 5 * drawn / drawn.std()) * torch.tensor(tint)[:, None, None]
+    assert thinned(measured(codes(noisy), device)) == 0
+
+
+def test_coarse_grain_has_no_high_frequencies_of_any_kind(device):
+    random = torch.Generator().manual_seed(3)
+    video = grey(passing("rocket")) + synthesis.correlated((6, 3, 160, 224), 6.0, random)
+    assert thinned(measured(video, device)) == 0
+
+
+SPECTRUM = tuple([1.9] * 128 + [0.1] * 128)
+
+
+def told(noise: NoiseModel, letters: bool | None = None, **evidence: Any) -> NoiseModel:
+    """letters: whether there are any; None if that is not to be asked."""
+    said = Evidence("quiet areas", noise.sigma, noise.sigma, noise.sigma, 0.0, noise.sigma)
+
+    def answer() -> bool:
+        assert letters is not None
+        return letters
+
+    return with_what_codecs_leave_in_rgb(replace(noise, evidence=replace(said, **evidence)), PEAK, answer)
+
+
+def test_so_much_is_removed_as_it_is_sure_that_there_was_a_codec_and_noise():
+    little = NoiseModel.of_sigma((0.4, 0.3, 0.5))
+    assert told(little) == little
+    assert told(little, thinned=1.0).sigma == pytest.approx((0.95,) * 3)
+    assert told(little, False, thinned=1.0, left=1.0).sigma == pytest.approx((5.0,) * 3)
+    assert told(little, False, thinned=0.5, left=0.5).sigma == pytest.approx(((0.95 + 4.05 / 2) / 2,) * 3)
+    found = told(little, False, thinned=1.0, left=1.0)
+    assert found.opponent == pytest.approx((2**0.5, 0.5**0.5, 0.5**0.5)) and found.planes[0].assumed
+    assert found.evidence is not None and found.evidence.taken == "the codec's quantiser"
+    # Letters are left alone but for little, unless there was noise for sure.
+    assert told(little, True, thinned=1.0, left=0.6).sigma == pytest.approx((2.0,) * 3)
+    assert told(little, thinned=1.0, left=1.0).sigma == pytest.approx((5.0,) * 3)
+    # What quiet areas hold may tell of noise, too.
+    for sigma, wanted in ((1.5, 1.5), (2.05, (0.95 + 5.0) / 2), (2.4, 5.0), (6.0, 6.0)):
+        assert told(NoiseModel.of_sigma((sigma,) * 3), False, thinned=1.0).sigma == pytest.approx((wanted,) * 3)
+
+
+def test_noise_keeps_its_curve_and_its_spectrum_beside_what_the_codec_did():
+    varying = NoiseModel((PlaneNoise(3.0, ((40.0, 2.0), (200.0, 4.0))),) * 3, opponent=(1.2, 0.9, 0.88))
+    found = told(varying, thinned=1.0, left=1.0)
+    assert found.planes[0] == varying.planes[0].times(5 / 3) and found.opponent == varying.opponent
+    found = told(varying.times((0.5,) * 3), thinned=1.0, left=1.0)
+    assert found.planes == (PlaneNoise(5.0, assumed=True),) * 3 and found.opponent == varying.opponent
+    clipped = NoiseModel((PlaneNoise(1.5, clipped=True),) * 3)
+    assert told(clipped, thinned=1.0, left=1.0) == clipped
+    coloured = replace(NoiseModel.of_sigma((4.0,) * 3), opponent=(1.2, 0.9, 0.88), opponent_spectra=(SPECTRUM,) * 3)
+    found = told(coloured, False, thinned=1.0, left=1.0)
+    assert found.sigma == pytest.approx((math.hypot(4.0 * math.hypot(1.2, 0.9, 0.88) / 3**0.5, 5.0),) * 3)
+    for (spectrum, times), before, white in zip(opponents_of(found), coloured.opponent, (50, 12.5, 12.5), strict=True):
+        energies = [(found.sigma[0] * times) ** 2 * value for value in spectrum]
+        assert energies == pytest.approx([16 * before**2 * value + white for value in SPECTRUM], rel=1e-4)
