@@ -44,7 +44,17 @@ def test_verify_ends_with_0_8_and_3(job: list[object], tmp_path: Path) -> None:
     assert call("verify", output, "--report", tmp_path / "none.json")[0] == 3
 
 
-ENTRIES = ["output", "input", "frames", "request", "pts", "output/bytes", "output/sha256", "input/path", "pts/from_first"]
+ENTRIES = [
+    "output",
+    "input",
+    "frames",
+    "request",
+    "pts",
+    "output/bytes",
+    "output/sha256",
+    "input/path",
+    "pts/from_first",
+]
 
 
 def test_a_report_that_has_rotted_ends_with_3_and_its_name(tmp_path: Path) -> None:

@@ -71,7 +71,9 @@ def test_a_piece_that_is_not_whole_is_done_again(harm: str, tmp_path: Path) -> N
     elif harm == "record":
         data.with_suffix(".json").write_text("{")
     elif harm == "number":
-        data.with_suffix(".json").write_text(data.with_suffix(".json").read_text().replace('"frames": 5', '"frames": 6'))
+        data.with_suffix(".json").write_text(
+            data.with_suffix(".json").read_text().replace('"frames": 5', '"frames": 6')
+        )
     else:
         data.with_suffix(".json").unlink()
         data.with_suffix(".json").mkdir()
@@ -121,7 +123,17 @@ def test_a_folder_where_a_note_is_to_stand_ends_with_a_word(tmp_path: Path) -> N
         run(make_plan(wish))
 
 
-ROTTED = ["", "{}", "[]", "7", "[" * 5000, "\0" * 40, "\udcff", '{"format": 1, "frames": 2}', "its own with another number"]
+ROTTED = [
+    "",
+    "{}",
+    "[]",
+    "7",
+    "[" * 5000,
+    "\0" * 40,
+    "\udcff",
+    '{"format": 1, "frames": 2}',
+    "its own with another number",
+]
 
 
 @pytest.mark.parametrize("note", ["manifest.json", "read.json", "faults.json", "published.json", "000000000.json"])

@@ -189,7 +189,9 @@ class _Job:
                     "leave --resume out to begin"
                 )
             if how != "off" and folder.is_unreadable():
-                self._say(f"the note of earlier work in {folder.path} was changed or is of another version; it begins anew")
+                self._say(
+                    f"the note of earlier work in {folder.path} was changed or is of another version; it begins anew"
+                )
             return None
         changed = differences(found, manifest_of(self._plan, self._identity))
         if changed:

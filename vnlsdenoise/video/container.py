@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -258,3 +259,12 @@ def _cause(path: Path, error: Exception) -> str:
     if head and printable > 0.95 * len(head):
         return "it holds text, not video; check that this is the right file"
     return f"it is no video that FFmpeg knows ({getattr(error, 'strerror', None) or error}); check or convert the file"
+
+
+def timecode_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Frames a second that the time code of a film counts, None where it has none.
+
+    Not the mean rate, where frames come at uneven times.
+    """
+    tags = (name.lower() for tagged in (container, *container.streams) for name in tagged.metadata)
+    return stream.guessed_rate or stream.average_rate if "timecode" in tags else None

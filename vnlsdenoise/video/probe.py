@@ -22,6 +22,7 @@ from vnlsdenoise.video.container import (
     main_video,
     name_of,
     open_input,
+    timecode_rate,
 )
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.pixels import FULL_RANGE, layout_of, range_of
@@ -110,6 +111,7 @@ class VideoInfo:
     survey: Survey = field(default_factory=Survey)
     video_streams: int = 1
     tags: tuple[tuple[str, str], ...] = ()
+    timecode_rate: Fraction | None = None
     cut: Cut | None = None
 
     @property
@@ -300,6 +302,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         decoder=decoder,
         video_streams=len(films_of(container)),
         tags=tuple(container.metadata.items()),
+        timecode_rate=timecode_rate(container, stream),
     )
 
 

@@ -11,7 +11,7 @@ from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
 from vnlsdenoise.video.carry import Carry, Tally, add_copy, container_tags, copy_tags, cover_name
-from vnlsdenoise.video.container import codec_of, is_still, main_video, open_input
+from vnlsdenoise.video.container import codec_of, is_still, main_video, open_input, timecode_rate
 from vnlsdenoise.video.part import StreamCut
 from vnlsdenoise.video.subtitles import TextConverter, form_of
 from vnlsdenoise.video.timeline import PacketOrder, TimeKeeper, Timeline
@@ -67,7 +67,7 @@ class StreamCopier:
                 self.copied[fate.index] = Tally(codec, target.index, is_still(stream))
         if cut is not None:
             for tags in (output.metadata, *(target.metadata for target in (video, *self._targets.values()))):
-                cut.move_timecode(tags, main.average_rate)
+                cut.move_timecode(tags, timecode_rate(self._input, main))
         self._packets = self._demux()
         self._held: Packet[Stream] | None = None
         self._orders = {index: PacketOrder(self._input.streams[index], output.format) for index in self.copied}
