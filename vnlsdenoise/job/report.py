@@ -161,13 +161,14 @@ def read_report(path: Path) -> dict[str, Any]:
         wrong.append("output")
     if wrong:
         raise InputError(
-            f"the report {path} was changed or cut off ({', '.join(wrong)}); make the output again, or give --report PATH"
+            f"the report {path} was changed or cut off ({', '.join(wrong)}); make the output again, or give another one"
         )
     return facts
 
 
 def _is(found: Any, kind: type, tells: dict[str, type]) -> bool:
-    return isinstance(found, kind) and all(isinstance(found.get(name), of) for name, of in tells.items())
+    entries: dict[str, Any] = found if isinstance(found, dict) else {}
+    return isinstance(found, kind) and all(isinstance(entries.get(name), of) for name, of in tells.items())
 
 
 def _facts_of(path: Path) -> dict[str, Any]:

@@ -107,8 +107,8 @@ class WorkFolder:
         try:
             if (other := self._others()) is not None:
                 raise OutputError(
-                    f"cannot make the work folder {self.path}; it holds {other}, which is of no job; move away what has "
-                    "its name or choose another --workdir"
+                    f"cannot make the work folder {self.path}; it holds {other}, which is of no job; move away what "
+                    "has its name or choose another --workdir"
                 )
             self.remove()
             self.path.mkdir(parents=True)
