@@ -216,6 +216,20 @@ def decode_next(decoder: VideoCodecContext, packet: "Packet[Any] | None") -> lis
         return []
 
 
+def packets_of(container: InputContainer, stream: Stream | None = None) -> "Iterator[Packet[Stream]]":
+    """All packets of a file, or of one stream of it, and behind them an empty one of each; raises what PyAV raises.
+
+    Streams that show up only within the file (.ts, .mpg, .flv) are not among them.
+    """
+    packets = container.demux() if stream is None else container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError):  # the latter where PyAV ends those that it has not met
+            return
+        yield packet
+
+
 @contextmanager
 def listening() -> Iterator[list[tuple[int, str, str]]]:
     """What FFmpeg says in this thread meanwhile, (level, who, text), by one at a time; nothing of it is printed."""

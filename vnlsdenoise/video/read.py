@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vnlsdenoise.errors import DeviceError, InputError
-from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input, use_threads
+from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input, packets_of, use_threads
 from vnlsdenoise.video.damage import Damage, Expected
 from vnlsdenoise.video.frame import Frame, Plane
 from vnlsdenoise.video.pixels import layout_of, unpack
@@ -67,6 +67,8 @@ class VideoReader:
             self._refuse_interlaced()
         if self.info.survey.short_by:
             self._fail_on_damage(f"it ends {self.info.survey.short_by:.2f} s before its container says")
+        if self.info.survey.torn:
+            self._fail_on_damage("a part of the file cannot be read")
         if self.info.survey.cut:
             self._fail_on_damage("it was cut off within a packet")
 
@@ -108,6 +110,7 @@ class VideoReader:
                 raise InputError(
                     f"no frame of {self.path} could be decoded; the video stream is damaged; recover the file first"
                 )
+        self.damage.torn = self.info.survey.torn
         self.damage.short_by = self.info.survey.short_by
         self.damage.cut = self.damage.cut or self.info.survey.cut
 
@@ -231,7 +234,7 @@ class VideoReader:
     def _packets(self, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[Stream] | None]":
         """The packets of the video with the times that go on, then None, which drains the decoder."""
         keeper = TimeKeeper(self.info.survey.timeline)
-        packets = container.demux()
+        packets = packets_of(container)
         while True:
             try:
                 packet = next(packets)
@@ -308,7 +311,7 @@ class VideoReader:
         """What decodes of a video from here on, whatever is wrong with the rest."""
         self._headers = HeaderSteps.of(stream, self.info.format.peak)
         try:
-            for packet in container.demux(stream):
+            for packet in packets_of(container, stream):
                 if packet.size and self._headers is not None:
                     self._headers.saw(packet)
                 with suppress(av.FFmpegError):
