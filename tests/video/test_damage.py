@@ -438,3 +438,28 @@ def test_a_stream_that_begins_within_the_file_is_told(tmp_path: Path) -> None:
     reader = VideoReader(tmp_path / "in.flv")
     assert len(list(reader)) == 100 and not reader.damage
     assert "begin only within the file are left out: Audio: mp3" in " ".join(reader.info.warnings())
+
+
+@pytest.mark.parametrize("ending", ["mkv", "avi", "nut"])
+@pytest.mark.parametrize("group", ["1", "4"])
+def test_frames_of_ffv1_whose_checksum_is_wrong_are_concealed(ending: str, group: str, tmp_path: Path) -> None:
+    source = tmp_path / f"in.{ending}"
+    write_film(source, "ffv1", count=12, options={"slices": "4", "slicecrc": "1", "level": "3", "g": group})
+    shown = [frame.planes[0].tobytes() for frame in VideoReader(source)]
+    with av.open(str(source)) as container:
+        place, size = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size][5]
+    data = bytearray(source.read_bytes())
+    data[place + size // 2] ^= 0x10
+    source.write_bytes(data)
+    reader = VideoReader(source)
+    frames = [frame.planes[0].tobytes() for frame in reader]
+    until = 6 if group == "1" else 8
+    assert frames == [*shown[:5], *[shown[4]] * (until - 5), *shown[until:]]
+    assert (reader.damage.corrupt, reader.damage.frames) == (until - 5, [(5, until - 1)])
+
+
+def test_ffv1_without_checksums_is_not_damaged(tmp_path: Path) -> None:
+    for name, options in (("a", {"slicecrc": "0", "level": "3"}), ("b", {"level": "1"})):
+        write_film(tmp_path / f"{name}.mkv", "ffv1", count=3, options=options)
+        reader = VideoReader(tmp_path / f"{name}.mkv")
+        assert len(list(reader)) == 3 and not reader.damage

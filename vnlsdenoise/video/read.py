@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vnlsdenoise.errors import DeviceError, InputError
+from vnlsdenoise.video.checksums import SliceSums
 from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input, packets_of, use_threads
 from vnlsdenoise.video.damage import Damage, Expected
 from vnlsdenoise.video.frame import Frame, Plane
@@ -63,6 +64,7 @@ class VideoReader:
     def __post_init__(self, known: VideoInfo | None) -> None:
         self.info: VideoInfo = known or probe(self.path, self.stream)
         self._headers: HeaderSteps | None = None
+        self._sums: SliceSums | None = None
         if self.info.interlaced:
             self._refuse_interlaced()
         if self.info.survey.short_by:
@@ -91,16 +93,17 @@ class VideoReader:
         with self.opened() as container:
             stream = main_video(container, self.path, self.info.index)
             for decoded, pts in self._decode(container, stream):
-                if decoded is not None and decoded.is_corrupt:
+                is_corrupt = decoded is not None and (decoded.is_corrupt or self._is_wrong(decoded.pts))
+                if is_corrupt:
                     self.damage.corrupt += 1
                     self._fail_on_damage(f"the frame at {_seconds(pts, stream)} is corrupt")
-                if decoded is None or (decoded.is_corrupt and good is not None):
+                if decoded is None or (is_corrupt and good is not None):
                     if good is None:
                         continue
                     frame = Frame(good.planes, None, good.duration, dict(good.extra), damage="concealed")
                 else:
                     frame = good = self.frame_of(decoded)
-                    frame.damage = "kept" if decoded.is_corrupt else ""
+                    frame.damage = "kept" if is_corrupt else ""
                 if frame.damage:
                     self.damage.note(number)
                 frame.pts = clock.stamp(pts)
@@ -182,6 +185,7 @@ class VideoReader:
         if not decoder.is_open:
             use_threads(decoder)
         self._headers = HeaderSteps.of(stream, self.info.format.peak)
+        self._sums = SliceSums.of(stream.codec_context.codec.canonical_name)
         expected = Expected(stream.codec_context.codec.canonical_name, self._step)
         order = DisplayOrder(container.format.name) if self.info.survey.decoding_order else None
         frames = refused = in_a_row = 0
@@ -189,6 +193,8 @@ class VideoReader:
         for packet in self._packets(container, stream):
             if packet is not None:
                 expected.saw(packet)
+                if self._sums is not None:
+                    self._sums.saw(packet)
                 if self._headers is not None:
                     self._headers.saw(packet)
                 if order is not None:
@@ -230,6 +236,9 @@ class VideoReader:
         if not by_times and not self.info.interlaced and expected.packets > frames + refused:
             self.damage.lost += expected.packets - frames - refused
             self._fail_on_damage(f"{self.damage.lost} frame(s) are missing")
+
+    def _is_wrong(self, pts: int | None) -> bool:
+        return self._sums is not None and self._sums.is_wrong(pts)
 
     def _packets(self, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[Stream] | None]":
         """The packets of the video with the times that go on, then None, which drains the decoder."""

@@ -1,7 +1,6 @@
 """Whether a part of a file between its ends cannot be read: what that held is missing, and its times alone say so."""
 
 import re
-import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -9,10 +8,10 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from vnlsdenoise.video.checksums import crc32_from_the_top, turned
 from vnlsdenoise.video.matroska import is_torn as matroska_is_torn
 
 _CHUNK = 1 << 20
-_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _BOX_HEAD = 8
 TS_PACKETS = (188, 192, 204)
 """Bytes of the packets of transport streams, all of one size."""
@@ -127,9 +126,7 @@ def _ogg(file: BinaryIO) -> bool:
         is_first = head[5] & _OGG_BEGINS or serial not in numbers
         if not (is_first or numbers[serial] + 1 == number):
             return True
-        # The checksum runs from the other end of bytes than that of zlib, and from 0.
-        page = (head[:22] + bytes(4) + head[26:] + lengths + content).translate(_TURNED)
-        if zlib.crc32(page, 0xFFFFFFFF) ^ 0xFFFFFFFF != int.from_bytes(head[22:26].translate(_TURNED), "big"):
+        if crc32_from_the_top(head[:22] + bytes(4) + head[26:] + lengths + content) != turned(head[22:26]):
             return True
         numbers[serial] = number
     return False
