@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -463,3 +464,25 @@ def test_ffv1_without_checksums_is_not_damaged(tmp_path: Path) -> None:
         write_film(tmp_path / f"{name}.mkv", "ffv1", count=3, options=options)
         reader = VideoReader(tmp_path / f"{name}.mkv")
         assert len(list(reader)) == 3 and not reader.damage
+
+
+def test_a_film_is_decoded_on_from_the_next_key_frame_however_far_that_is(tmp_path: Path) -> None:
+    source = tmp_path / "in.webm"
+    write_film(source, "libsvtav1", count=110, options={"g": "50", "svtav1-params": "lp=1:pred-struct=1"})
+    with av.open(str(source)) as container:
+        places = [(packet.pos, packet.size, packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
+    assert [number for number, place in enumerate(places) if place[2]] == [0, 50, 100]
+    data = bytearray(source.read_bytes())
+
+    def spoil(numbers: Sequence[int]) -> None:
+        for number in numbers:
+            place, size, _ = places[number]
+            data[place + 12 : place + size] = bytes(size - 12)
+        source.write_bytes(data)
+
+    spoil([50])
+    reader = VideoReader(source)
+    assert len(list(reader)) == 110 and reader.damage.frames == [(50, 99)]
+    spoil(range(20, 110))
+    with pytest.raises(InputError, match="packets in a row failed"):
+        list(VideoReader(source))

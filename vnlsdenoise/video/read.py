@@ -31,7 +31,8 @@ Interlaced = Literal["error", "fields", "ignore"]
 """What to do with frames of two fields."""
 Decoder = Literal["cpu", "gpu"]
 MAX_FAILURES_IN_A_ROW = 32
-"""So many undecodable packets without one good frame between them end the run."""
+"""So many undecodable packets without one good frame between them end the run, if a second key frame, at which a decoder
+finds its way again, is among them; `_LONGEST_GROUP` do in any case."""
 _LINEAR_LIMIT = 64
 _DECODE_AFTER_SEEK = 48
 _LONGEST_GROUP = 600  # frames from a key frame to the one that was asked for, at most
@@ -188,10 +189,11 @@ class VideoReader:
         self._sums = SliceSums.of(stream.codec_context.codec.canonical_name)
         expected = Expected(stream.codec_context.codec.canonical_name, self._step)
         order = DisplayOrder(container.format.name) if self.info.survey.decoding_order else None
-        frames = refused = in_a_row = 0
+        frames = refused = in_a_row = key_frames = 0
         by_times = order is None  # Else what is missing is known only in number.
         for packet in self._packets(container, stream):
             if packet is not None:
+                key_frames += packet.is_keyframe
                 expected.saw(packet)
                 if self._sums is not None:
                     self._sums.saw(packet)
@@ -211,7 +213,7 @@ class VideoReader:
                 refused, in_a_row = refused + 1, in_a_row + 1
                 pts = packet.pts if packet is not None else None
                 self._fail_on_damage(f"the packet at {_seconds(pts, stream)} does not decode")
-                if in_a_row > MAX_FAILURES_IN_A_ROW:
+                if in_a_row > (MAX_FAILURES_IN_A_ROW if key_frames > 1 else _LONGEST_GROUP):
                     raise InputError(
                         f"{self.path} cannot be decoded on from {_seconds(pts, stream)}; "
                         f"{in_a_row} packets in a row failed; recover the file first"
@@ -220,7 +222,7 @@ class VideoReader:
                     yield None, order.next()
                 continue
             for frame in decoded_frames:
-                frames, in_a_row = frames + 1, 0
+                frames, in_a_row, key_frames = frames + 1, 0, 0
                 if order is not None:
                     yield frame, order.next()
                     continue
