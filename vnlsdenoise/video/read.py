@@ -31,7 +31,7 @@ Interlaced = Literal["error", "fields", "ignore"]
 """What to do with frames of two fields."""
 Decoder = Literal["cpu", "gpu"]
 MAX_FAILURES_IN_A_ROW = 32
-"""So many undecodable packets without one good frame between them end the run, if a second key frame, at which a decoder
+"""So many undecodable packets without one good frame between them end the run, if a second key frame, where a decoder
 finds its way again, is among them; `_LONGEST_GROUP` do in any case."""
 _LINEAR_LIMIT = 64
 _DECODE_AFTER_SEEK = 48
