@@ -134,7 +134,10 @@ def test_cuda_equals_the_cpu_within_rounding(preset):
 
 @pytest.mark.parametrize(
     ("family", "chroma_x", "chroma_y"),
-    [("gray", 0, 0), ("yuv", 0, 0), ("yuv", 1, 1), ("yuv", 1, 0), ("yuv", 0, 1), ("rgb", 0, 0)],
+    [
+        *(("yuv", across, down) for across, down in [(0, 0), (1, 1), (1, 0), (0, 1), (2, 0), (2, 2)]),
+        *(("gray", 0, 0), ("rgb", 0, 0)),
+    ],
 )
 @pytest.mark.parametrize(("height", "width"), [(71, 93), (18, 20)])
 def test_planes_of_every_layout_keep_their_shapes_and_lose_noise(device, family, chroma_x, chroma_y, height, width):
