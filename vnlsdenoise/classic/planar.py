@@ -187,9 +187,9 @@ class PlanarDenoiser:
                 self._main, network, kind, height, width, main, motion(to_bytes), self._pager, number
             )
             if self._beside is not None:
-                shrunk = replace(luma, range=luma.range * shrunk_range)
+                shrunk = [replace(luma, range=luma.range * shrunk_range), *chroma]
                 self._beside = LearnedDenoiser(
-                    self._beside, network, "444", *self._chroma_size, [shrunk, *chroma], motion(to_bytes / shrunk_range),
+                    self._beside, network, "444", *self._chroma_size, shrunk, motion(to_bytes / shrunk_range),
                     self._pager, number,
                 )  # fmt: skip
         whiten = max(w.work for w in (*self._whiteners, *self._opponent_whiteners))
