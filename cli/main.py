@@ -90,7 +90,10 @@ def _fill_standard_streams() -> None:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    """The first signal ends the work in order; another one ends it at once, as a power cut would."""
+    """The first signal ends the work in order; a SIGINT after it ends it at once, as a power cut would.
+
+    Schedulers send SIGTERM more than once: what is ending goes on ending, and tells by 75 that it may be continued.
+    """
     for again in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         signal.signal(again, _end_at_once)
     raise KeyboardInterrupt if number == signal.SIGINT else _Terminated(number)

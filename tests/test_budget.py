@@ -390,3 +390,12 @@ def test_the_measured_peak_stays_under_the_prediction(layout, preset, tight):
     measured = torch.cuda.max_memory_allocated() - before
     assert measured <= plan.peak
     assert measured > plan.peak / 2, "the prediction is far too cautious"
+
+
+@pytest.mark.parametrize(("chroma_x", "chroma_y"), [(1, 0), (0, 1), (2, 0), (2, 2)])
+def test_chroma_that_is_denoised_by_itself_is_counted(chroma_x, chroma_y):
+    need, luma = (
+        plan_memory(layout, PRESETS["fast"]).peak
+        for layout in (PlaneFormat("yuv", 720, 480, 8, chroma_x, chroma_y), PlaneFormat("gray", 720, 480, 8))
+    )
+    assert need > luma * (1 + 1.5 / (1 << chroma_x + chroma_y))

@@ -19,7 +19,7 @@ from vnlsdenoise.classic.level import (
     query_bytes,
 )
 from vnlsdenoise.classic.motion import FLOW_PAIR_PLANES, FLOW_PLANES, half_planes
-from vnlsdenoise.classic.planar import NETWORK_LANES, chroma_is_below, padded_size, transit_bytes
+from vnlsdenoise.classic.planar import NETWORK_LANES, chroma_is_below, chroma_is_beside, padded_size, transit_bytes
 from vnlsdenoise.classic.presets import Level, Preset
 from vnlsdenoise.classic.scenewise import MEASURED_FRAMES
 from vnlsdenoise.errors import MemoryLimitError
@@ -250,7 +250,7 @@ def _pyramids(layout: PlaneFormat, preset: Preset) -> list[_Pyramid]:
     channels = 1 if layout.family == "gray" or layout.chroma_x + layout.chroma_y or subsampled else 3
     sizes = level_sizes(preset, *padded_size(layout.height, layout.width), subsampled)
     pyramids = [(sizes, [3 if subsampled and index else channels for index in range(len(sizes))])]
-    if layout.chroma_x + layout.chroma_y == 1:  # chroma has a pyramid of its own
+    if chroma_is_beside(layout):
         sizes = level_sizes(preset, *padded_size(*layout.plane_shapes[1]), False)
         pyramids.append((sizes, [3] * len(sizes)))
     return pyramids

@@ -154,6 +154,11 @@ def test_planes_of_every_layout_keep_their_shapes_and_lose_noise(device, family,
             assert float((plane - wanted).std()) < s / 4
 
 
+@pytest.mark.parametrize(("chroma_x", "chroma_y"), [(2, 0), (2, 2)])
+def test_chroma_of_a_quarter_of_the_lines_or_columns_loses_noise(device, chroma_x, chroma_y):
+    test_planes_of_every_layout_keep_their_shapes_and_lose_noise(device, "yuv", chroma_x, chroma_y, 71, 93)
+
+
 def test_wrong_input_is_named():
     video = torch.zeros(2, 3, 8, 8)
     broken = video.clone()

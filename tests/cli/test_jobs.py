@@ -1,11 +1,13 @@
 """Jobs as a user meets them: exit codes, the report, `verify` and `resume`."""
 
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from calling import called
 from clips import write_clip
 
 from vnlsdenoise.video.read import VideoReader
@@ -40,6 +42,39 @@ def test_verify_ends_with_0_8_and_3(job: list[object], tmp_path: Path) -> None:
     code, out, err = call("verify", output)
     assert code == 8 and "not what its report tells" in err
     assert call("verify", output, "--report", tmp_path / "none.json")[0] == 3
+
+
+ENTRIES = [
+    "output",
+    "input",
+    "frames",
+    "request",
+    "pts",
+    "output/bytes",
+    "output/sha256",
+    "input/path",
+    "pts/from_first",
+]
+
+
+def test_a_report_that_has_rotted_ends_with_3_and_its_name(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_clip(tmp_path / "in" / "in.mkv", count=2)
+    wish = [tmp_path / "in", "-o", tmp_path / "out", "--strength", 0, "--lossless", "--progress", "none"]
+    assert called(*wish)[0] == 0
+    output = tmp_path / "out" / "in.mkv"
+    report = output.with_name("in.mkv.json")
+    facts = json.loads(report.read_text())
+    for entry, value in itertools.product(ENTRIES, (None, [3])):
+        first, _, second = entry.partition("/")
+        report.write_text(json.dumps({**facts, first: {**facts[first], second: value} if second else value}))
+        code, _, err = called("verify", output)
+        assert code == 3 and str(report) in err and first in err, (entry, value, err)
+        # What nothing is known of is not skipped.
+        code, _, err = called(*wish)
+        assert code == 9 and "exists" in err, (entry, value, err)
+    report.write_text(json.dumps({**facts, "output": {**facts["output"], "images": ["\0"]}}))
+    assert called("verify", output)[0] == 3
 
 
 def test_the_report_goes_where_it_is_asked_to(job: list[object], tmp_path: Path) -> None:

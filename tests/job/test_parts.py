@@ -197,6 +197,24 @@ def test_the_time_code_of_a_part_is_that_of_its_first_frame(ending: str, tmp_pat
     assert tags["timecode"] == "01:01:00:01"
 
 
+@pytest.mark.parametrize("ending", ["mov", "mp4", "mkv"])
+def test_a_time_code_counts_by_the_rate_of_uneven_frames_without_their_gaps(ending: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.mov"), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.metadata["timecode"] = "01:00:59:29"
+        for index, picture in enumerate(pictures(12)):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index + 2 * (index // 3), Fraction(1, 30)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    for part, code in ((Part(), "01:00:59:29"), (Part(frames=(6, 12)), "01:01:00:09")):
+        carried_out(tmp_path / "in.mov", tmp_path / f"out.{ending}", part=part, encoding=Encoding())
+        with av.open(str(tmp_path / f"out.{ending}")) as container:
+            tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+        assert tags["timecode"] == code
+
+
 @pytest.mark.parametrize(
     ("code", "frames", "rate", "later"),
     [

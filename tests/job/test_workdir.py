@@ -57,7 +57,7 @@ def test_pieces_come_back_as_they_were_noted(tmp_path: Path) -> None:
     assert pieces[1].measured == (((10, {"a": 0.1}),), ()) and pieces[1].fed == (10,)
 
 
-@pytest.mark.parametrize("harm", ["flip", "cut", "gone", "record", "no record"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "gone", "record", "number", "no record"])
 def test_a_piece_that_is_not_whole_is_done_again(harm: str, tmp_path: Path) -> None:
     folder = folder_of(tmp_path, (0, 10), (10, 5), (15, 5))
     folder.temporary(20).write_bytes(b"half of a piece")
@@ -70,6 +70,10 @@ def test_a_piece_that_is_not_whole_is_done_again(harm: str, tmp_path: Path) -> N
         data.unlink()
     elif harm == "record":
         data.with_suffix(".json").write_text("{")
+    elif harm == "number":
+        data.with_suffix(".json").write_text(
+            data.with_suffix(".json").read_text().replace('"frames": 5', '"frames": 6')
+        )
     else:
         data.with_suffix(".json").unlink()
         data.with_suffix(".json").mkdir()
@@ -92,8 +96,8 @@ KINDS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize(
     ("ending", "kind"),
     [
-        *(("", kind) for kind in KINDS if kind != "a folder"),
-        *((".lock", kind) for kind in KINDS if kind != "a file"),
+        *(("", kind) for kind in KINDS),
+        *((".lock", kind) for kind in KINDS),
     ],
 )
 def test_what_stands_in_the_place_of_the_work_is_named_and_left(ending: str, kind: str, tmp_path: Path) -> None:
@@ -117,6 +121,40 @@ def test_a_folder_where_a_note_is_to_stand_ends_with_a_word(tmp_path: Path) -> N
     (folder / "read.json").mkdir()
     with pytest.raises(OutputError, match=r"read\.json.*--workdir"):
         run(make_plan(wish))
+
+
+ROTTED = [
+    "",
+    "{}",
+    "[]",
+    "7",
+    "[" * 5000,
+    "\0" * 40,
+    "\udcff",
+    '{"format": 1, "frames": 2}',
+    "its own with another number",
+]
+
+
+@pytest.mark.parametrize("note", ["manifest.json", "read.json", "faults.json", "published.json", "000000000.json"])
+def test_a_note_that_has_rotted_is_as_good_as_none(note: str, tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", count=2)
+    wish = Request(tmp_path / "in.mkv", tmp_path / "out.mkv", strength=0, keep_workdir=True)
+    run(make_plan(wish))
+    whole = (tmp_path / "out.mkv").read_bytes()
+    folder = WorkFolder.of(tmp_path / "out.mkv", None, images=False)
+    folder.fail_at(0)
+    place = folder.path / note
+    for text in ROTTED:
+        (tmp_path / "out.mkv").unlink()
+        rotted = re.sub(r"\d(?=[,\]}])", "3", place.read_text()) if text.startswith("its") else text
+        place.write_text(rotted, errors="surrogateescape")
+        told: list[str] = []
+        run(make_plan(wish), say=told.append)
+        assert (tmp_path / "out.mkv").read_bytes() == whole
+        assert any("begins anew" in line for line in told) == (note == "manifest.json"), told
+        assert any("done again" in line for line in told) == (note == "000000000.json"), told
+        assert folder.fail_at(0) >= 1
 
 
 def test_what_is_missing_is_found_anywhere() -> None:
@@ -182,6 +220,18 @@ def test_a_lock_is_held_by_one_and_let_go_by_the_dead(tmp_path: Path) -> None:
     with hold(lock, Path("out.mkv")):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
     assert not lock.exists()
+    # A holder may have ended before it had written itself into it, or a power cut before that was on the disk.
+    for content in ("", "\0" * 40):
+        lock.write_text(content)
+        with hold(lock, Path("out.mkv")):
+            assert json.loads(lock.read_text())["pid"] == os.getpid()
+    for content in ("{}", "[1]", '{"pid": 1, "host": "a", "mine": 1}', "[" * 4096, "\0" * 5000):
+        lock.write_text(content)
+        for make in (True, False):
+            with pytest.raises(OutputError, match="move away"), hold(lock, Path("out.mkv"), make=make):
+                pass
+        assert lock.read_text() == content
+    lock.unlink()
     with pytest.raises(OutputError, match="writable"), hold(tmp_path / "none" / "lock", Path("out.mkv")):
         pass
 

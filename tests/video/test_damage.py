@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from clips import Sound, write_clip
 from films import Order, decoded, encoded, pictures, tone, write_film
 
 from vnlsdenoise.errors import InputError
+from vnlsdenoise.job.plan import make_plan
+from vnlsdenoise.job.request import Request
+from vnlsdenoise.job.run import run
 from vnlsdenoise.video.read import VideoReader
 
 
@@ -349,3 +353,136 @@ def test_colours_that_become_others_are_told(
     joined.write_bytes(b"".join(parts))
     words = [text for text in VideoReader(joined).info.warnings() if "colour" in text]
     assert len(words) == bool(told) and all(f"the tags of colour change ({told}" in text for text in words)
+
+
+HOLES = [
+    ("mkv", "ffv1"),
+    ("webm", "libvpx"),
+    ("ogv", "libvpx"),
+    ("gif", "gif"),
+    ("ts", "mpeg2video"),
+    ("mxf", "mpeg2video"),
+    ("flv", "flv"),
+    ("mp4", "libx264"),
+]
+
+
+@pytest.mark.parametrize(("ending", "encoder"), HOLES)
+def test_a_hole_in_a_file_is_told_though_all_that_is_found_decodes(ending: str, encoder: str, tmp_path: Path) -> None:
+    source, count = tmp_path / f"in.{ending}", 30
+    fragments = {"movflags": "frag_every_frame+empty_moov+default_base_moof"} if ending == "mp4" else {}
+    with av.open(str(source), "w", options=fragments) as output:
+        stream: Any = output.add_stream(encoder, rate=25, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "rgb8" if ending == "gif" else "yuv420p"
+        output.mux(list(encoded(stream, pictures(count))))
+    reader = VideoReader(source)
+    assert len(list(reader)) == count and not reader.damage
+    whole = source.read_bytes()
+    for begin in (3, 6):
+        holed = bytearray(whole)
+        at, length = len(whole) * begin // 10, len(whole) // 10
+        holed[at : at + length] = bytes(length + (ending == "ts" and begin == 3))  # of which the rest is out of step
+        source.write_bytes(holed)
+        reader = VideoReader(source)
+        assert len(list(reader)) < count and reader.damage.torn, begin
+        assert "cannot be read" in str(reader.damage) and "damaged" in " ".join(reader.info.notes())
+        with pytest.raises(InputError, match="on-damage"):
+            VideoReader(source, on_damage="fail")
+
+
+def test_segments_of_a_transport_stream_that_were_put_together_are_whole(tmp_path: Path) -> None:
+    segments = []
+    for first in (0, 12):
+        with av.open(str(tmp_path / "segment.ts"), "w") as output:
+            stream: Any = output.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+            output.mux(list(encoded(stream, pictures(12), first)))
+        segments.append((tmp_path / "segment.ts").read_bytes())
+    (tmp_path / "in.ts").write_bytes(b"".join(segments))
+    reader = VideoReader(tmp_path / "in.ts")
+    assert len(list(reader)) == 24 and not reader.damage and not reader.info.survey.timeline
+    # The same, where the second one lacks what it would begin with.
+    (tmp_path / "in.ts").write_bytes(segments[0] + segments[1][5 * 188 :])
+    assert VideoReader(tmp_path / "in.ts").info.survey.torn
+
+
+@pytest.mark.parametrize("spoilt", [3, 30])
+def test_sound_that_is_no_sound_for_a_moment_costs_that_moment(spoilt: int, tmp_path: Path) -> None:
+    write_film(tmp_path / "in.ts", "mpeg2video", "aac", count=50)
+    data, at = bytearray((tmp_path / "in.ts").read_bytes()), -1
+    for _ in range(spoilt):
+        at = data.index(b"\xff\xf1", at + 1)
+    data[at + 3 : at + 7] = b"\xff" * 4
+    (tmp_path / "in.ts").write_bytes(data)
+    report = run(make_plan(Request(tmp_path / "in.ts", tmp_path / "out.mkv", strength=0)))
+    assert report.frames == 50
+    assert any("1 packet(s) of stream 1 are damaged" in text for text in report.warnings), report.warnings
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert sum(packet.size > 0 for packet in container.demux(audio=0)) > 20  # its length says more
+
+
+def test_an_asf_that_is_shorter_than_it_says_is_cut(tmp_path: Path) -> None:
+    write_film(tmp_path / "in.wmv", "wmv2", "wmav2", count=30)
+    assert not VideoReader(tmp_path / "in.wmv").info.survey.cut
+    cut(tmp_path / "in.wmv", 0.8)
+    assert VideoReader(tmp_path / "in.wmv").info.survey.cut
+
+
+def test_a_stream_that_begins_within_the_file_is_told(tmp_path: Path) -> None:
+    write_film(tmp_path / "in.flv", "flv", "aac", count=100)
+    data, at = (tmp_path / "in.flv").read_bytes(), 13
+    while at < len(data) * 4 // 5:
+        at += 15 + int.from_bytes(data[at + 1 : at + 4])
+    sound = bytes([0x2F]) + bytes(100)  # MP3, which is no AAC
+    tag = b"\x08" + len(sound).to_bytes(3) + data[at + 4 : at + 8] + bytes(3) + sound
+    (tmp_path / "in.flv").write_bytes(data[:at] + tag + len(tag).to_bytes(4) + data[at:])
+    reader = VideoReader(tmp_path / "in.flv")
+    assert len(list(reader)) == 100 and not reader.damage
+    assert "begin only within the file are left out: Audio: mp3" in " ".join(reader.info.warnings())
+
+
+@pytest.mark.parametrize("ending", ["mkv", "avi", "nut"])
+@pytest.mark.parametrize("group", ["1", "4"])
+def test_frames_of_ffv1_whose_checksum_is_wrong_are_concealed(ending: str, group: str, tmp_path: Path) -> None:
+    source = tmp_path / f"in.{ending}"
+    write_film(source, "ffv1", count=12, options={"slices": "4", "slicecrc": "1", "level": "3", "g": group})
+    shown = [frame.planes[0].tobytes() for frame in VideoReader(source)]
+    with av.open(str(source)) as container:
+        place, size = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size][5]
+    data = bytearray(source.read_bytes())
+    data[place + size // 2] ^= 0x10
+    source.write_bytes(data)
+    reader = VideoReader(source)
+    frames = [frame.planes[0].tobytes() for frame in reader]
+    until = 6 if group == "1" else 8
+    assert frames == [*shown[:5], *[shown[4]] * (until - 5), *shown[until:]]
+    assert (reader.damage.corrupt, reader.damage.frames) == (until - 5, [(5, until - 1)])
+
+
+def test_ffv1_without_checksums_is_not_damaged(tmp_path: Path) -> None:
+    for name, options in (("a", {"slicecrc": "0", "level": "3"}), ("b", {"level": "1"})):
+        write_film(tmp_path / f"{name}.mkv", "ffv1", count=3, options=options)
+        reader = VideoReader(tmp_path / f"{name}.mkv")
+        assert len(list(reader)) == 3 and not reader.damage
+
+
+def test_a_film_is_decoded_on_from_the_next_key_frame_however_far_that_is(tmp_path: Path) -> None:
+    source = tmp_path / "in.webm"
+    write_film(source, "libsvtav1", count=110, options={"g": "50", "svtav1-params": "lp=1:pred-struct=1"})
+    with av.open(str(source)) as container:
+        places = [(packet.pos, packet.size, packet.is_keyframe) for packet in container.demux(video=0) if packet.size]
+    assert [number for number, place in enumerate(places) if place[2]] == [0, 50, 100]
+    data = bytearray(source.read_bytes())
+
+    def spoil(numbers: Sequence[int]) -> None:
+        for number in numbers:
+            place, size, _ = places[number]
+            data[place + 12 : place + size] = bytes(size - 12)
+        source.write_bytes(data)
+
+    spoil([50])
+    reader = VideoReader(source)
+    assert len(list(reader)) == 110 and reader.damage.frames == [(50, 99)]
+    spoil(range(20, 110))
+    with pytest.raises(InputError, match="packets in a row failed"):
+        list(VideoReader(source))

@@ -60,6 +60,16 @@ def chroma_is_below(layout: PlaneFormat, preset: Preset) -> bool:
     return (layout.chroma_y, layout.chroma_x) == (1, 1) or halves_chroma(layout, preset)
 
 
+def chroma_is_beside(layout: PlaneFormat) -> bool:
+    """Whether chroma is denoised by itself, beside luma of its own size: that of 4:2:2, 4:4:0, 4:1:1 and 4:1:0."""
+    return (layout.chroma_y, layout.chroma_x) not in ((0, 0), (1, 1))
+
+
+def _shrunk_range(layout: PlaneFormat) -> float:
+    """By how much luma that is shrunk to the size of such chroma, its noise back at 1, has its range enlarged."""
+    return float(2 ** ((layout.chroma_y + layout.chroma_x) / 2))
+
+
 def first_needed(layout: PlaneFormat, preset: Preset, learned: bool, number: int) -> int:
     """The frame that a `PlanarDenoiser` must be fed from, at the latest, so that frame `number` gets the bits that it
     has in the whole scene; both numbered in their scene. It may also be fed from any earlier one."""
@@ -88,8 +98,8 @@ class PlanarDenoiser:
 
     A frame is a list of float32 tensors [h, w]: luma; luma and two chroma planes; or R, G, B. Each plane has its own
     noise and is worked on in units of it (R, G and B first, then their sum and differences). 4:2:0 chroma is never
-    enlarged: it enters the pyramid one level down. Chroma subsampled along one axis is denoised beside luma halved
-    along that axis, luma by itself.
+    enlarged: it enters the pyramid one level down. Chroma of any other size than luma's is denoised beside luma shrunk
+    to it, luma by itself.
 
     layout: sizes, subsampling and family of the planes. noise: of each plane, in the planes' own scale, whose largest
     value is `peak`; a plane of no noise is returned as it is. motion: makes the flow estimator, from the factor that
@@ -135,7 +145,6 @@ class PlanarDenoiser:
         if self._opponent:
             to_bytes *= self._opponent[0]
         self.to_bytes = to_bytes  # takes the first channel to 0..255
-        subsampling = (layout.chroma_y, layout.chroma_x)
         self._halved = halves_chroma(layout, preset)
         self._subsampled = chroma_is_below(layout, preset)
         self._pager = Pager(pages)
@@ -154,25 +163,23 @@ class PlanarDenoiser:
             beside=beside,
             number=number,
         )
-        # Chroma subsampled along one axis.
         self._beside: ClassicDenoiser | LearnedDenoiser | None = None
         self._size = (height, width)
-        if layout.family == "yuv" and subsampling in ((0, 1), (1, 0)):
+        shrunk_range = _shrunk_range(layout)
+        if chroma_is_beside(layout):
             self._chroma_size = padded_size(*layout.plane_shapes[1])
             self._beside = ClassicDenoiser(
                 preset,
                 *self._chroma_size,
-                motion(to_bytes / 2**0.5),
+                motion(to_bytes / shrunk_range),
                 batch=batch,
                 burst=burst,
                 pager=self._pager,
                 beside=beside,
                 number=number,
             )
-        elif layout.family == "yuv" and subsampling not in ((0, 0), (1, 1)):
-            raise ValueError(f"chroma subsampling by {1 << layout.chroma_x} x {1 << layout.chroma_y} is not supported")
         if network is not None:
-            # Luma by itself, and beside its chroma, where it is halved and its noise is back at 1.
+            # Luma by itself, and beside its chroma, where it is shrunk and its noise is back at 1.
             luma, *chroma = self.channel_facts(noise)
             main = [luma] if self._beside is not None else [luma, *chroma]
             kind: Layout = "gray" if len(main) == 1 else "420" if self._subsampled else "444"
@@ -180,9 +187,9 @@ class PlanarDenoiser:
                 self._main, network, kind, height, width, main, motion(to_bytes), self._pager, number
             )
             if self._beside is not None:
-                halved = replace(luma, range=luma.range * 2**0.5)
+                shrunk = [replace(luma, range=luma.range * shrunk_range), *chroma]
                 self._beside = LearnedDenoiser(
-                    self._beside, network, "444", *self._chroma_size, [halved, *chroma], motion(to_bytes / 2**0.5),
+                    self._beside, network, "444", *self._chroma_size, shrunk, motion(to_bytes / shrunk_range),
                     self._pager, number,
                 )  # fmt: skip
         whiten = max(w.work for w in (*self._whiteners, *self._opponent_whiteners))
@@ -264,7 +271,7 @@ class PlanarDenoiser:
                 units = [w.forward(unit) for unit, w in zip(units, self._opponent_whiteners, strict=True)]
         if self._beside is not None:
             luma, *chroma = units
-            return pad_by_reflection(luma[None], height, width), self._with_halved_luma(luma, chroma)
+            return pad_by_reflection(luma[None], height, width), self._with_shrunk_luma(luma, chroma)
         if self._subsampled:
             chroma_planes = torch.stack(units[1:])
             if self._halved:  # its noise back at 1
@@ -294,11 +301,12 @@ class PlanarDenoiser:
         while self._luma and self._chroma:
             yield self._delivered((self._luma.popleft(), self._chroma.popleft()))
 
-    def _with_halved_luma(self, luma: Tensor, chroma: list[Tensor]) -> Tensor:
+    def _with_shrunk_luma(self, luma: Tensor, chroma: list[Tensor]) -> Tensor:
         """Luma at the chroma's size, its noise back at 1, and the chroma planes."""
-        axis = -1 if self._layout.chroma_x else -2
-        halved = ops.halve(luma, axis) * 2**0.5
-        return pad_by_reflection(torch.stack([halved, *chroma]), *self._chroma_size)
+        for axis, times in ((-2, self._layout.chroma_y), (-1, self._layout.chroma_x)):
+            for _ in range(times):
+                luma = ops.halve(luma, axis) * 2**0.5
+        return pad_by_reflection(torch.stack([luma, *chroma]), *self._chroma_size)
 
     def _delivered(self, result: tuple[Page, Page | None]) -> list[Tensor]:
         return self._restored(result, self._originals.popleft())
@@ -310,7 +318,7 @@ class PlanarDenoiser:
         [channels, *others], _ = self._pager.open(pages, work=self._transit)
         units = list(channels)
         if result[1] is not None:
-            # Chroma that was denoised beside halved luma has that luma first.
+            # Chroma that was denoised beside shrunk luma has that luma first.
             chroma = others.pop(0)[-2:]
             units += ops.pyramid_up(chroma, *self._size) / 2 if self._halved else chroma
         units = [u[:height, :width] for u, (height, width) in zip(units, self._layout.plane_shapes, strict=True)]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from vnlsdenoise.errors import OutputError, UsageError
 
+_MOST_BYTES = 4096  # of a lock
+
 
 @contextmanager
 def hold(path: Path, output: Path, make: bool = True) -> Iterator[None]:
@@ -47,6 +49,8 @@ def _acquire(path: Path, output: Path, make: bool) -> int | None:
             raise _failed(path, output, error) from error
         try:
             holder = _read(handle)
+            if holder is None:
+                raise _not_a_lock(path, output)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -71,17 +75,33 @@ def _acquire(path: Path, output: Path, make: bool) -> int | None:
 
 
 def _failed(path: Path, output: Path, error: OSError) -> OutputError:
-    odd = path.is_symlink() or (path.exists() and not path.is_file())
-    what = f"move away {path}, which is no lock" if odd else "check that the folder exists and is writable"
-    return OutputError(f"cannot write {output}; {error.strerror}; {what}")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        return _not_a_lock(path, output, f"{error.strerror}; ")
+    return OutputError(f"cannot write {output}; {error.strerror}; check that the folder exists and is writable")
 
 
-def _read(handle: int) -> dict[str, object]:
-    with suppress(ValueError, OSError):
-        found = json.loads(os.pread(handle, 4096, 0))
-        if isinstance(found, dict):
+def _not_a_lock(path: Path, output: Path, why: str = "") -> OutputError:
+    return OutputError(f"cannot write {output}; {why}move away {path}, which is no lock")
+
+
+def _read(handle: int) -> dict[str, object] | None:
+    """Who holds a lock, as far as it is told in there; None where what stands there is somebody's file.
+
+    A lock is empty until its holder is written into it; a power cut makes zeroes of what was not on the disk yet.
+    """
+    try:
+        content = os.pread(handle, _MOST_BYTES + 1, 0)
+    except OSError:
+        return {}
+    if len(content) > _MOST_BYTES:
+        return None
+    if not content.strip(b"\0"):
+        return {}
+    with suppress(ValueError, RecursionError):
+        found = json.loads(content)
+        if isinstance(found, dict) and found.keys() == {"pid", "host"}:
             return found
-    return {}
+    return None
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -102,5 +122,5 @@ def _alive(holder: dict[str, object]) -> bool:
 
 
 def _busy(output: Path, holder: dict[str, object]) -> UsageError:
-    who = f"process {holder['pid']} on {holder['host']}" if {"pid", "host"} <= holder.keys() else "another process"
+    who = f"process {holder['pid']} on {holder['host']}" if holder else "another process"
     return UsageError(f"{output} is being written by {who}; two runs would spoil each other's work; wait for its end")

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _KIND = "vnlsdenoise_report"
+# Of a report, what a finished output is checked by.
+_CHECKED_BY: dict[str, tuple[type, dict[str, type]]] = {
+    "output": (dict, {"bytes": int, "sha256": str}),
+    "input": (dict, {"path": str}),
+    "frames": (int, {}),
+    "request": (dict, {}),
+}
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ def check_report_place(path: Path, output: Path) -> None:
         raise OutputError(f"cannot write the report {path}; {why}; give --report PATH, or none")
     if is_there:
         try:
-            read_report(path)
+            _facts_of(path)
         except InputError as error:
             raise UsageError(
                 f"the report would overwrite {path}, which is no report; give --report PATH, or none"
@@ -144,10 +151,30 @@ def write_report(path: Path, facts: dict[str, Any], output: Path) -> None:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """The facts of a report; raises InputError where it is none."""
+    """The facts of a report; raises InputError where it is none, or has lost what a finished output is checked by."""
+    facts = _facts_of(path)
+    pts = facts.get("pts", {"time_base": "", "from_first": ""})
+    wrong = [name for name, (kind, tells) in _CHECKED_BY.items() if not _is(facts.get(name), kind, tells)]
+    wrong += [] if _is(pts, dict, {"time_base": str, "from_first": str}) else ["pts"]
+    images = facts["output"].get("images", []) if "output" not in wrong else []
+    if not isinstance(images, list) or not all(isinstance(image, str) and "\0" not in image for image in images):
+        wrong.append("output")
+    if wrong:
+        raise InputError(
+            f"the report {path} was changed or cut off ({', '.join(wrong)}); make the output again, or give another one"
+        )
+    return facts
+
+
+def _is(found: Any, kind: type, tells: dict[str, type]) -> bool:
+    entries: dict[str, Any] = found if isinstance(found, dict) else {}
+    return isinstance(found, kind) and all(isinstance(entries.get(name), of) for name, of in tells.items())
+
+
+def _facts_of(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"no report can be read from {path}; {error}; give --report PATH") from error
     if not isinstance(facts, dict) or facts.get(_KIND) != FORMAT:
         raise InputError(f"{path} is no report of this version of vnlsdenoise; give --report PATH")

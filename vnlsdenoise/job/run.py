@@ -188,6 +188,10 @@ class _Job:
                     f"--resume require: there is no unfinished work for {self._output} in {folder.path}; "
                     "leave --resume out to begin"
                 )
+            if how != "off" and folder.is_unreadable():
+                self._say(
+                    f"the note of earlier work in {folder.path} was changed or is of another version; it begins anew"
+                )
             return None
         changed = differences(found, manifest_of(self._plan, self._identity))
         if changed:
@@ -316,7 +320,8 @@ class _Job:
                 frames = sum(piece.frames for piece in self._folder.pieces())
         if not frames:
             if not self._plan.request.keep_workdir:
-                self._folder.remove()
+                with suppress(OSError):
+                    self._folder.remove()
             return error
         told = f"{frames} finished frames are kept; the same call goes on from there"
         if not isinstance(error, Exception):

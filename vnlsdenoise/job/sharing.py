@@ -16,7 +16,7 @@ from vnlsdenoise.job.plan import Plan, Sharing
 from vnlsdenoise.job.publish import failure
 from vnlsdenoise.job.remote import Place, RangeTask
 from vnlsdenoise.job.request import Request
-from vnlsdenoise.job.workdir import Piece, WorkFolder
+from vnlsdenoise.job.workdir import SEEN, Piece, WorkFolder
 
 
 def work_of(plan: Plan) -> float:
@@ -79,7 +79,7 @@ class SharedFilm:
         """With a file in the work folder by which workers find out whether they see it; raises OutputError."""
         # A worker has a folder of its own, from which names do not lead where they do here.
         plan = replace(plan, request=absolute(plan.request), info=replace(plan.info, path=plan.info.path.absolute()))
-        name, content = f"seen-{secrets.token_hex(6)}", secrets.token_hex(16)
+        name, content = f"{SEEN}{secrets.token_hex(6)}", secrets.token_hex(16)
         try:
             (folder.path / name).write_text(content)
         except OSError as error:

@@ -7,7 +7,7 @@ from av.container import InputContainer
 
 from vnlsdenoise.errors import InputError, VerificationError
 from vnlsdenoise.video.carry import Tally
-from vnlsdenoise.video.container import is_still, main_video, open_input
+from vnlsdenoise.video.container import is_still, main_video, open_input, packets_of
 from vnlsdenoise.video.encoders import EncoderChoice
 from vnlsdenoise.video.probe import VideoInfo, probe
 from vnlsdenoise.video.write import Written
@@ -68,7 +68,7 @@ def _read_back(path: Path, written: Written) -> tuple[list[int], dict[int, Tally
         sent = sorted(written.copied.values(), key=lambda tally: tally.index)
         tallies = {place: Tally(tally.codec) for place, tally in zip(_places(container, sent), sent, strict=True)}
         pts: list[int] = []
-        for packet in container.demux():
+        for packet in packets_of(container):
             if not packet.size:
                 continue
             if packet.stream_index == video.index:

@@ -5,12 +5,14 @@
     000000000.chunk   its data: encoded frames, or a folder of images
     read.json         what reading the whole input told; there once every piece is
 
-Everything is written under another name, synced and renamed: a power cut leaves it whole or not there.
+Everything is written under another name, synced and renamed: a power cut leaves it whole or not there. What is noted
+holds the hash of itself: a note that a failing disk has changed is as good as none.
 """
 
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -24,8 +26,11 @@ from vnlsdenoise.video.sequences import image_names, output_folder
 FORMAT = 1
 _MANIFEST, _READ, _FAULTS, _PUBLISHED = "manifest.json", "read.json", "faults.json", "published.json"
 _ENDING, _TEMPORARY = ".json", ".part"
-RANGE = "range-"
-"""How folders within it begin, in which workers make their pieces before they are taken over."""
+_HASH = "sha256 of this"
+RANGE, SEEN = "range-", "seen-"
+"""How what lies in it for workers begins: folders in which they make their pieces, files by which they find it."""
+_NOTES = "|".join(re.escape(name) for name in (_MANIFEST, _READ, _FAULTS, _PUBLISHED))
+_OWN = re.compile(rf"\.?(?:\d+\.(?:json|chunk)|{_NOTES})(?:\.part)?|(?:{RANGE}|{SEEN})\w+|\.nfs.*")
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,21 @@ class WorkFolder:
 
     def manifest(self) -> dict[str, Any] | None:
         """What the job is, None where there is none."""
-        found = _read_json(self.path / _MANIFEST)
+        found = _read_note(self.path / _MANIFEST)
         return found if found is not None and found.get("format") == FORMAT else None
 
+    def is_unreadable(self) -> bool:
+        """Whether there is a manifest that tells nothing: it was changed, or another version wrote it."""
+        return os.path.isfile(self.path / _MANIFEST) and self.manifest() is None
+
     def begin(self, manifest: dict[str, Any]) -> None:
-        """Empty the folder and put a new job into it; raises OutputError."""
+        """Empty the folder and put a new job into it; raises OutputError, also where it holds what is of no job."""
         try:
+            if (other := self._others()) is not None:
+                raise OutputError(
+                    f"cannot make the work folder {self.path}; it holds {other}, which is of no job; move away what "
+                    "has its name or choose another --workdir"
+                )
             self.remove()
             self.path.mkdir(parents=True)
             self._put(_MANIFEST, {"format": FORMAT, **manifest})
@@ -105,6 +119,12 @@ class WorkFolder:
             raise OutputError(
                 f"cannot make the work folder {self.path}; {error.strerror}; {what} or choose another --workdir"
             ) from error
+
+    def _others(self) -> str | None:
+        """A name in it that no job gives, where it is the folder of none; None for none."""
+        if not self.path.is_dir() or self.manifest() is not None:
+            return None
+        return min((entry.name for entry in self.path.iterdir() if not _OWN.fullmatch(entry.name)), default=None)
 
     def take_over(self, earlier: "WorkFolder") -> None:
         """Go on with the work of `earlier`, which lies elsewhere, as far as there is any that may be moved.
@@ -127,7 +147,8 @@ class WorkFolder:
 
     def pieces(self) -> list[Piece]:
         """All pieces, in order, as they were noted."""
-        return [_piece(json.loads(path.read_text())) for path in self._records()]
+        notes = (_read_note(path) for path in self._records())
+        return [_piece(note) for note in notes if note is not None]
 
     def _records(self) -> list[Path]:
         return sorted(self.path.glob(f"[0-9]*{_ENDING}"))
@@ -139,12 +160,14 @@ class WorkFolder:
             delete(leftover)
         for path in self._records():
             try:
-                piece = _piece(_read_json(path) or {})
-                data = self.path / piece.data
-                if _digest(data) != (piece.bytes, piece.sha256):
+                note = _read_note(path)
+                if note is None:
+                    raise ValueError("its note is not what was written")
+                piece = _piece(note)
+                if _digest(self.path / piece.data) != (piece.bytes, piece.sha256):
                     raise ValueError("its data is not what was written")
                 found.append(piece)
-            except (KeyError, TypeError, ValueError, OSError) as error:
+            except (ValueError, OSError) as error:
                 wrong.append(f"piece {path.stem} is done again: {error}")
                 delete(path)
                 delete(path.with_suffix(".chunk"))
@@ -201,7 +224,7 @@ class WorkFolder:
 
     def reading(self) -> dict[str, Any] | None:
         """What `finish_reading` noted, None before."""
-        return _read_json(self.path / _READ)
+        return _read_note(self.path / _READ)
 
     def note_publishing(self, made: Iterable[Path]) -> None:
         """Note the files that are about to get the names of the output."""
@@ -210,7 +233,7 @@ class WorkFolder:
 
     def has_published(self, found: Path) -> bool:
         """Whether what has a name of the output is this job's own: only what comes after is missing."""
-        noted = _read_json(self.path / _PUBLISHED) or {}
+        noted = _read_note(self.path / _PUBLISHED) or {}
         try:
             status = found.stat()
         except OSError:
@@ -219,14 +242,14 @@ class WorkFolder:
 
     def fail_at(self, first: int) -> int:
         """Note that the device failed before the piece from frame `first` on was done; how often it has there."""
-        before = _read_json(self.path / _FAULTS) or {}
+        before = _read_note(self.path / _FAULTS) or {}
         times = int(before.get("times", 0)) + 1 if before.get("first") == first else 1
         self._put(_FAULTS, {"first": first, "times": times})
         return times
 
     def faults(self) -> int:
         """How often the device has failed where it did last."""
-        return int((_read_json(self.path / _FAULTS) or {}).get("times", 0))
+        return int((_read_note(self.path / _FAULTS) or {}).get("times", 0))
 
     def size(self) -> int:
         """Bytes of everything in it."""
@@ -234,13 +257,13 @@ class WorkFolder:
 
     def remove(self) -> None:
         """Delete the folder; what else has its name stays, which is somebody's."""
-        if self.path.is_dir():
+        if self.path.is_dir() and self._others() is None:
             # The manifest goes first: what is left of an interrupted deletion is no job.
             delete(self.path / _MANIFEST)
             shutil.rmtree(self.path, ignore_errors=True)
 
     def _put(self, name: str, content: dict[str, Any]) -> None:
-        write_json(self.path / name, content)
+        write_json(self.path / name, {**content, _HASH: _hash_of(content)})
 
 
 def write_json(path: Path, content: dict[str, Any], indent: int | None = None) -> None:
@@ -288,12 +311,17 @@ def _piece(record: dict[str, Any]) -> Piece:
     return Piece(**{**record, "fed": tuple(record["fed"]), "measured": measured, "unsound": tuple(record["unsound"])})
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_note(path: Path) -> dict[str, Any] | None:
+    """What `_put` wrote, None where that is not what stands there."""
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and found.pop(_HASH, None) == _hash_of(found) else None
+
+
+def _hash_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _files(path: Path) -> list[Path]:

@@ -179,14 +179,17 @@ def _news(
 ) -> News:
     transform = dct_matrix(SIDE, planes[0])
     is_odd = frequency_sums(y.device) % 2 == 1
-    halves = [2 if side < whole else 1 for side, whole in zip(planes[0].shape, size, strict=True)]  # chroma
+    # Of chroma: how many samples of luma there are to one.
+    shares = [round(whole / side) for side, whole in zip(planes[0].shape, size, strict=True)]
     lasts = [side - SIDE - _TAPS for side in planes[0].shape]
     # Where the block stands, a little inside of what lies too near to a border.
-    stands = [(at[inside] // half).clamp(_TAPS - 1, last) for at, half, last in zip((y, x), halves, lasts, strict=True)]
+    stands = [
+        (at[inside] // share).clamp(_TAPS - 1, last) for at, share, last in zip((y, x), shares, lasts, strict=True)
+    ]
 
     def found(plane: Tensor, place: Place) -> tuple[Tensor, Tensor]:
         """Coefficients, and the energy that white noise of deviation 1 has there."""
-        steps = ((to - at)[inside] / half for to, at, half in zip(place, (y, x), halves, strict=True))
+        steps = ((to - at)[inside] / share for to, at, share in zip(place, (y, x), shares, strict=True))
         to = ((at + step).clamp(_TAPS - 1, last) for at, step, last in zip(stands, steps, lasts, strict=True))
         (rows, down), (columns, right) = (_filters(part, SIDE) for part in to)
         down, right = transform @ down, transform @ right

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vnlsdenoise.video.matroska import breaks_off as matroska_breaks_off
+from vnlsdenoise.video.torn import TS_PACKETS, gif_end, ts_packet
 
-# Transport streams are made of packets of one size.
-_TS_PACKETS = (188, 192, 204)
 _PACK, _PACK_START = 0xBA, b"\0\0\1\xba"
 _TAIL = 1 << 18
 _OGG_PAGE, _OGG_HEAD = b"OggS", 27
-_GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
 def breaks_off(path: Path, container: str, last: int | None) -> bool:
@@ -20,7 +19,7 @@ def breaks_off(path: Path, container: str, last: int | None) -> bool:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        head = file.read(5 * max(_TS_PACKETS))
+        head = file.read(5 * max(TS_PACKETS))
         file.seek(max(0, size - _TAIL))
         tail = file.read()
         if container == "mpegts":
@@ -29,6 +28,9 @@ def breaks_off(path: Path, container: str, last: int | None) -> bool:
             return _program_stream(tail)
         if container == "ogg":
             return _ogg(tail)
+        if container == "asf":
+            file.seek(0)
+            return _asf(file.read(_TAIL), size)
         if container == "gif":
             return _gif(file)
         if "matroska" in container:
@@ -38,13 +40,10 @@ def breaks_off(path: Path, container: str, last: int | None) -> bool:
 
 
 def _transport_stream(head: bytes, tail: bytes, size: int) -> bool:
-    for step in _TS_PACKETS:
-        first = step - 188 if step == 192 else 0  # packets of 192 bytes begin with a time
-        if all(head[place : place + 1] in (b"G", b"") for place in range(first, len(head), step)):
-            rest = size % step
-            # What does not begin as a packet is padding; a time of which no packet follows holds nothing.
-            return rest > first and tail[len(tail) - rest + first] == ord("G")
-    return False
+    step, first = ts_packet(head)
+    rest = size % step if step else 0
+    # What does not begin as a packet is padding; a time of which no packet follows holds nothing.
+    return rest > first and tail[len(tail) - rest + first] == ord("G")
 
 
 def _program_stream(tail: bytes) -> bool:
@@ -78,29 +77,17 @@ def _ogg(tail: bytes) -> bool:
 
 def _gif(file: BinaryIO) -> bool:
     """Whether a GIF ends within a picture; the mark of its end may be missing, as some writers leave it out."""
-    file.seek(0)
-    head = file.read(13)
-
-    def skip_colours(flags: int) -> None:
-        if flags & 0x80:
-            file.seek(3 << (1 + (flags & 7)), 1)
-
-    skip_colours(head[10])
-    while block := file.read(1):
-        if block[0] == _GIF_IMAGE:
-            told = file.read(9)
-            if len(told) < 9:
-                return True
-            skip_colours(told[8])
-            file.read(1)
-        elif block[0] == _GIF_EXTENSION:
-            file.read(1)
-        else:
-            return False  # the mark of the end, or padding
-        while length := file.read(1):
-            if not length[0]:
-                break
-            file.seek(length[0], 1)
-        else:
-            return True
+    try:
+        gif_end(file)
+    except EOFError:
+        return True
     return False
+
+
+def _asf(head: bytes, size: int) -> bool:
+    """Whether the header says that the file is longer; that of what was broadcast says nothing."""
+    at = head.find(_ASF_PROPERTIES)
+    if at < 0 or len(head) < at + 92:
+        return False
+    promised, flags = int.from_bytes(head[at + 40 : at + 48], "little"), head[at + 88]
+    return promised > size and not flags & 1

@@ -14,7 +14,17 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
-from vnlsdenoise.video.container import codec_of, dumped, is_still, is_unknown, kind_of, main_video, name_of, open_input
+from vnlsdenoise.video.container import (
+    codec_of,
+    dumped,
+    is_still,
+    is_unknown,
+    kind_of,
+    main_video,
+    name_of,
+    open_input,
+    packets_of,
+)
 from vnlsdenoise.video.subtitles import TEXT, form_of
 from vnlsdenoise.video.timeline import PacketOrder
 
@@ -235,7 +245,7 @@ def _first_packets(source: InputContainer, streams: list[Stream]) -> "dict[int, 
     sizes = dict.fromkeys(found, 0)
     read = 0
     with suppress(av.FFmpegError, OSError):
-        for packet in source.demux():
+        for packet in packets_of(source):
             read += packet.size
             index = packet.stream_index
             enough = len(found.get(index, ())) >= _TRIED_PACKETS or sizes.get(index, 0) > _TRIED_BYTES
@@ -282,10 +292,17 @@ def _mux(trial: OutputContainer, target: Stream, source: Stream, packets: "Seque
     """Write packets of `source`, which are changed by it, as all there is of a trial."""
     order = PacketOrder(source, trial.format)
     trial.start_encoding()
+    refused: list[av.InvalidDataError] = []
     for packet in packets:
         order.put(packet)
         packet.stream = target
-        trial.mux_one(packet)
+        try:
+            trial.mux_one(packet)
+        except av.InvalidDataError as error:
+            refused.append(error)
+    # A few that are damaged are left out of the stream, not the stream.
+    if 2 * len(refused) > len(packets):
+        raise refused[0]
 
 
 def _opens(stream: Stream) -> bool:

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -215,6 +216,20 @@ def decode_next(decoder: VideoCodecContext, packet: "Packet[Any] | None") -> lis
         return []
 
 
+def packets_of(container: InputContainer, stream: Stream | None = None) -> "Iterator[Packet[Stream]]":
+    """All packets of a file, or of one stream of it, and behind them an empty one of each; raises what PyAV raises.
+
+    Streams that show up only within the file (.ts, .mpg, .flv) are not among them.
+    """
+    packets = container.demux() if stream is None else container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError):  # the latter where PyAV ends those that it has not met
+            return
+        yield packet
+
+
 @contextmanager
 def listening() -> Iterator[list[tuple[int, str, str]]]:
     """What FFmpeg says in this thread meanwhile, (level, who, text), by one at a time; nothing of it is printed."""
@@ -258,3 +273,12 @@ def _cause(path: Path, error: Exception) -> str:
     if head and printable > 0.95 * len(head):
         return "it holds text, not video; check that this is the right file"
     return f"it is no video that FFmpeg knows ({getattr(error, 'strerror', None) or error}); check or convert the file"
+
+
+def timecode_rate(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Frames a second that the time code of a film counts, None where it has none.
+
+    Not the mean rate, where frames come at uneven times.
+    """
+    tags = (name.lower() for tagged in (container, *container.streams) for name in tagged.metadata)
+    return stream.guessed_rate or stream.average_rate if "timecode" in tags else None

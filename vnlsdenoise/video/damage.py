@@ -19,7 +19,8 @@ class Damage:
     """What was wrong with an input.
 
     corrupt: frames that the decoder flagged; undecodable: packets it refused; lost: packets it took without giving
-    their frames; short_by: seconds missing at the end; cut: the file ends within a packet. frames: (first, last) of
+    their frames; short_by: seconds missing at the end; cut: the file ends within a packet; torn: a part of it between
+    its ends cannot be read. frames: (first, last) of
     every run of frames, counted from 0, that stand in for damaged ones or are damaged themselves.
     """
 
@@ -28,6 +29,7 @@ class Damage:
     short_by: float = 0.0
     lost: int = 0
     cut: bool = False
+    torn: bool = False
     frames: list[tuple[int, int]] = field(default_factory=list, compare=False)
 
     def note(self, number: int) -> None:
@@ -38,7 +40,7 @@ class Damage:
             self.frames.append((number, number))
 
     def __bool__(self) -> bool:
-        return bool(self.corrupt or self.undecodable or self.short_by or self.lost or self.cut)
+        return bool(self.corrupt or self.undecodable or self.short_by or self.lost or self.cut or self.torn)
 
     def __str__(self) -> str:
         parts = []
@@ -48,6 +50,8 @@ class Damage:
             parts.append(f"{self.undecodable} undecodable packet(s)")
         if self.lost:
             parts.append(f"{self.lost} frame(s) missing")
+        if self.torn:
+            parts.append("a part of the file cannot be read, and what it held is missing")
         if self.short_by:
             parts.append(f"the last {self.short_by:.2f} s are missing")
         elif self.cut:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
 
-from vnlsdenoise.video.container import decode_next, decoder_of, main_video, use_threads
+from vnlsdenoise.video.container import decode_next, decoder_of, main_video, packets_of, use_threads
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.part import PartReader
 from vnlsdenoise.video.read import VideoReader
@@ -94,11 +97,13 @@ def _from(reader: VideoReader, pts: int, total: int) -> Iterator[Frame]:
                 return
 
 
-def _decoded(reader: VideoReader, container: object, stream: object, decoder: object) -> Iterator[Frame]:
+def _decoded(
+    reader: VideoReader, container: InputContainer, stream: VideoStream, decoder: VideoCodecContext
+) -> Iterator[Frame]:
     """Every frame from here on; of one that is not whole, one without time."""
     try:
-        for packet in container.demux(stream):  # type: ignore[attr-defined]
-            for decoded in decode_next(decoder, packet if packet.size else None):  # type: ignore[arg-type]
+        for packet in packets_of(container, stream):
+            for decoded in decode_next(decoder, packet if packet.size else None):
                 yield Frame(()) if decoded.is_corrupt else reader.frame_of(decoded)
     except (av.FFmpegError, OSError):
         return  # What is missing then is noticed by its absence.

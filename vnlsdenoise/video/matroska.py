@@ -29,6 +29,9 @@ _PARTS = tuple(
         *("1C53BB6B", "1941A469", "1043A770", "1254C367", "EC", "BF"),
     )
 )
+_CLUSTER = _PARTS[5]
+# And a cluster of: its time and place, blocks, groups of them, and what older versions knew.
+_CLUSTER_PARTS = tuple(bytes.fromhex(kind) for kind in ("E7", "A7", "AB", "A3", "A0", "AF", "5854"))
 _UNKNOWN = 1 << 62  # where an element ends that does not say it
 _LONGEST_HEAD = 16  # bytes of the kind and the size of an element
 _HEAD = 1 << 20  # bytes within which the tracks are described
@@ -98,6 +101,25 @@ def breaks_off(file: BinaryIO, size: int) -> bool:
             at += after
             end = at if kind == _SEGMENT else end
     return at > size
+
+
+def is_torn(file: BinaryIO) -> bool:
+    """Whether something that is no element stands among those of a segment, or of its clusters."""
+    size, at, end = file.seek(0, 2), 0, _UNKNOWN
+    while at < min(end, size):
+        file.seek(at)
+        head = file.read(_LONGEST_HEAD)
+        try:
+            kind, content, after = next(_elements(head, 0, _UNKNOWN))
+        except IndexError:
+            return at + _LONGEST_HEAD < size and end < _UNKNOWN
+        if not head.startswith(_PARTS + _CLUSTER_PARTS):
+            # What stands behind a segment that does not tell its end may be anything.
+            return end < _UNKNOWN or any(_CLUSTER in chunk for chunk in iter(lambda: file.read(_HEAD), b""))
+        if kind == _SEGMENT:
+            end = end if after == _UNKNOWN else at + after
+        at += content if head.startswith(_CLUSTER) or kind == _SEGMENT else after
+    return False
 
 
 def alpha_document(side_data: bytes) -> bytes:

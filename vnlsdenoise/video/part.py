@@ -12,7 +12,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from vnlsdenoise.errors import UsageError
-from vnlsdenoise.video.container import is_still, main_video, open_input
+from vnlsdenoise.video.container import is_still, main_video, open_input, packets_of
 from vnlsdenoise.video.damage import Damage
 from vnlsdenoise.video.frame import Frame
 from vnlsdenoise.video.pipes import PipeReader
@@ -102,7 +102,7 @@ def _packet_times(path: Path, info: VideoInfo) -> list[int]:
     times: list[int] = []
     with open_input(path) as container:
         stream = main_video(container, path, info.index)
-        for packet in container.demux():
+        for packet in packets_of(container):
             if packet.size:
                 keeper.move(packet)
                 if packet.stream_index == stream.index and not packet.is_discard:

@@ -22,6 +22,8 @@ from vnlsdenoise.video.container import (
     main_video,
     name_of,
     open_input,
+    packets_of,
+    timecode_rate,
 )
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.pixels import FULL_RANGE, layout_of, range_of
@@ -110,6 +112,7 @@ class VideoInfo:
     survey: Survey = field(default_factory=Survey)
     video_streams: int = 1
     tags: tuple[tuple[str, str], ...] = ()
+    timecode_rate: Fraction | None = None
     cut: Cut | None = None
 
     @property
@@ -129,6 +132,8 @@ class VideoInfo:
             found.append(f"some frames are interlaced (the first one at {seen.interlaced_at:.2f} s), others are not")
         if seen.timeline:
             found.append(str(seen.timeline))
+        if seen.later:
+            found.append(f"streams that begin only within the file are left out: {'; '.join(seen.later)}")
         if seen.recolored:
             found.append(
                 f"the tags of colour change ({seen.recolored}); the output has those of the first frames, under which "
@@ -158,6 +163,8 @@ class VideoInfo:
             found.append("closed captions within the video")
         if seen.change:
             found.append(f"the video changes {seen.change}")
+        if seen.torn:
+            found.append("damaged: a part of the file cannot be read")
         if seen.short_by:
             found.append(f"damaged: the last {seen.short_by:.2f} s are missing")
         elif seen.cut:
@@ -223,7 +230,7 @@ def probe(path: Path, index: int | None = None, whole: bool = True) -> VideoInfo
 def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> tuple[VideoFrame, str]:
     """The first frame, and the name of its decoder."""
     decoder = decoder_of(stream)
-    packets = container.demux(stream)
+    packets = packets_of(container, stream)
     for _ in range(_FIRST_PACKETS):
         try:
             packet = next(packets)
@@ -300,6 +307,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         decoder=decoder,
         video_streams=len(films_of(container)),
         tags=tuple(container.metadata.items()),
+        timecode_rate=timecode_rate(container, stream),
     )
 
 

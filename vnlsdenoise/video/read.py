@@ -17,7 +17,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vnlsdenoise.errors import DeviceError, InputError
-from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input, use_threads
+from vnlsdenoise.video.checksums import SliceSums
+from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input, packets_of, use_threads
 from vnlsdenoise.video.damage import Damage, Expected
 from vnlsdenoise.video.frame import Frame, Plane
 from vnlsdenoise.video.pixels import layout_of, unpack
@@ -30,7 +31,8 @@ Interlaced = Literal["error", "fields", "ignore"]
 """What to do with frames of two fields."""
 Decoder = Literal["cpu", "gpu"]
 MAX_FAILURES_IN_A_ROW = 32
-"""So many undecodable packets without one good frame between them end the run."""
+"""So many undecodable packets without one good frame between them end the run, if a second key frame, where a decoder
+finds its way again, is among them; `_LONGEST_GROUP` do in any case."""
 _LINEAR_LIMIT = 64
 _DECODE_AFTER_SEEK = 48
 _LONGEST_GROUP = 600  # frames from a key frame to the one that was asked for, at most
@@ -63,10 +65,13 @@ class VideoReader:
     def __post_init__(self, known: VideoInfo | None) -> None:
         self.info: VideoInfo = known or probe(self.path, self.stream)
         self._headers: HeaderSteps | None = None
+        self._sums: SliceSums | None = None
         if self.info.interlaced:
             self._refuse_interlaced()
         if self.info.survey.short_by:
             self._fail_on_damage(f"it ends {self.info.survey.short_by:.2f} s before its container says")
+        if self.info.survey.torn:
+            self._fail_on_damage("a part of the file cannot be read")
         if self.info.survey.cut:
             self._fail_on_damage("it was cut off within a packet")
 
@@ -89,16 +94,17 @@ class VideoReader:
         with self.opened() as container:
             stream = main_video(container, self.path, self.info.index)
             for decoded, pts in self._decode(container, stream):
-                if decoded is not None and decoded.is_corrupt:
+                is_corrupt = decoded is not None and (decoded.is_corrupt or self._is_wrong(decoded.pts))
+                if is_corrupt:
                     self.damage.corrupt += 1
                     self._fail_on_damage(f"the frame at {_seconds(pts, stream)} is corrupt")
-                if decoded is None or (decoded.is_corrupt and good is not None):
+                if decoded is None or (is_corrupt and good is not None):
                     if good is None:
                         continue
                     frame = Frame(good.planes, None, good.duration, dict(good.extra), damage="concealed")
                 else:
                     frame = good = self.frame_of(decoded)
-                    frame.damage = "kept" if decoded.is_corrupt else ""
+                    frame.damage = "kept" if is_corrupt else ""
                 if frame.damage:
                     self.damage.note(number)
                 frame.pts = clock.stamp(pts)
@@ -108,6 +114,7 @@ class VideoReader:
                 raise InputError(
                     f"no frame of {self.path} could be decoded; the video stream is damaged; recover the file first"
                 )
+        self.damage.torn = self.info.survey.torn
         self.damage.short_by = self.info.survey.short_by
         self.damage.cut = self.damage.cut or self.info.survey.cut
 
@@ -179,13 +186,17 @@ class VideoReader:
         if not decoder.is_open:
             use_threads(decoder)
         self._headers = HeaderSteps.of(stream, self.info.format.peak)
+        self._sums = SliceSums.of(stream.codec_context.codec.canonical_name)
         expected = Expected(stream.codec_context.codec.canonical_name, self._step)
         order = DisplayOrder(container.format.name) if self.info.survey.decoding_order else None
-        frames = refused = in_a_row = 0
+        frames = refused = in_a_row = key_frames = 0
         by_times = order is None  # Else what is missing is known only in number.
         for packet in self._packets(container, stream):
             if packet is not None:
+                key_frames += packet.is_keyframe
                 expected.saw(packet)
+                if self._sums is not None:
+                    self._sums.saw(packet)
                 if self._headers is not None:
                     self._headers.saw(packet)
                 if order is not None:
@@ -202,7 +213,7 @@ class VideoReader:
                 refused, in_a_row = refused + 1, in_a_row + 1
                 pts = packet.pts if packet is not None else None
                 self._fail_on_damage(f"the packet at {_seconds(pts, stream)} does not decode")
-                if in_a_row > MAX_FAILURES_IN_A_ROW:
+                if in_a_row > (MAX_FAILURES_IN_A_ROW if key_frames > 1 else _LONGEST_GROUP):
                     raise InputError(
                         f"{self.path} cannot be decoded on from {_seconds(pts, stream)}; "
                         f"{in_a_row} packets in a row failed; recover the file first"
@@ -211,7 +222,7 @@ class VideoReader:
                     yield None, order.next()
                 continue
             for frame in decoded_frames:
-                frames, in_a_row = frames + 1, 0
+                frames, in_a_row, key_frames = frames + 1, 0, 0
                 if order is not None:
                     yield frame, order.next()
                     continue
@@ -228,10 +239,13 @@ class VideoReader:
             self.damage.lost += expected.packets - frames - refused
             self._fail_on_damage(f"{self.damage.lost} frame(s) are missing")
 
+    def _is_wrong(self, pts: int | None) -> bool:
+        return self._sums is not None and self._sums.is_wrong(pts)
+
     def _packets(self, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[Stream] | None]":
         """The packets of the video with the times that go on, then None, which drains the decoder."""
         keeper = TimeKeeper(self.info.survey.timeline)
-        packets = container.demux()
+        packets = packets_of(container)
         while True:
             try:
                 packet = next(packets)
@@ -308,7 +322,7 @@ class VideoReader:
         """What decodes of a video from here on, whatever is wrong with the rest."""
         self._headers = HeaderSteps.of(stream, self.info.format.peak)
         try:
-            for packet in container.demux(stream):
+            for packet in packets_of(container, stream):
                 if packet.size and self._headers is not None:
                     self._headers.saw(packet)
                 with suppress(av.FFmpegError):

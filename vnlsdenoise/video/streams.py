@@ -1,7 +1,9 @@
 """Write what stands beside the video (sound, subtitles, chapters, tags) as it was decided, in step with the video."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 
 import av
@@ -11,7 +13,7 @@ from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
 from vnlsdenoise.video.carry import Carry, Tally, add_copy, container_tags, copy_tags, cover_name
-from vnlsdenoise.video.container import codec_of, is_still, main_video, open_input
+from vnlsdenoise.video.container import codec_of, is_still, main_video, open_input, packets_of, timecode_rate
 from vnlsdenoise.video.part import StreamCut
 from vnlsdenoise.video.subtitles import TextConverter, form_of
 from vnlsdenoise.video.timeline import PacketOrder, TimeKeeper, Timeline
@@ -67,8 +69,9 @@ class StreamCopier:
                 self.copied[fate.index] = Tally(codec, target.index, is_still(stream))
         if cut is not None:
             for tags in (output.metadata, *(target.metadata for target in (video, *self._targets.values()))):
-                cut.move_timecode(tags, main.average_rate)
+                cut.move_timecode(tags, timecode_rate(self._input, main))
         self._packets = self._demux()
+        self._spoilt: Counter[int] = Counter()
         self._held: Packet[Stream] | None = None
         self._orders = {index: PacketOrder(self._input.streams[index], output.format) for index in self.copied}
 
@@ -85,12 +88,15 @@ class StreamCopier:
             for index, order in self._orders.items()
             if order.late
         ]
-        return lost + late
+        spoilt = [
+            f"{count} packet(s) of stream {index} are damaged and left out" for index, count in self._spoilt.items()
+        ]
+        return lost + late + spoilt
 
     def _demux(self) -> "Iterator[Packet[Stream]]":
         # Where the source cannot be read on it is damaged, which whoever reads its video reports.
         with suppress(av.FFmpegError):
-            for packet in self._input.demux() if self.copied else ():
+            for packet in packets_of(self._input) if self.copied else ():
                 if packet.size:
                     self._keeper.move(packet)
                     kept = packet.stream_index in self.copied and (self._cut is None or self._cut.keeps(packet))
@@ -118,10 +124,17 @@ class StreamCopier:
             if converted is None:
                 return
             packet = converted
-        self.copied[source].add(packet)
+        tally = copy(self.copied[source])
+        tally.add(packet)
         self._orders[source].put(packet)
         packet.stream = self._targets[source]
-        self._output.mux_one(packet)
+        try:
+            self._output.mux_one(packet)
+        except av.InvalidDataError:
+            # Nothing but bytes that are none: that the container takes the stream was tried before the work.
+            self._spoilt[source] += 1
+        else:
+            self.copied[source] = tally
 
     def close(self) -> None:
         """Close the source."""

@@ -20,11 +20,12 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vnlsdenoise.video.broken_off import breaks_off
-from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input
+from vnlsdenoise.video.container import decode_next, decoder_of, dumped, main_video, open_input, packets_of
 from vnlsdenoise.video.pixels import range_of
 from vnlsdenoise.video.side_data import kinds_of
 from vnlsdenoise.video.sound import SoundForms
 from vnlsdenoise.video.timeline import JumpFinder, Timeline, when
+from vnlsdenoise.video.torn import is_torn
 
 _BETWEEN_LOOKS = 0.2  # seconds between the frames that are decoded
 # Of FFmpeg's tags of colour the one that says nothing, and what players take it for: ordinary television.
@@ -45,7 +46,8 @@ class Survey:
     packets: of the video. interlaced, progressive: of the frames looked at; interlaced_at: seconds of the first of the
     former; bottom_first: which lines of it were taken first. captions: whether frames carry some.
     change: what becomes of size or pixel format within the file, "" for nothing. recolored: which tags of colour become
-    others, and when; resounded: the same of codec and sample rate of sound.
+    others, and when; resounded: the same of codec and sample rate of sound. later: streams that show up only within
+    the file, in FFmpeg's words. torn: a part of it between its ends cannot be read.
     decoding_order: time stamps are times of decoding, not of display. short_by: seconds missing at the end. cut: the
     file ends within a packet.
     """
@@ -63,6 +65,8 @@ class Survey:
     cut: bool = False
     recolored: str = ""
     resounded: str = ""
+    later: tuple[str, ...] = ()
+    torn: bool = False
 
 
 def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, int]) -> Survey:
@@ -79,7 +83,7 @@ def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, i
         last: Packet[Stream] | None = None
         packets = 0
         try:
-            for packet in container.demux():
+            for packet in packets_of(container):
                 if not packet.size:
                     continue
                 last = packet
@@ -94,6 +98,8 @@ def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, i
             pass  # What cannot be read on is missing at the end.
         looks.close()
         timeline = jumps.timeline()
+        # Recordings that were joined need not begin with what goes on from the one before.
+        torn = ends.lacks_frames(packets) or (not timeline and is_torn(path, container.format.name))
         return Survey(
             packets,
             timeline,
@@ -108,7 +114,13 @@ def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, i
             (last is not None and last.is_corrupt) or breaks_off(path, container.format.name, _end_of(last)),
             looks.recolored,
             sounds.change,
+            _later(len(container.streams), dumped(container)),
+            torn,
         )
+
+
+def _later(known: int, words: Mapping[int, list[str]]) -> tuple[str, ...]:
+    return tuple(lines[0].partition(": ")[2].partition(",")[0] for index, lines in words.items() if index >= known)
 
 
 def _end_of(packet: "Packet[Stream] | None") -> int | None:
@@ -245,6 +257,11 @@ class _Ends:
             self._last = max(self._last, begin)
             self._video = max(self._video, end)
             self._open_ended = not packet.duration
+
+    def lacks_frames(self, packets: int) -> bool:
+        """Whether a container that counts its frames, at even times, has fewer than it says."""
+        counted = self._stream.duration if self._container.format.name == "mxf" else None
+        return counted is not None and packets < counted
 
     def short_by(self) -> float:
         """Seconds missing at the end; 0.0 within one and a half frames of the promised end."""
