@@ -43,6 +43,7 @@ _SPEEDS = ("superfast", "veryfast", "faster")
 _CODED = 0.5  # share of the cameras whose video is coded
 # Share of them whose pictures are kept as JPEG, how well, and as well as can be.
 _JPEG, _QUALITY, _BEST = 0.5, (85, 99), 100
+_TAKEN = 8  # pictures of the same, for what JPEG does to all of them
 # Rows and columns of a mosaic that are measured: as much as a user's clip has, or a part of it.
 _MEASURED = (540, 960), (360, 576), (360, 384)
 # How many times the noise that is measured a mosaic to be trained on holds. What a codec did comes to it: in luma and
@@ -255,11 +256,12 @@ def _exposed(clean: Tensor, recording: Recording, generator: torch.Generator) ->
     """
     source = recording.source
     if isinstance(source, Camera):
-        noisy, wanted = map(torch.stack, zip(*(source.recorded(frame, generator) for frame in clean), strict=True))
-        noisy = (_PEAK * noisy).round() / _PEAK
+        noisy, wanted = _filmed(clean, source, generator)
         if recording.jpeg is not None:
-            # That chroma is halved is no noise.
-            noisy, wanted = through_jpeg(noisy, recording.jpeg), through_jpeg(wanted, _BEST)
+            # What is lost of every picture in the same way is no noise: half of the chroma, and weak colours.
+            taken = (_filmed(clean, source, generator)[0] for _ in range(_TAKEN))
+            lost = sum(through_jpeg(other, _BEST) - through_jpeg(other, recording.jpeg) for other in taken) / _TAKEN
+            noisy, wanted = through_jpeg(noisy, recording.jpeg), through_jpeg(wanted, _BEST) - lost
         return noisy, mean_of_noisy(wanted, noisy)
     if not source:
         return (_PEAK * clean).round() / _PEAK, clean
@@ -272,6 +274,12 @@ def _exposed(clean: Tensor, recording: Recording, generator: torch.Generator) ->
     drawn = drawn / drawn.std()
     noisy = (_PEAK * (clean + sigma * drawn)).round().clamp(0, _PEAK) / _PEAK
     return noisy, sigma * mean_of_clipped(clean / sigma, torch.ones((), device=clean.device), 1 / sigma)
+
+
+def _filmed(clean: Tensor, camera: Camera, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Frames as of `Camera.recorded`, those with noise in steps of 1/255."""
+    noisy, wanted = map(torch.stack, zip(*(camera.recorded(frame, generator) for frame in clean), strict=True))
+    return (_PEAK * noisy).round() / _PEAK, wanted
 
 
 def through_jpeg(pictures: Tensor, quality: int) -> Tensor:
