@@ -390,6 +390,18 @@ def test_a_hole_in_a_file_is_told_though_all_that_is_found_decodes(ending: str, 
             VideoReader(source, on_damage="fail")
 
 
+def test_tags_of_a_server_that_numbers_its_stream_are_whole(tmp_path: Path) -> None:
+    """The number of a stream in FLV ought to be zero, and is not everywhere."""
+    write_film(tmp_path / "in.flv", "flv", count=6)
+    data, at = bytearray((tmp_path / "in.flv").read_bytes()), 13
+    while at < len(data):
+        data[at + 10] = 1
+        at += 11 + int.from_bytes(data[at + 1 : at + 4]) + 4
+    (tmp_path / "in.flv").write_bytes(data)
+    reader = VideoReader(tmp_path / "in.flv")
+    assert len(list(reader)) == 6 and not reader.damage
+
+
 def test_segments_of_a_transport_stream_that_were_put_together_are_whole(tmp_path: Path) -> None:
     segments = []
     for first in (0, 12):

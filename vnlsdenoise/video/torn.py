@@ -38,8 +38,10 @@ def _flv(file: BinaryIO) -> bool:
     head = file.read(_FLV_HEAD)
     at = int.from_bytes(head[5:9]) + 4
     file.seek(at)
+    streams = set()  # one number, which ought to be zero
     while len(head := file.read(_FLV_TAG)) == _FLV_TAG:
-        if head[0] & 0x1F not in _FLV_KINDS or any(head[8:]):
+        streams.add(head[8:])
+        if head[0] & 0x1F not in _FLV_KINDS or len(streams) > 1:
             return any(map(any, (head, *_chunks(file))))
         file.seek(int.from_bytes(head[1:4]) + 4, 1)
     return False
