@@ -42,7 +42,7 @@ _PLAIN, _BLURRED, _BLUR, _COLOURED, _COLOUR = 0.35, 0.7, (0.5, 1.2), 0.3, (0.3, 
 _SPEEDS = ("superfast", "veryfast", "faster")
 _CODED = 0.5  # share of the cameras whose video is coded
 # Share of them whose pictures are kept as JPEG, how well, and as well as can be.
-_JPEG, _QUALITY, _BEST = 0.5, (85, 99), 100
+_JPEG, _QUALITY, _BEST = 0.5, (75, 99), 100
 _TAKEN = 8  # pictures of the same, for what JPEG does to all of them
 # Rows and columns of a mosaic that are measured: as much as a user's clip has, or a part of it.
 _MEASURED = (540, 960), (360, 576), (360, 384)
