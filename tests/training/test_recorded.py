@@ -1,5 +1,6 @@
 """Training on footage that is noisy already: pairs, and noisy clips alone."""
 
+import hashlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import Header, load_network, save_network
 from vnlsdenoise.learned.network import Dimensions, Network
 from vnlsdenoise.noise.camera import blurred
+from vnlsdenoise.training import recorded as noisy_footage
 from vnlsdenoise.training.__main__ import main
 from vnlsdenoise.training.footage import find_pairs, find_sources, read_all
 from vnlsdenoise.training.loop import Process, Settings, Trainer
@@ -54,6 +56,22 @@ def folder(tmp_path_factory):
         write(path / "clean" / f"{name}.mkv", clean)
         write(path / "noisy" / f"{name}.mkv", noisy)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _noise_is_measured_once():
+    """Training and validation, noisy clips and pairs, and one test after the other meet the same clips."""
+    found, inner = {}, noisy_footage.measure_noise
+
+    def measured(times, planes_at, layout, peak):
+        key = layout, *(hashlib.sha256(plane.numpy()).digest() for time in times for plane in planes_at(time))
+        if key not in found:
+            found[key] = inner(times, planes_at, layout, peak)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noisy_footage, "measure_noise", measured)
+        yield
 
 
 def settings(folder, out, steps, **changes):

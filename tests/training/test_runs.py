@@ -10,6 +10,7 @@ from training_runs import settings, train
 from vnlsdenoise.errors import InputError
 from vnlsdenoise.learned.checkpoint import load_header, load_network
 from vnlsdenoise.training.degradation import Mixture
+from vnlsdenoise.training.loop import Process, Trainer
 from vnlsdenoise.training.state import LOG, NETWORK
 
 
@@ -23,14 +24,19 @@ def test_runs_repeat_and_go_on(folder, tmp_path):
     assert not all(torch.equal(one[name], more[name]) for name in one)
     starts = [json.loads(line) for line in (tmp_path / "one" / LOG).read_text().splitlines()]
     assert [line["step"] for line in starts if line["event"] == "start"] == [0, 4]
+    length = (tmp_path / "one" / LOG).stat().st_size
     with pytest.raises(InputError, match="no run to go on with"):
-        train(settings(folder, tmp_path / "none", 6, resume=True))
+        Trainer(settings(folder, tmp_path / "none", 6, resume=True), Process.of_environment("cpu"))
     with pytest.raises(InputError, match="go on with --preset fast"):
         train(settings(folder, tmp_path / "one", 8, resume=True, preset="balanced"))
+    # Both before footage is read.
+    assert not (tmp_path / "none" / LOG).exists() and (tmp_path / "one" / LOG).stat().st_size == length
 
 
 def test_a_network_learns_on_the_results_of_its_preset(folder, tmp_path):
-    found = {preset: train(settings(folder, tmp_path / preset, 1, preset=preset)) for preset in ("fast", "balanced")}
+    found, few = {}, {"crops": (("444", 1),), "plates": (("444", 1),)}
+    for preset in ("fast", "balanced"):
+        found[preset] = train(settings(folder, tmp_path / preset, 1, preset=preset, **few))
     for preset in found:
         assert load_header(str(tmp_path / preset / NETWORK)).preset == preset
     assert found["fast"] != found["balanced"]

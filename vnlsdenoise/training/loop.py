@@ -121,6 +121,7 @@ class Trainer:
         device = process.device
         settings.out.mkdir(parents=True, exist_ok=True)
         self._log = Log(settings.out / LOG if process.rank == 0 else None)
+        self._saved = self._run_to_go_on_with() if settings.resume else None
         self._begin: dict[str, Tensor] | None = None
         if settings.start is not None:
             self._begin = grown(load_network(settings.start), settings.dimensions, settings.seed)
@@ -173,8 +174,10 @@ class Trainer:
             self._step_graph = captured(self._optimiser.step)
         self._optimiser.reset()
         progress = Progress(0, 0.0)
-        if settings.resume:
-            progress = self._resumed()
+        if self._saved is not None:
+            weights, average, progress = self._saved
+            self._optimiser.load(weights, average, progress.step)
+            self._made += progress.step // settings.renew
         elif self._begin is not None:
             self._optimiser.load(self._begin, self._begin, 0)
         self._validate(progress.step, progress.seconds)  # what it begins with
@@ -299,7 +302,8 @@ class Trainer:
             held_back = training
         return training, held_back
 
-    def _resumed(self) -> Progress:
+    def _run_to_go_on_with(self) -> tuple[dict[str, Tensor], dict[str, Tensor], Progress]:
+        """Weights, their average, and how far it is; raises InputError before any mosaic is made."""
         weights, progress = load_weights(self._settings.out)
         network = load_network(str(self._settings.out / NETWORK))
         if network.preset != self._settings.preset:
@@ -307,9 +311,7 @@ class Trainer:
                 f"the run in {self._settings.out} is on results of {network.preset!r}; go on with --preset "
                 f"{network.preset}, or begin another with --weights {self._settings.out / NETWORK} and another --out"
             )
-        self._optimiser.load(weights, dict(network.state_dict()), progress.step)
-        self._made += progress.step // self._settings.renew
-        return progress
+        return weights, dict(network.state_dict()), progress
 
     def _named(self, tensors: list[Tensor]) -> dict[str, Tensor]:
         return dict(zip(self._optimiser.names, tensors, strict=True))
