@@ -296,7 +296,9 @@ def _stays_under_the_prediction(layout: PlaneFormat, network: Network | None, pr
     size = None if network is None else NetworkSize.of(network)
     least = _least_ceiling(layout, size, preset)
     unlimited = plan_memory(layout, PRESETS[preset], network=size).peak
-    frames, ceilings, least_share = 60, (least, None), 1 / 3
+    ceilings, least_share = (least, None), 1 / 3
+    # By then it holds as many as it ever does.
+    frames = 4 + support_of(PRESETS[preset], level_sizes(PRESETS[preset], layout.height, layout.width, True))
     if network is not None:  # which takes its time: fewer frames than it holds at most
         frames, least_share = 22, 1 / 4
     elif preset == "draft":  # a ceiling between, where it costs least

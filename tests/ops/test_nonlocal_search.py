@@ -141,11 +141,13 @@ def test_gradcheck(device, options):
 
 
 def test_many_neighbours_and_large_windows(device):
+    """Of every other pixel: the reference takes its time."""
     q, k = videos((1, 3, 3, 21, 19), device)
-    flow = flows(1, 3, 2, (21, 19), device, size=4)
+    flow = flows(1, 3, 2, (11, 10), device, size=4)
     for options in ({"ws": 21, "ps": 7, "k": 300}, {"ws": 21, "ps": 7, "k": 10, "itype": "int"}, {"ws": 11, "k": 100}):
+        options = {**options, "stride0": 2}
         found = ops.nonlocal_search(q, k, flow, wt=1, **options)
-        close(found, reference.nonlocal_search(q.cpu(), k.cpu(), flow.cpu(), 1, 1, **options))
+        close(found, reference.nonlocal_search(q.cpu(), k.cpu(), flow.cpu(), 1, 2, **options))
 
 
 def test_smaller_windows_inside(device):
