@@ -90,9 +90,20 @@ _STOOD_STILL = (0.9, 0.7)
 # to 23 have up to 0.56 and 0.33 (water more). Where there is more of both it is 4.5 times as steep, of motion that was
 # not found, or flat blocks hold seven times as much as is new (as at `_PURE`), of texture.
 _LEFT_AT_MIDDLE, _LEFT_AT_TOP, _LEFT_STEEP, _LEFT_HELD = (0.85, 1.15), (0.35, 0.45), (4.2, 3.3), (5.5, 3.5)
+# Beside texture that flat blocks hold the highest frequencies tell alone: white noise of 5 has 0.77 and more of luma
+# there through crf 20, 0.4 to 0.7 of what is new in all of the band. Clean films through crf 18 and 20 have more than
+# 0.6 only of what moved unseen, of which there is three times as much and more at low frequencies, or of texture, of
+# which flat blocks hold 40 times as much.
+_LEFT_AT_TOP_ALONE, _LEFT_AT_TOP_OF_BAND, _LEFT_HELD_BESIDE = (0.65, 0.8), (0.36, 0.46), (32.0, 22.0)
 # The same of the sum of R, G and B, which is so many times what luma of a film holds; there what is new at middle
 # frequencies is 1.34 and more of that at the highest, 1.06 in white noise that no codec was at.
 _LUMA_OF_SUM, _LEFT_FALL = 219 / 255 / 3**0.5, (1.15, 1.3)
+# Of both differences of R, G and B, at low frequencies and of 255, where even the blocks with least that is new have so
+# much of it there was noise, whatever moved unseen beside it, and where other blocks say so as well what is new is
+# mostly that: a camera's of gain 0.006 through crf 20 has 1.7 and more, clean films through crf 16 to 23 up to 1.3. But
+# not where a large part of the picture rushes by: of half of the blocks all that they hold at low frequencies is at
+# most so many times what is new there, or flat ones have next to none of what is new (`_EVERYWHERE`).
+_LEFT_IN_COLOUR, _FOUND_IN_HALF = (1.4, 1.75), (4.0, 6.0)
 # A codec leaves next to nothing of colour at high frequencies, which half the size cannot hold. Deviation of what is
 # new in flat blocks at the highest ones, of the differences of R, G and B to their sum: up to 0.3 behind a codec, from
 # 0.68 on in noise of R, G and B, 1.3 in that of a mosaic, 0.17 to 0.5 of cameras that reduce it. And times that there
@@ -188,7 +199,10 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     independent = independent_deviation(evidence[:3], odd, band)
     thinned = _is_thinned(channels[:3], to_bytes)
     left = _left_of_sum(quiet, held, first.top, to_bytes)
-    return Verdict(trust, white, channels, share, held, still, independent, left, thinned)
+    in_colour = ramp(to_bytes * min(channel.least_low for channel in channels[1:3]), *_LEFT_IN_COLOUR)
+    mostly = ramp(_held_at_low(guide), *_FOUND_IN_HALF) * ramp(share, *_EVERYWHERE)
+    trust = max(trust, thinned * left * in_colour * mostly)
+    return Verdict(trust, white, channels, share, held, still, independent, max(left, in_colour), thinned)
 
 
 def _is_thinned(opponents: tuple[Grain, ...], to_bytes: float) -> float:
@@ -221,9 +235,11 @@ def _is_of_camera(luma: Grain, colours: list[float]) -> float:
 def _left(quiet: Tensor, held: float, top: float, to_bytes: float) -> float:
     """As `Verdict.left`; quiet: [16, 16], what is new in flat blocks. top: its deviation at the highest frequencies."""
     sums = frequency_sums(quiet.device)
-    low, middle = (_deviation(quiet, sums, between) for between in (_LOW, _MIDDLE))
+    low, middle, all = (_deviation(quiet, sums, between) for between in (_LOW, _MIDDLE, _BAND))
     sure = ramp(to_bytes * middle, *_LEFT_AT_MIDDLE) * ramp(to_bytes * top, *_LEFT_AT_TOP)
-    return sure * ramp(low / max(middle, 1e-12), *_LEFT_STEEP) * ramp(held, *_LEFT_HELD)
+    sure *= ramp(low / max(middle, 1e-12), *_LEFT_STEEP) * ramp(held, *_LEFT_HELD)
+    alone = ramp(to_bytes * top, *_LEFT_AT_TOP_ALONE) * ramp(top / max(all, 1e-12), *_LEFT_AT_TOP_OF_BAND)
+    return max(sure, alone * ramp(held, *_LEFT_HELD_BESIDE))
 
 
 def _left_of_sum(quiet: Tensor, held: float, top: float, to_bytes: float) -> float:
@@ -258,8 +274,7 @@ def _was_found(
     quiet, noisy: [16, 16], what is new in flat and in the noisier blocks. held: as `_held` says.
     """
     sums = frequency_sums(band.device)
-    low = (sums >= _LOW[0]) & (sums <= _LOW[1])
-    own, new = guide.own[:, low].mean(1), guide.new[:, low].mean(1).clamp_min(1e-12)
+    own, new = _at_low(guide)
     found = ramp(float(own.mean() / new.mean()), *_FOUND)
     steep = float(quiet[sums == 1].mean() / quiet[band].mean().clamp_min(1e-12))
     # Coarse grain is steep and independent; motion that was not found is steep, and the frames on both sides differ.
@@ -267,8 +282,21 @@ def _was_found(
     rings = [(sums >= first) & (sums <= last) for first, last in _RINGS]
     times = [float(noisy[ring].mean() / quiet[ring].mean().clamp_min(1e-12)) for ring in rings]
     unmoved = ramp(steep, *_STEEP) * max(ramp(moving, *_UNMOVED), ramp(max(times[1:]), *_EVEN)) * as_grain
-    unmoved *= max(ramp(float((own / new).median()), *_IN_MOST), ramp(held, *_HELD_IN_FLAT))
+    unmoved *= max(ramp(_held_at_low(guide), *_IN_MOST), ramp(held, *_HELD_IN_FLAT))
     return found, max(found, unmoved * ramp(min(times), *_ALIKE)) * ramp(steep, *_TOO_STEEP)
+
+
+def _at_low(guide: News) -> tuple[Tensor, Tensor]:
+    """All that every block holds at low frequencies, and what is new there: [N] each."""
+    sums = frequency_sums(guide.new.device)
+    low = (sums >= _LOW[0]) & (sums <= _LOW[1])
+    return guide.own[:, low].mean(1), guide.new[:, low].mean(1).clamp_min(1e-12)
+
+
+def _held_at_low(guide: News) -> float:
+    """All that blocks hold at low frequencies, to what is new there, in their median."""
+    own, new = _at_low(guide)
+    return float((own / new).median())
 
 
 def _held(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
