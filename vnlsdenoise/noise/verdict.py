@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vnlsdenoise.noise.estimate import ramp
-from vnlsdenoise.noise.grain import Grain, apart_of, flat_blocks, grain_of, lowest, noisier_blocks, of_halves, peak_of
+from vnlsdenoise.noise.grain import TOP, Grain, apart_of, flat_blocks, grain_of, lowest, noisier_blocks, of_halves, peak_of
 from vnlsdenoise.noise.opponents import independent_deviation, told_by_differences
 from vnlsdenoise.noise.temporal import News, frequency_sums
 
@@ -113,6 +113,12 @@ _LEFT_IN_COLOUR, _FOUND_IN_HALF = (1.4, 1.75), (4.0, 6.0)
 # and of the differences at low frequencies, tells nothing.
 _THINNED_COLOUR, _COLOUR_FALLS, _FALLS_MORE, _SUM_FALLS = (0.34, 0.26), (4.2, 6.0), (1.2, 1.6), (9.0, 7.0)
 _LEAST_BESIDE, _LEAST_THINNED = 0.05, 0.08
+# Noise that a camera has filtered in time: deviation, of 255, of what is new at the highest frequencies in flat blocks,
+# and how much of such noise is taken over from the frame before, from where on it is, and at the most.
+_LEAST_FADING, _SHARED, _MOST_FADING = (0.9, 1.1), (0.15, 0.3), 0.85
+_SURELY_FADING = 0.75, 0.85
+# In what moves it shares less, and flat blocks, which stand still for the most part, tell alone.
+FADING = 0.0, 0.3
 _SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
 _FEWEST = 64  # blocks
 
@@ -126,6 +132,7 @@ class Verdict(NamedTuple):
     is new in all blocks, what is new in flat ones. held: all that these hold at middle frequencies, to what is new in
     them. still: 0 to 1, how sure it is that nothing moves. left: 0 to 1, how sure it is that a codec, if there was one,
     left this of noise. thinned: 0 to 1, how sure it is that R, G and B have been through a codec, which tells no step.
+    fading: the share of its noise that every frame has from the one before; all else is as of noise that has none.
     """
 
     trust: float
@@ -137,6 +144,7 @@ class Verdict(NamedTuple):
     independent: float = 0.0
     left: float = 0.0
     thinned: float = 0.0
+    fading: float = 0.0
 
 
 def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
@@ -155,6 +163,9 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     odd = sums % 2 == 1
     band = (sums >= _BAND[0]) & (sums <= _BAND[1])
     flat = flat_blocks(guide, odd, band)
+    fading = _fading(evidence, flat, odd, to_bytes)
+    if fading:
+        guide, *others = evidence = [news.as_independent(fading) for news in evidence]
     carried = apart_of(guide, flat, odd, band)
     # A codec that carries noise on does so everywhere, at the lowest frequencies a little.
     slowest, noisier = sums == 1, noisier_blocks(guide, odd, band)
@@ -174,6 +185,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     unsteady = (1 - ramp(moving, *_MOVING)) * ramp(held / carried, *_BARE) * ramp(missed, *_OF_NEWEST)
     unsteady *= ramp(missed * carried, *_IN_TURN)
     unsteady *= max(found, ramp(missed, *_OF_NEWEST_NOT_FOUND)) * ramp(peak_of(noisy), *_PEAKED_IN_NOISIER)
+    unsteady *= 1 - ramp(fading, *FADING)
     first, most_times = grain_of(guide, flat, odd, band, carried, unsteady)
     channels = (first, *(grain_of(news, flat, odd, band, carried, unsteady, most_times)[0] for news in evidence[1:]))
     least = _LEAST_SHARE * channels[0].low
@@ -192,7 +204,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
         less = _LESS_OF_NOISIER * untouched * ramp(unsteady, *_TOLD_ALONE)
         channels = tuple(part.times(1 - less) for part in (first.times(1 + more), *chroma))
         left = _left(quiet, held, first.top, to_bytes)
-        return Verdict(trust, white, channels, share, held, still, left=left)
+        return Verdict(trust, white, channels, share, held, still, left=left, fading=fading)
     proof, alike, told = told_by_differences(evidence[:3], channels, odd, band, to_bytes)
     if proof and (alike or proof > _SURER * trust):
         trust, channels = max(proof, trust), (*told, *channels[3:])
@@ -202,7 +214,25 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     in_colour = ramp(to_bytes * min(channel.least_low for channel in channels[1:3]), *_LEFT_IN_COLOUR)
     mostly = ramp(_held_at_low(guide), *_FOUND_IN_HALF) * ramp(share, *_EVERYWHERE)
     trust = max(trust, thinned * left * in_colour * mostly)
-    return Verdict(trust, white, channels, share, held, still, independent, max(left, in_colour), thinned)
+    return Verdict(trust, white, channels, share, held, still, independent, max(left, in_colour), thinned, fading)
+
+
+def _fading(evidence: list[News], flat: dict[bool, Tensor], odd: Tensor, to_bytes: float) -> float:
+    """The share of its noise that every frame has from the one before, 0 where it has none.
+
+    Of such noise neighbouring frames share some, those further apart less, and blocks hold all of it.
+    """
+    guide, top = evidence[0], frequency_sums(odd.device) >= TOP
+    new, apart, own = (float(of_halves(part, flat, odd)[top].mean()) for part in (guide.new, guide.apart, guide.own))
+    if new <= 0:
+        return 0.0
+    by_apart, by_own = 3 * (apart - new) / (apart + 3 * new), 2 - math.sqrt(1 + 3 * new / max(own, new))
+    share = min(by_apart, by_own, _MOST_FADING)
+    # Clean films through a codec seem to fade as well, where there is as little of it: in luma, or in each of R, G and B.
+    planes = evidence[3:] or evidence[:1]
+    each = sum(float(of_halves(plane.new, flat, odd)[top].mean()) for plane in planes) / len(planes)
+    surely = max(ramp(to_bytes * math.sqrt(each), *_LEAST_FADING), ramp(by_apart, *_SURELY_FADING))
+    return share * ramp(share, *_SHARED) * surely
 
 
 def _is_thinned(opponents: tuple[Grain, ...], to_bytes: float) -> float:
