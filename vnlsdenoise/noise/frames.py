@@ -38,9 +38,9 @@ _CLEARLY_COLOURED, _MOST_OF_PART = 2.0, 2.5
 # their noise. Of YUV where so much of what is new is in flat blocks as well: of running water there is 0.1 to 0.2, and
 # the step of the quantiser tells some noise. From `_SURE_YUV` on all.
 _SURE, _EVERYWHERE, _SURE_YUV = (0.2, 0.4), (0.2, 0.35), 0.5
-# Noise that frames share is in their mean as well, of many so many times as much as of independent noise:
-# (1 + share) / (1 - share), in variance. Best removed is what lies half way from one frame to that mean, in decibels:
-# 1.25 times the deviation of each where frames take over 0.5, 1.5 to 1.8 times where 0.8, between still and moving parts.
+# Noise that frames share is in their mean as well: its variance there is (1 + share) / (1 - share) times that of
+# independent noise. Best told is half of that, in decibels: 1.25 times the deviation of a frame where the share is 0.5,
+# and 1.5 to 1.8 times where it is 0.8, by how much of the picture moves.
 _MORE_OF_FADING = 1 / 4
 _WHOLE = 1e-3  # of a step: samples so near to whole ones were rounded
 _LEAST_GRAIN = 0.45 / 255  # of the peak, in flat areas: less is what codecs leave of clean video

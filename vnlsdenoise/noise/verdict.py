@@ -6,7 +6,17 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vnlsdenoise.noise.estimate import ramp
-from vnlsdenoise.noise.grain import TOP, Grain, apart_of, flat_blocks, grain_of, lowest, noisier_blocks, of_halves, peak_of
+from vnlsdenoise.noise.grain import (
+    TOP,
+    Grain,
+    apart_of,
+    flat_blocks,
+    grain_of,
+    lowest,
+    noisier_blocks,
+    of_halves,
+    peak_of,
+)
 from vnlsdenoise.noise.opponents import independent_deviation, told_by_differences
 from vnlsdenoise.noise.temporal import News, frequency_sums
 
@@ -113,11 +123,12 @@ _LEFT_IN_COLOUR, _FOUND_IN_HALF = (1.4, 1.75), (4.0, 6.0)
 # and of the differences at low frequencies, tells nothing.
 _THINNED_COLOUR, _COLOUR_FALLS, _FALLS_MORE, _SUM_FALLS = (0.34, 0.26), (4.2, 6.0), (1.2, 1.6), (9.0, 7.0)
 _LEAST_BESIDE, _LEAST_THINNED = 0.05, 0.08
-# Noise that a camera has filtered in time: deviation, of 255, of what is new at the highest frequencies in flat blocks,
-# and how much of such noise is taken over from the frame before, from where on it is, and at the most.
-_LEAST_FADING, _SHARED, _MOST_FADING = (0.9, 1.1), (0.15, 0.3), 0.85
-_SURELY_FADING = 0.75, 0.85
-# In what moves it shares less, and flat blocks, which stand still for the most part, tell alone.
+# Of noise that a camera has filtered in time, the share that every frame has from the one before: from where on it is
+# believed, and the most. It takes so much of 255 that is new at the highest frequencies in flat blocks, or frames that
+# share so much: clean films through crf 16 to 23 have up to 0.9 there, or share up to 0.7 (but one, which has next to
+# nothing new).
+_SHARED, _MOST_FADING, _LEAST_FADING, _SURELY_FADING = (0.15, 0.3), 0.85, (0.9, 1.1), (0.75, 0.85)
+# Frames share less where something moves: there flat blocks tell alone, not those with most or with least that is new.
 FADING = 0.0, 0.3
 _SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
 _FEWEST = 64  # blocks
@@ -165,7 +176,8 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     flat = flat_blocks(guide, odd, band)
     fading = _fading(evidence, flat, odd, to_bytes)
     if fading:
-        guide, *others = evidence = [news.as_independent(fading) for news in evidence]
+        evidence = [news.as_independent(fading) for news in evidence]
+        guide = evidence[0]
     carried = apart_of(guide, flat, odd, band)
     # A codec that carries noise on does so everywhere, at the lowest frequencies a little.
     slowest, noisier = sums == 1, noisier_blocks(guide, odd, band)
@@ -228,7 +240,7 @@ def _fading(evidence: list[News], flat: dict[bool, Tensor], odd: Tensor, to_byte
         return 0.0
     by_apart, by_own = 3 * (apart - new) / (apart + 3 * new), 2 - math.sqrt(1 + 3 * new / max(own, new))
     share = min(by_apart, by_own, _MOST_FADING)
-    # Clean films through a codec seem to fade as well, where there is as little of it: in luma, or in each of R, G and B.
+    # Clean films through a codec seem to share as much, where there is little: of luma, or of each of R, G and B.
     planes = evidence[3:] or evidence[:1]
     each = sum(float(of_halves(plane.new, flat, odd)[top].mean()) for plane in planes) / len(planes)
     surely = max(ramp(to_bytes * math.sqrt(each), *_LEAST_FADING), ramp(by_apart, *_SURELY_FADING))
