@@ -128,6 +128,10 @@ _LEAST_BESIDE, _LEAST_THINNED = 0.05, 0.08
 # share so much: clean films through crf 16 to 23 have up to 0.9 there, or share up to 0.7 (but one, which has next to
 # nothing new).
 _SHARED, _MOST_FADING, _LEAST_FADING, _SURELY_FADING = (0.15, 0.3), 0.85, (0.9, 1.1), (0.75, 0.85)
+# Of what the frames on both sides do not share, to what is new, at middle frequencies to that at the highest: 0.9 to
+# 1.2 in such noise, 1.2 to 1.4 behind a codec; from 1.9 on in texture. All that flat blocks hold at the highest ones, to
+# what is new: up to 12, from 100 on in text that stands still.
+_SHARED_ALIKE, _HELD_OF_FADING = (1.7, 1.45), (40.0, 20.0)
 # Frames share less where something moves: there flat blocks tell alone, not those with most or with least that is new.
 FADING = 0.0, 0.3
 _SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
@@ -234,17 +238,21 @@ def _fading(evidence: list[News], flat: dict[bool, Tensor], odd: Tensor, to_byte
 
     Of such noise neighbouring frames share some, those further apart less, and blocks hold all of it.
     """
-    guide, top = evidence[0], frequency_sums(odd.device) >= TOP
+    guide, sums = evidence[0], frequency_sums(odd.device)
+    top, middle = sums >= TOP, (sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])
     new, apart, own = (float(of_halves(part, flat, odd)[top].mean()) for part in (guide.new, guide.apart, guide.own))
     if new <= 0:
         return 0.0
     by_apart, by_own = 3 * (apart - new) / (apart + 3 * new), 2 - math.sqrt(1 + 3 * new / max(own, new))
     share = min(by_apart, by_own, _MOST_FADING)
+    # Texture that moves by parts of a pixel is shared less at lower frequencies, and a page that stands still is held.
+    alike = ramp(apart_of(guide, flat, odd, middle) * new / max(apart, 1e-12), *_SHARED_ALIKE)
+    alike *= ramp(own / new, *_HELD_OF_FADING)
     # Clean films through a codec seem to share as much, where there is little: of luma, or of each of R, G and B.
     planes = evidence[3:] or evidence[:1]
     each = sum(float(of_halves(plane.new, flat, odd)[top].mean()) for plane in planes) / len(planes)
     surely = max(ramp(to_bytes * math.sqrt(each), *_LEAST_FADING), ramp(by_apart, *_SURELY_FADING))
-    return share * ramp(share, *_SHARED) * surely
+    return share * ramp(share, *_SHARED) * alike * surely
 
 
 def _is_thinned(opponents: tuple[Grain, ...], to_bytes: float) -> float:
