@@ -7,7 +7,7 @@ from dataclasses import replace
 from vnlsdenoise.noise.estimate import ramp
 from vnlsdenoise.noise.grain import Grain
 from vnlsdenoise.noise.model import NoiseModel, PlaneNoise
-from vnlsdenoise.noise.verdict import Verdict
+from vnlsdenoise.noise.verdict import FADING, Verdict
 from vnlsdenoise.planes import code_range
 from vnlsdenoise.video.frame import PlaneFormat
 
@@ -101,6 +101,8 @@ def bounded(
             asked = 1.0 if little or there > _AT_ODDS * news.top else asked
             least = min(least, max(_most_by_chroma(verdict), 0.0 if little else least / _MOST_HIDDEN))
             most_of_least = _MOST_OF_LITTLE
+        # Noise that a camera has filtered in time is least where it has done so most.
+        asked *= 1 - ramp(verdict.fading, *FADING)
         if asked and not clipped and plane.deviation_at(news.at) > most_of_least * least:
             # Where it is sure, the curve is texture's as well.
             plane = plane.times(1 - asked * (1 - least / plane.sigma)) if asked < 1 else PlaneNoise(least)

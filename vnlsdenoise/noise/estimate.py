@@ -1,5 +1,6 @@
 """How noisy a video is, measured on the video itself."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -38,6 +39,7 @@ def measure_plane(
     luma: PlaneNoise | None = None,
     pairs: bool = False,
     whole: bool = False,
+    fading: float = 0.0,
 ) -> PlaneNoise:
     """The noise of a plane: its deviation, how that depends on the intensity, and whether noise was clipped.
 
@@ -46,6 +48,7 @@ def measure_plane(
     whole: the plane itself was not clipped, however many of its samples are black or white.
     luma: the noise of the luma beside a plane of chroma. Codecs leave no high frequencies to chroma: whether there was
         any noise is seen by the luma.
+    fading: the share of its noise that every frame has from the one before.
     """
     sigma, least = estimate_sigma(planes, peak=peak), _LEAST_SIGMA * peak
     noise, between = _over_intensities(planes, peak, sigma, whole)
@@ -56,7 +59,7 @@ def measure_plane(
     proven = by_luma if luma else _proof(sigma, change, peak)
     stabiliser = Stabiliser(noise, peak, least)
     told = measure_spectrum(((frame, stabiliser.forward(frame)) for frame in planes), peak)
-    changing = change.deviation
+    changing = change.deviation / math.sqrt(1 - fading)
     # All of noise changes from frame to frame; texture moves, and is found again.
     share = changing / (noise.sigma * told.low) if changing and told.low else 1.0
     if told.spectrum and share > _LEAST_CHANGING[1] and noise.sigma * told.deviation >= _LEAST_CORRELATED * peak:

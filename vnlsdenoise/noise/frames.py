@@ -38,6 +38,10 @@ _CLEARLY_COLOURED, _MOST_OF_PART = 2.0, 2.5
 # their noise. Of YUV where so much of what is new is in flat blocks as well: of running water there is 0.1 to 0.2, and
 # the step of the quantiser tells some noise. From `_SURE_YUV` on all.
 _SURE, _EVERYWHERE, _SURE_YUV = (0.2, 0.4), (0.2, 0.35), 0.5
+# Noise that frames share is in their mean as well: its variance there is (1 + share) / (1 - share) times that of
+# independent noise. Best told is half of that, in decibels: 1.25 times the deviation of a frame where the share is 0.5,
+# and 1.5 to 1.8 times where it is 0.8, by how much of the picture moves.
+_MORE_OF_FADING = 1 / 4
 _WHOLE = 1e-3  # of a step: samples so near to whole ones were rounded
 _LEAST_GRAIN = 0.45 / 255  # of the peak, in flat areas: less is what codecs leave of clean video
 
@@ -93,14 +97,14 @@ def _measured(
         picture = _of_picture(planes(frames[0]), layout, peak)
         if picture is not None:
             return replace(picture, evidence=Evidence("the shape of cameras' noise"))
-    noise = _in_quiet_areas(frames, planes, layout, peak, pairs)
+    verdict = _what_is_new(frames, planes, layout, peak, pairs) if len(frames) > 1 else None
+    noise = _in_quiet_areas(frames, planes, layout, peak, pairs, verdict.fading if verdict else 0.0)
     evidence = Evidence("quiet areas", noise.sigma)
     if len(frames) == 1:
         shown = zip(planes(frames[0]), noise.planes, strict=True)
         if all(is_everywhere(plane, found, peak) for plane, found in shown):
             return replace(noise, evidence=evidence)
         return replace(NoiseModel.of_sigma([0.0] * len(noise.planes)), evidence=evidence)
-    verdict = _what_is_new(frames, planes, layout, peak, pairs)
     if verdict is None:
         return replace(noise, evidence=evidence)
     told = verdict.channels[-len(noise.planes) :]
@@ -119,8 +123,9 @@ def _measured(
         in_part = in_part or (share > 0 and _is_told_in_part(noise, verdict, layout))
     grainy = _grainy(verdict, layout, share) if in_part else noise
     if in_part and (share == 1 or math.hypot(*grainy.sigma) > math.hypot(*noise.sigma)):
-        return replace(grainy, evidence=replace(evidence, taken="what is new"))
-    return replace(noise, evidence=evidence)
+        noise, evidence = grainy, replace(evidence, taken="what is new")
+    more = ((1 + verdict.fading) / (1 - verdict.fading)) ** _MORE_OF_FADING
+    return replace(noise.times([more] * len(noise.planes)), evidence=evidence)
 
 
 def _share_taken(verdict: Verdict, layout: PlaneFormat) -> float:
@@ -234,13 +239,14 @@ def _in_quiet_areas(
     layout: PlaneFormat,
     peak: float,
     pairs: bool,
+    fading: float,
 ) -> NoiseModel:
-    """The noise by what quiet areas hold."""
+    """The noise by what quiet areas hold; fading: as of a `Verdict`."""
     measured: list[PlaneNoise] = []
     for index in range(len(layout.plane_shapes)):
         stack = _stacked((planes(frame)[index] for frame in frames), len(frames))
         luma = measured[0] if index and layout.family == "yuv" else None
-        measured.append(measure_plane(stack, peak=peak, luma=luma, pairs=pairs))
+        measured.append(measure_plane(stack, peak=peak, luma=luma, pairs=pairs, fading=fading))
         del stack
     clipped: ClippedRgb | None = None
     # Of correlated noise the quiet areas do not tell the deviation.
@@ -248,11 +254,11 @@ def _in_quiet_areas(
         stack = _stacked((planes(frame)[0] for frame in frames), len(frames))
         clipped = measure_clipped_rgb(stack, layout, peak, measured[1].sigma / measured[0].sigma)
         if clipped and measured[0].clipped:
-            measured[0] = measure_plane(stack, peak=peak, pairs=pairs, whole=True)
+            measured[0] = measure_plane(stack, peak=peak, pairs=pairs, whole=True, fading=fading)
     noise = NoiseModel(tuple(measured), clipped_rgb=clipped)
     if layout.family != "rgb" or noise.correlated or min(noise.sigma) < _LEAST_DEPENDENT * peak:
         return noise
-    return replace(noise, opponent=_opponent_deviations(frames, planes, noise, peak, pairs))
+    return replace(noise, opponent=_opponent_deviations(frames, planes, noise, peak, pairs, fading))
 
 
 def _stacked(planes: Iterable[Tensor], count: int) -> Tensor:
@@ -266,7 +272,12 @@ def _stacked(planes: Iterable[Tensor], count: int) -> Tensor:
 
 
 def _opponent_deviations(
-    frames: Sequence[F], planes: Callable[[F], list[Tensor]], noise: NoiseModel, peak: float, pairs: bool
+    frames: Sequence[F],
+    planes: Callable[[F], list[Tensor]],
+    noise: NoiseModel,
+    peak: float,
+    pairs: bool,
+    fading: float,
 ) -> tuple[float, ...]:
     """Of R, G and B, each in units of its noise; empty where they are nearly the same, as of independent noise."""
     stabilisers = stabilisers_of(noise, peak, "rgb")
@@ -276,6 +287,6 @@ def _opponent_deviations(
         units = ([s.forward(p) for p, s in zip(planes(frame), stabilisers, strict=True)] for frame in frames)
         stack = _stacked((opponent_from_rgb(unit)[channel] for unit in units), len(frames))
         luma = measured[0] if channel else None
-        measured.append(measure_plane(stack, peak=largest, luma=luma, pairs=pairs))
+        measured.append(measure_plane(stack, peak=largest, luma=luma, pairs=pairs, fading=fading))
     deviations = tuple(max(plane.sigma, _LEAST_OPPONENT) for plane in measured)
     return deviations if max(deviations) > _DEPENDENT * min(deviations) else ()

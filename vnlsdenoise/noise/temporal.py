@@ -43,6 +43,10 @@ class News:
     apart: Tensor
     own: Tensor
 
+    def as_independent(self, share: float) -> "News":
+        """Of noise that every frame has this share of from the one before, what there were if it had none."""
+        return News(self.new * 3 / ((1 - share) * (3 - share)), self.apart / (1 - share**2), self.own)
+
 
 def frequency_sums(device: torch.device) -> Tensor:
     """[16, 16]: u + v of every coefficient."""

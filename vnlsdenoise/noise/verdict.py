@@ -6,7 +6,17 @@ from typing import NamedTuple
 from torch import Tensor
 
 from vnlsdenoise.noise.estimate import ramp
-from vnlsdenoise.noise.grain import Grain, apart_of, flat_blocks, grain_of, lowest, noisier_blocks, of_halves, peak_of
+from vnlsdenoise.noise.grain import (
+    TOP,
+    Grain,
+    apart_of,
+    flat_blocks,
+    grain_of,
+    lowest,
+    noisier_blocks,
+    of_halves,
+    peak_of,
+)
 from vnlsdenoise.noise.opponents import independent_deviation, told_by_differences
 from vnlsdenoise.noise.temporal import News, frequency_sums
 
@@ -113,6 +123,17 @@ _LEFT_IN_COLOUR, _FOUND_IN_HALF = (1.4, 1.75), (4.0, 6.0)
 # and of the differences at low frequencies, tells nothing.
 _THINNED_COLOUR, _COLOUR_FALLS, _FALLS_MORE, _SUM_FALLS = (0.34, 0.26), (4.2, 6.0), (1.2, 1.6), (9.0, 7.0)
 _LEAST_BESIDE, _LEAST_THINNED = 0.05, 0.08
+# Of noise that a camera has filtered in time, the share that every frame has from the one before: from where on it is
+# believed, and the most. It takes so much of 255 that is new at the highest frequencies in flat blocks, or frames that
+# share so much: clean films through crf 16 to 23 have up to 0.9 there, or share up to 0.7 (but one, which has next to
+# nothing new).
+_SHARED, _MOST_FADING, _LEAST_FADING, _SURELY_FADING = (0.15, 0.3), 0.85, (0.9, 1.1), (0.75, 0.85)
+# Of what the frames on both sides do not share, to what is new, at middle frequencies to that at the highest: 0.9 to
+# 1.2 in such noise, 1.2 to 1.4 behind a codec; from 1.9 on in texture. All that flat blocks hold at the highest ones, to
+# what is new: up to 12, from 100 on in text that stands still.
+_SHARED_ALIKE, _HELD_OF_FADING = (1.7, 1.45), (40.0, 20.0)
+# Frames share less where something moves: there flat blocks tell alone, not those with most or with least that is new.
+FADING = 0.0, 0.3
 _SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
 _FEWEST = 64  # blocks
 
@@ -126,6 +147,7 @@ class Verdict(NamedTuple):
     is new in all blocks, what is new in flat ones. held: all that these hold at middle frequencies, to what is new in
     them. still: 0 to 1, how sure it is that nothing moves. left: 0 to 1, how sure it is that a codec, if there was one,
     left this of noise. thinned: 0 to 1, how sure it is that R, G and B have been through a codec, which tells no step.
+    fading: the share of its noise that every frame has from the one before; all else is as of noise that has none.
     """
 
     trust: float
@@ -137,6 +159,7 @@ class Verdict(NamedTuple):
     independent: float = 0.0
     left: float = 0.0
     thinned: float = 0.0
+    fading: float = 0.0
 
 
 def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
@@ -155,6 +178,10 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     odd = sums % 2 == 1
     band = (sums >= _BAND[0]) & (sums <= _BAND[1])
     flat = flat_blocks(guide, odd, band)
+    fading = _fading(evidence, flat, odd, to_bytes)
+    if fading:
+        evidence = [news.as_independent(fading) for news in evidence]
+        guide = evidence[0]
     carried = apart_of(guide, flat, odd, band)
     # A codec that carries noise on does so everywhere, at the lowest frequencies a little.
     slowest, noisier = sums == 1, noisier_blocks(guide, odd, band)
@@ -174,6 +201,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     unsteady = (1 - ramp(moving, *_MOVING)) * ramp(held / carried, *_BARE) * ramp(missed, *_OF_NEWEST)
     unsteady *= ramp(missed * carried, *_IN_TURN)
     unsteady *= max(found, ramp(missed, *_OF_NEWEST_NOT_FOUND)) * ramp(peak_of(noisy), *_PEAKED_IN_NOISIER)
+    unsteady *= 1 - ramp(fading, *FADING)
     first, most_times = grain_of(guide, flat, odd, band, carried, unsteady)
     channels = (first, *(grain_of(news, flat, odd, band, carried, unsteady, most_times)[0] for news in evidence[1:]))
     least = _LEAST_SHARE * channels[0].low
@@ -192,7 +220,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
         less = _LESS_OF_NOISIER * untouched * ramp(unsteady, *_TOLD_ALONE)
         channels = tuple(part.times(1 - less) for part in (first.times(1 + more), *chroma))
         left = _left(quiet, held, first.top, to_bytes)
-        return Verdict(trust, white, channels, share, held, still, left=left)
+        return Verdict(trust, white, channels, share, held, still, left=left, fading=fading)
     proof, alike, told = told_by_differences(evidence[:3], channels, odd, band, to_bytes)
     if proof and (alike or proof > _SURER * trust):
         trust, channels = max(proof, trust), (*told, *channels[3:])
@@ -202,7 +230,29 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     in_colour = ramp(to_bytes * min(channel.least_low for channel in channels[1:3]), *_LEFT_IN_COLOUR)
     mostly = ramp(_held_at_low(guide), *_FOUND_IN_HALF) * ramp(share, *_EVERYWHERE)
     trust = max(trust, thinned * left * in_colour * mostly)
-    return Verdict(trust, white, channels, share, held, still, independent, max(left, in_colour), thinned)
+    return Verdict(trust, white, channels, share, held, still, independent, max(left, in_colour), thinned, fading)
+
+
+def _fading(evidence: list[News], flat: dict[bool, Tensor], odd: Tensor, to_bytes: float) -> float:
+    """The share of its noise that every frame has from the one before, 0 where it has none.
+
+    Of such noise neighbouring frames share some, those further apart less, and blocks hold all of it.
+    """
+    guide, sums = evidence[0], frequency_sums(odd.device)
+    top, middle = sums >= TOP, (sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])
+    new, apart, own = (float(of_halves(part, flat, odd)[top].mean()) for part in (guide.new, guide.apart, guide.own))
+    if new <= 0:
+        return 0.0
+    by_apart, by_own = 3 * (apart - new) / (apart + 3 * new), 2 - math.sqrt(1 + 3 * new / max(own, new))
+    share = min(by_apart, by_own, _MOST_FADING)
+    # Texture that moves by parts of a pixel is shared less at lower frequencies, and a page that stands still is held.
+    alike = ramp(apart_of(guide, flat, odd, middle) * new / max(apart, 1e-12), *_SHARED_ALIKE)
+    alike *= ramp(own / new, *_HELD_OF_FADING)
+    # Clean films through a codec seem to share as much, where there is little: of luma, or of each of R, G and B.
+    planes = evidence[3:] or evidence[:1]
+    each = sum(float(of_halves(plane.new, flat, odd)[top].mean()) for plane in planes) / len(planes)
+    surely = max(ramp(to_bytes * math.sqrt(each), *_LEAST_FADING), ramp(by_apart, *_SURELY_FADING))
+    return share * ramp(share, *_SHARED) * alike * surely
 
 
 def _is_thinned(opponents: tuple[Grain, ...], to_bytes: float) -> float:
