@@ -129,8 +129,8 @@ _LEAST_BESIDE, _LEAST_THINNED = 0.05, 0.08
 # nothing new).
 _SHARED, _MOST_FADING, _LEAST_FADING, _SURELY_FADING = (0.15, 0.3), 0.85, (0.9, 1.1), (0.75, 0.85)
 # Of what the frames on both sides do not share, to what is new, at middle frequencies to that at the highest: 0.9 to
-# 1.2 in such noise, 1.2 to 1.4 behind a codec; from 1.9 on in texture. All that flat blocks hold at the highest ones, to
-# what is new: up to 12, from 100 on in text that stands still.
+# 1.2 in such noise, 1.2 to 1.4 behind a codec; from 1.9 on in texture. All that flat blocks hold at the highest ones,
+# to what is new: up to 12, from 100 on in text that stands still.
 _SHARED_ALIKE, _HELD_OF_FADING = (1.7, 1.45), (40.0, 20.0)
 # Frames share less where something moves: there flat blocks tell alone, not those with most or with least that is new.
 FADING = 0.0, 0.3
