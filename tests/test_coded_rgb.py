@@ -117,8 +117,11 @@ def test_noise_of_a_camera_is_known_by_its_colours_beside_a_part_that_rushes_by(
     for picture in clean:
         y, x = (int(torch.randint(0, 512 - side, (1,), generator=random)) for side in (48, 224))
         picture[:, -48:] = beside[:, y : y + 48, x : x + 224]
-    noise = measured(through_h264(recorded(clean, 0.006)[0], 20), device)
-    assert noise.sigma == pytest.approx((5.0,) * 3, rel=0.1)
+    noisy, wanted = recorded(clean, 0.006)
+    video = through_h264(noisy, 20)  # not the same bit for bit each time: some are told by more than the codec's share
+    noise = measured(video, device)
+    assert min(noise.sigma) > 4.5
+    assert gain_of(noise, video, wanted) > 1.3
 
 
 @pytest.mark.parametrize(
