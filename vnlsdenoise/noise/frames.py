@@ -94,17 +94,10 @@ def _measured(
 ) -> NoiseModel:
     """What the frames themselves tell; coded: they have surely been through a codec."""
     if len(frames) == 1:
-        picture = _of_picture(planes(frames[0]), layout, peak)
-        if picture is not None:
-            return replace(picture, evidence=Evidence("the shape of cameras' noise"))
-    verdict = _what_is_new(frames, planes, layout, peak, pairs) if len(frames) > 1 else None
+        return _of_one(frames[0], planes, layout, peak)
+    verdict = _what_is_new(frames, planes, layout, peak, pairs)
     noise = _in_quiet_areas(frames, planes, layout, peak, pairs, verdict.fading if verdict else 0.0)
     evidence = Evidence("quiet areas", noise.sigma)
-    if len(frames) == 1:
-        shown = zip(planes(frames[0]), noise.planes, strict=True)
-        if all(is_everywhere(plane, found, peak) for plane, found in shown):
-            return replace(noise, evidence=evidence)
-        return replace(NoiseModel.of_sigma([0.0] * len(noise.planes)), evidence=evidence)
     if verdict is None:
         return replace(noise, evidence=evidence)
     told = verdict.channels[-len(noise.planes) :]
@@ -126,6 +119,18 @@ def _measured(
         noise, evidence = grainy, replace(evidence, taken="what is new")
     more = ((1 + verdict.fading) / (1 - verdict.fading)) ** _MORE_OF_FADING
     return replace(noise.times([more] * len(noise.planes)), evidence=evidence)
+
+
+def _of_one(frame: F, planes: Callable[[F], list[Tensor]], layout: PlaneFormat, peak: float) -> NoiseModel:
+    """What a frame by itself tells."""
+    picture = _of_picture(planes(frame), layout, peak)
+    if picture is not None:
+        return replace(picture, evidence=Evidence("the shape of cameras' noise"))
+    noise = _in_quiet_areas([frame], planes, layout, peak, pairs=False)
+    evidence = Evidence("quiet areas", noise.sigma)
+    if all(is_everywhere(plane, found, peak) for plane, found in zip(planes(frame), noise.planes, strict=True)):
+        return replace(noise, evidence=evidence)
+    return replace(NoiseModel.of_sigma([0.0] * len(noise.planes)), evidence=evidence)
 
 
 def _share_taken(verdict: Verdict, layout: PlaneFormat) -> float:
@@ -239,7 +244,7 @@ def _in_quiet_areas(
     layout: PlaneFormat,
     peak: float,
     pairs: bool,
-    fading: float,
+    fading: float = 0.0,
 ) -> NoiseModel:
     """The noise by what quiet areas hold; fading: as of a `Verdict`."""
     measured: list[PlaneNoise] = []

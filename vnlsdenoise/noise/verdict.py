@@ -176,7 +176,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
         return None
     sums = frequency_sums(guide.new.device)
     odd = sums % 2 == 1
-    band = (sums >= _BAND[0]) & (sums <= _BAND[1])
+    band = _within(sums, _BAND)
     flat = flat_blocks(guide, odd, band)
     fading = _fading(evidence, flat, odd, to_bytes)
     if fading:
@@ -239,7 +239,7 @@ def _fading(evidence: list[News], flat: dict[bool, Tensor], odd: Tensor, to_byte
     Of such noise neighbouring frames share some, those further apart less, and blocks hold all of it.
     """
     guide, sums = evidence[0], frequency_sums(odd.device)
-    top, middle = sums >= TOP, (sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])
+    top, middle = sums >= TOP, _within(sums, _MIDDLE)
     new, apart, own = (float(of_halves(part, flat, odd)[top].mean()) for part in (guide.new, guide.apart, guide.own))
     if new <= 0:
         return 0.0
@@ -285,10 +285,10 @@ def _is_of_camera(luma: Grain, colours: list[float]) -> float:
 def _left(quiet: Tensor, held: float, top: float, to_bytes: float) -> float:
     """As `Verdict.left`; quiet: [16, 16], what is new in flat blocks. top: its deviation at the highest frequencies."""
     sums = frequency_sums(quiet.device)
-    low, middle, all = (_deviation(quiet, sums, between) for between in (_LOW, _MIDDLE, _BAND))
+    low, middle, whole = (_deviation(quiet, sums, between) for between in (_LOW, _MIDDLE, _BAND))
     sure = ramp(to_bytes * middle, *_LEFT_AT_MIDDLE) * ramp(to_bytes * top, *_LEFT_AT_TOP)
     sure *= ramp(low / max(middle, 1e-12), *_LEFT_STEEP) * ramp(held, *_LEFT_HELD)
-    alone = ramp(to_bytes * top, *_LEFT_AT_TOP_ALONE) * ramp(top / max(all, 1e-12), *_LEFT_AT_TOP_OF_BAND)
+    alone = ramp(to_bytes * top, *_LEFT_AT_TOP_ALONE) * ramp(top / max(whole, 1e-12), *_LEFT_AT_TOP_OF_BAND)
     return max(sure, alone * ramp(held, *_LEFT_HELD_BESIDE))
 
 
@@ -300,7 +300,12 @@ def _left_of_sum(quiet: Tensor, held: float, top: float, to_bytes: float) -> flo
 
 def _deviation(variance: Tensor, sums: Tensor, between: tuple[int, int]) -> float:
     """Of [16, 16] variances, at the frequencies whose sums u + v are these."""
-    return math.sqrt(float(variance[(sums >= between[0]) & (sums <= between[1])].mean()))
+    return math.sqrt(float(variance[_within(sums, between)].mean()))
+
+
+def _within(sums: Tensor, between: tuple[int, int]) -> Tensor:
+    """Whether frequencies have a sum u + v between these, which count."""
+    return (sums >= between[0]) & (sums <= between[1])
 
 
 def _as_everywhere(chroma: Grain, luma: Grain, share: float) -> Grain:
@@ -329,7 +334,7 @@ def _was_found(
     steep = float(quiet[sums == 1].mean() / quiet[band].mean().clamp_min(1e-12))
     # Coarse grain is steep and independent; motion that was not found is steep, and the frames on both sides differ.
     as_grain = max(ramp(steep, *_STEEP_IN_MOTION), ramp(carried, *_INDEPENDENT_GRAIN))
-    rings = [(sums >= first) & (sums <= last) for first, last in _RINGS]
+    rings = [_within(sums, ring) for ring in _RINGS]
     times = [float(noisy[ring].mean() / quiet[ring].mean().clamp_min(1e-12)) for ring in rings]
     unmoved = ramp(steep, *_STEEP) * max(ramp(moving, *_UNMOVED), ramp(max(times[1:]), *_EVEN)) * as_grain
     unmoved *= max(ramp(_held_at_low(guide), *_IN_MOST), ramp(held, *_HELD_IN_FLAT))
@@ -338,8 +343,7 @@ def _was_found(
 
 def _at_low(guide: News) -> tuple[Tensor, Tensor]:
     """All that every block holds at low frequencies, and what is new there: [N] each."""
-    sums = frequency_sums(guide.new.device)
-    low = (sums >= _LOW[0]) & (sums <= _LOW[1])
+    low = _within(frequency_sums(guide.new.device), _LOW)
     return guide.own[:, low].mean(1), guide.new[:, low].mean(1).clamp_min(1e-12)
 
 
@@ -351,8 +355,7 @@ def _held_at_low(guide: News) -> float:
 
 def _held(guide: News, flat: dict[bool, Tensor], odd: Tensor) -> float:
     """All that flat blocks hold at middle frequencies, to what is new in them."""
-    sums = frequency_sums(odd.device)
-    middle = (sums >= _MIDDLE[0]) & (sums <= _MIDDLE[1])
+    middle = _within(frequency_sums(odd.device), _MIDDLE)
     new, own = (float(of_halves(part, flat, odd)[middle].mean()) for part in (guide.new, guide.own))
     return own / new if new > 0 else math.inf
 
