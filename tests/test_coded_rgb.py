@@ -9,11 +9,11 @@ import av
 import pytest
 import skimage.data
 import torch
+from rgb import PEAK, gain_of, recorded
 from torch import Tensor
 
-import vnlsdenoise
 from vnlsdenoise.noise import NoiseModel, PlaneNoise, synthesis
-from vnlsdenoise.noise.camera import Camera, blurred
+from vnlsdenoise.noise.camera import blurred
 from vnlsdenoise.noise.coded import with_what_codecs_leave_in_rgb
 from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.model import Evidence
@@ -21,7 +21,6 @@ from vnlsdenoise.noise.temporal import News, frequency_sums
 from vnlsdenoise.noise.verdict import judge
 from vnlsdenoise.video.frame import PlaneFormat
 
-PEAK = 255.0
 RGB = PlaneFormat("rgb", 224, 160, 8)
 
 
@@ -38,14 +37,6 @@ def passing(picture: str, frames: int = 6) -> Tensor:
 
 def with_white(clean: Tensor, sigma: float) -> Tensor:
     return clean + sigma * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-
-
-def recorded(clean: Tensor, gain: float) -> tuple[Tensor, Tensor]:
-    """With the noise of a camera, and without."""
-    random = torch.Generator().manual_seed(1)
-    sides = zip(*(Camera(gain, gain / 2).recorded(picture / PEAK, random) for picture in clean), strict=True)
-    noisy, wanted = (torch.stack(side) * PEAK for side in sides)
-    return noisy, wanted
 
 
 def through_h264(video: Tensor, crf: int) -> Tensor:
@@ -75,13 +66,6 @@ def measured(video: Tensor, device: str = "cpu") -> NoiseModel:
 def thinned(noise: NoiseModel) -> float:
     assert noise.evidence is not None
     return noise.evidence.thinned
-
-
-def gain_of(noise: NoiseModel, video: Tensor, clean: Tensor) -> float:
-    """dB that denoising brings."""
-    restored = vnlsdenoise.denoise(video, noise, preset="fast", device="cpu", peak=PEAK, scene_cuts=False)
-    before, after = (float((side - clean).square().mean()) for side in (video, restored))
-    return 10 * math.log10(before / after)
 
 
 @pytest.mark.parametrize("picture", ["rocket", "coffee", "chelsea"])

@@ -60,9 +60,9 @@ def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
         grey = drawn.mean(1, keepdim=True)
         return clean + 10 * (grey + 3 * (drawn - grey))
 
-    def filtered_in_time(share: float, kind: str) -> Tensor:
+    def filtered_in_time(share: float) -> Tensor:
         """Noise of 6 of which every frame has that share of the one before, on the sensor, as cameras filter it."""
-        noise = torch.randn(clean.shape, generator=generator(kind))
+        noise = torch.randn(clean.shape, generator=generator(f"filtered in time, {share:g}"))
         for before, own in itertools.pairwise(noise):
             own.mul_((1 - share**2) ** 0.5).add_(before, alpha=share)
         return clean + 6 * noise
@@ -80,8 +80,8 @@ def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
         "h264, crf 18": coded(compressed, 18),
         "h264, crf 26": coded(compressed, 26),
         "chroma": chroma(),
-        "filtered in time, 0.5": filtered_in_time(0.5, "filtered in time, 0.5"),
-        "filtered in time, 0.8": filtered_in_time(0.8, "filtered in time, 0.8"),
+        "filtered in time, 0.5": filtered_in_time(0.5),
+        "filtered in time, 0.8": filtered_in_time(0.8),
     }
 
 
