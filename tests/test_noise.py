@@ -125,6 +125,15 @@ def test_clipped_noise_is_measured_as_it_was(device, sigma):
     assert noise.sigma == pytest.approx(sigma, rel=0.04)
 
 
+@pytest.mark.parametrize("darkest, brightest", [(5, 80), (180, 250)])
+def test_clipped_noise_of_dark_and_bright_pictures_is_measured_as_it_was(darkest, brightest, device):
+    """Of clipped noise, the quietest blocks hold more at the highest frequencies than others do."""
+    clean = torch.linspace(darkest, brightest, 320).expand(160, 320)
+    noise = measure_plane(noisy(clean, 50.0, 8).round().clamp(0, PEAK).to(device), peak=PEAK)
+    assert noise.clipped and not noise.signal_dependent
+    assert noise.sigma == pytest.approx(50, rel=0.04)
+
+
 def test_white_noise_that_was_clipped_near_black_is_level_elsewhere(device):
     """Luma of limited range: black is 16. Where nothing is bright, the fall towards black says nothing of white."""
     dark = torch.linspace(0, 80, 320).expand(8, 160, 320)

@@ -12,6 +12,7 @@ _BLOCKS_A_FRAME = 65536  # at most about; a denser grid adds work, hardly certai
 # Sums u + v of the frequencies that tell texture from quiet, and of those that measure the noise. The two are disjoint,
 # and independent where the noise is white: choosing quiet blocks does not choose blocks of little noise.
 _TEXTURE, _NOISE = (2, 9), 10
+TEXTURE_FREQUENCIES = sum(_TEXTURE[0] <= u + v <= _TEXTURE[1] for u in range(SIDE) for v in range(SIDE))
 _MID_TONES = (35 / 255, 220 / 255)  # of the peak: means of blocks whose noise is hardly clipped, at any usual sigma
 # Blocks of a frame to measure on, while there are as many: they overlap, and say as much as a quarter that lie apart.
 ENOUGH = 512

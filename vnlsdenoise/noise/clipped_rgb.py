@@ -81,7 +81,7 @@ def _noise_of_grey(quiet: QuietBlocks, black: float, white: float, share: float)
     """The noise of R, G and B in the scale of 0 to 1, of which luma has a share."""
     span = white - black
     grey = replace(quiet, spectrum=quiet.spectrum / (span * share), mean=(quiet.mean - black) / span)
-    return measure_curve(grey, 1.0, True)
+    return measure_curve(grey, 1.0, True, sums=True)
 
 
 def _independent_chroma(layout: PlaneFormat, weights: tuple[float, float, float]) -> float:
