@@ -6,6 +6,7 @@ import pytest
 import skimage.data
 import torch
 from rgb import PEAK, gain_of, recorded
+from test_coded_noise import plane, through_h264
 from torch import Tensor
 
 from vnlsdenoise.noise import NoiseModel
@@ -84,6 +85,19 @@ def test_noise_of_a_camera_that_was_filtered_is_told_whole(device):
     error = float((video - wanted).square().mean().sqrt())
     found = math.hypot(*measured(video, device).sigma) / math.sqrt(3)
     assert found > error
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_behind_a_codec_that_of_a_camera_is_told_whole(step, device):
+    """It was told 3.5 of 5.3: no more than the quantiser of any noisy film tells."""
+    noisy, wanted = recorded(photograph("coffee", step), 0.006)
+    left = through_h264(wanted + filtered(noisy - wanted, 0.7), 20)
+    planes = [plane(left, index).to(device) for index in range(3)]
+    noise = measure_noise(range(FRAMES), lambda time: [p[time] for p in planes], layout("yuv", 1), PEAK, step=11.0)
+    # Of libx264 with next to no loss: what R, G and B are as luma, by the same hand.
+    error = float((plane(left, 0) - plane(through_h264(wanted, 1), 0)).std())
+    assert noise.sigma[0] > error
+    assert all(own.spectrum for own in noise.planes)
 
 
 def test_what_passes_by_shares_no_noise(device):

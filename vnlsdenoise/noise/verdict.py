@@ -128,10 +128,15 @@ _LEAST_BESIDE, _LEAST_THINNED = 0.05, 0.08
 # share so much: clean films through crf 16 to 23 have up to 0.9 there, or share up to 0.7 (but one, which has next to
 # nothing new).
 _SHARED, _MOST_FADING, _LEAST_FADING, _SURELY_FADING = (0.15, 0.3), 0.85, (0.9, 1.1), (0.75, 0.85)
+# Or less of both: clean films that share half have up to 0.2 there, and those with 0.5 and more share 0.46 at the most.
+_SOME_FADING, _MOSTLY_FADING = (0.3, 0.5), (0.52, 0.65)
 # Of what the frames on both sides do not share, to what is new, at middle frequencies to that at the highest: 0.9 to
-# 1.2 in such noise, 1.2 to 1.4 behind a codec; from 1.9 on in texture. All that flat blocks hold at the highest ones,
+# 1.2 in such noise, 1.1 to 1.85 behind a codec; from 1.9 on in texture. All that flat blocks hold at the highest ones,
 # to what is new: up to 12, from 100 on in text that stands still.
-_SHARED_ALIKE, _HELD_OF_FADING = (1.7, 1.45), (40.0, 20.0)
+_SHARED_ALIKE, _HELD_OF_FADING = (1.95, 1.75), (40.0, 20.0)
+# Texture seems to be filtered in time next to never: where blocks were found again, and as much is new as a codec
+# leaves of noise, what is new is that, from such a share on.
+_TRUSTED_FADING = 0.25, 0.4
 # Frames share less where something moves: there flat blocks tell alone, not those with most or with least that is new.
 FADING = 0.0, 0.3
 _SURER = 2.0  # times as sure as by the sum itself: the differences tell of noise that this has more of
@@ -220,6 +225,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
         less = _LESS_OF_NOISIER * untouched * ramp(unsteady, *_TOLD_ALONE)
         channels = tuple(part.times(1 - less) for part in (first.times(1 + more), *chroma))
         left = _left(quiet, held, first.top, to_bytes)
+        trust = max(trust, left * found * ramp(fading, *_TRUSTED_FADING))
         return Verdict(trust, white, channels, share, held, still, left=left, fading=fading)
     proof, alike, told = told_by_differences(evidence[:3], channels, odd, band, to_bytes)
     if proof and (alike or proof > _SURER * trust):
@@ -229,7 +235,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     left = _left_of_sum(quiet, held, first.top, to_bytes)
     in_colour = ramp(to_bytes * min(channel.least_low for channel in channels[1:3]), *_LEFT_IN_COLOUR)
     mostly = ramp(_held_at_low(guide), *_FOUND_IN_HALF) * ramp(share, *_EVERYWHERE)
-    trust = max(trust, thinned * left * in_colour * mostly)
+    trust = max(trust, thinned * left * max(in_colour * mostly, found * ramp(fading, *_TRUSTED_FADING)))
     return Verdict(trust, white, channels, share, held, still, independent, max(left, in_colour), thinned, fading)
 
 
@@ -251,7 +257,9 @@ def _fading(evidence: list[News], flat: dict[bool, Tensor], odd: Tensor, to_byte
     # Clean films through a codec seem to share as much, where there is little: of luma, or of each of R, G and B.
     planes = evidence[3:] or evidence[:1]
     each = sum(float(of_halves(plane.new, flat, odd)[top].mean()) for plane in planes) / len(planes)
-    surely = max(ramp(to_bytes * math.sqrt(each), *_LEAST_FADING), ramp(by_apart, *_SURELY_FADING))
+    of_255 = to_bytes * math.sqrt(each)
+    surely = max(ramp(of_255, *_LEAST_FADING), ramp(by_apart, *_SURELY_FADING))
+    surely = max(surely, ramp(of_255, *_SOME_FADING) * ramp(by_apart, *_MOSTLY_FADING))
     return share * ramp(share, *_SHARED) * alike * surely
 
 
