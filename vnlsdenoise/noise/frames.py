@@ -81,7 +81,7 @@ def measure_noise(
         noise = with_what_codecs_leave_in_rgb(noise, peak, lambda: has_letters(planes(frames[0])[1], peak))
     elif step is not None:
         noise = with_what_codecs_leave(noise, step, peak, lambda: has_letters(planes(frames[0])[0], peak))
-    return with_offsets(noise, frames, planes, layout, peak, pairs)
+    return noise if pairs else with_offsets(noise, frames, planes, layout, peak)
 
 
 def _measured(

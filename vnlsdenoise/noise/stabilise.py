@@ -30,7 +30,7 @@ class Stabiliser:
     inverse of the Anscombe variance-stabilizing transformation", IEEE TIP 2011, and Foi, "Clipped noisy images",
     Signal Processing 2009). For noise of one deviation that was not clipped both are a division and a product.
 
-    floor: least deviation. peak: white in the scale of the plane. sigma: the deviation that is 1 in units, where it is one.
+    floor: least deviation. peak: white in the scale of the plane. sigma: the deviation that becomes 1.
     """
 
     def __init__(self, noise: PlaneNoise, peak: float, floor: float) -> None:
