@@ -27,23 +27,22 @@ _BANDS = 8  # of the height of the picture
 # The least deviation of offsets, of the peak and of the other noise: less makes no difference. The least variance, of
 # what other noise makes of it.
 _LEAST, _LEAST_BESIDE, _LEAST_TOLD = 0.3 / 255, 0.18, 0.25
-# Correlation of the difference of two frames with the next one: -1/2 in noise, since both have that of the frame between.
-# The most of it at any shift, and with the one after that: by chance up to 0.5 in small pictures, 0.8 and more in clean
-# films.
+# Correlation of the difference of two frames with the next one: -1/2 in noise, both having that of the frame between.
+# The most at any shift, and with the one after: by chance up to 0.5 in small pictures, 0.8 and more in clean films.
 _TURNING, _MOST_ALIKE = -0.25, 0.6
-# Of the variance of offsets: of what a frame holds that the next one does not hold at any shift; of those in the band of
-# the picture that has least but one; and in a quarter of the frames.
+# Of the variance of offsets: of what a frame holds that the next one does not hold at any shift; in the band of the
+# picture that has least but one; and in a quarter of the frames.
 _NEW, _EVERYWHERE, _ALWAYS = 0.4, 0.5, 0.5
-# Of the variance at all frequencies along the columns, that at the upper half of them: 1 in noise, 0.5 in that of a
-# mosaic of colours; 0.05 and less in what rushed by, the same from one side of the picture to the other.
-_FINE = 0.25
+# Of the variance at all frequencies along the columns, that at the upper half of them: 1 in noise, 0.15 in that of a
+# colour which only every second row of a sensor has; 0.05 and less in what rushed by, all along the rows.
+_FINE = 0.1
 _FEWEST_FRAMES = 4  # that follow each other: pairs do not prove that what is new in one is all new in the next
 # Samples along which an offset adds up in a patch, for the spectrum: 8 and 10 at the finest level, twice as many at the
 # next. Of 4, 8, 16 and 32 this is best.
 _WIDE = 16
 _SIDE = 8  # of the spectrum, where noise was white without them
-# Of their deviation: beside less white noise they are told as if there were so much. To divide by more would make errors
-# of the picture as many times larger on the way back.
+# Of their deviation: beside less white noise they are told as if there were so much. Dividing by more would make errors
+# that many times larger on the way back.
 _LEAST_WHITE = 0.7
 
 F = TypeVar("F")
