@@ -21,7 +21,8 @@ from vnlsdenoise.noise.stabilise import stabilisers_of
 from vnlsdenoise.planes import opponent_from_rgb
 from vnlsdenoise.video.frame import PlaneFormat
 
-_PIECE, _FEWEST_PIECES = 8, 8  # samples, of which the mean is taken; of a row
+_PIECE = 8  # samples of a row, of which the mean is taken, at the least
+_FEWEST_PIECES, _PIECES = 8, 128  # of a row; about so many of a long one
 _AROUND, _FEWEST_ROWS = 9, 48  # rows whose mean is the brightness around one of them; of a picture
 _BANDS = 8  # of the height of the picture
 # The least deviation of offsets, of the peak and of the other noise: less makes no difference. The least variance, of
@@ -49,7 +50,7 @@ F = TypeVar("F")
 
 
 class _Offsets(NamedTuple):
-    """[T, H]: what rows have more than those around them, by either half of their pieces."""
+    """[T, H], on the CPU: what rows have more than those around them, by either half of their pieces."""
 
     one: Tensor
     other: Tensor
@@ -76,7 +77,7 @@ def with_offsets(
         channels = opponent_from_rgb(units) if rgb else units
         pieces = pieces or [[] for _ in channels]
         for found, channel in zip(pieces, channels, strict=True):
-            found.append((_pieces(channel).cpu(), _pieces(channel.T).cpu()))
+            found.append((_pieces(channel), _pieces(channel.T)))
     ranges = [s.range for s in stabilisers]
     white = [1.0] * len(pieces)
     if rgb:
@@ -107,10 +108,11 @@ def with_offsets(
 
 
 def _pieces(plane: Tensor) -> Tensor:
-    """[H, W] -> [H, W // 8]: means of pieces of every row."""
+    """[H, W] -> [H, N]: means of pieces of every row."""
     height, width = plane.shape
-    count = width // _PIECE
-    return plane[:, : count * _PIECE].reshape(height, count, _PIECE).mean(2)
+    side = max(_PIECE, width // _PIECES)
+    count = width // side
+    return plane[:, : count * side].reshape(height, count, side).mean(2)
 
 
 def _variances(pieces: Tensor, least: float) -> list[float] | None:
@@ -155,7 +157,7 @@ def _offsets(pieces: Tensor) -> _Offsets:
     reach = _AROUND // 2
     padded = functional.pad(pieces.transpose(1, 2), (reach, reach), mode="reflect")
     pieces = pieces - padded.unfold(2, _AROUND, 1).mean(3).transpose(1, 2)
-    one, other = (pieces[..., half::2].median(2).values.double() for half in (0, 1))
+    one, other = (pieces[..., half::2].median(2).values.double().cpu() for half in (0, 1))
     return _Offsets(one, other)
 
 
