@@ -69,7 +69,7 @@ def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
 
     def offsets(axis: int) -> Tensor:
         """White noise of 4, and of 4 that all samples share which lie along an axis."""
-        shape = list(clean.shape[:1] + (1,) + clean.shape[2:])
+        shape = [len(clean), 1, *clean.shape[2:]]
         shape[axis] = 1
         kind = "rows" if axis == 3 else "columns"
         return white(4, f"{kind}, white") + 4 * torch.randn(shape, generator=generator(kind))
