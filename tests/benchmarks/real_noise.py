@@ -67,6 +67,13 @@ def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
             own.mul_((1 - share**2) ** 0.5).add_(before, alpha=share)
         return clean + 6 * noise
 
+    def offsets(axis: int) -> Tensor:
+        """White noise of 4, and of 4 that all samples share which lie along an axis."""
+        shape = [len(clean), 1, *clean.shape[2:]]
+        shape[axis] = 1
+        kind = "rows" if axis == 3 else "columns"
+        return white(4, f"{kind}, white") + 4 * torch.randn(shape, generator=generator(kind))
+
     compressed = synthesis.clip_to_codes(white(20, "h264"), PEAK)
     return {
         "white 0.5": white(0.5, "white 0.5"),
@@ -82,6 +89,8 @@ def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
         "chroma": chroma(),
         "filtered in time, 0.5": filtered_in_time(0.5),
         "filtered in time, 0.8": filtered_in_time(0.8),
+        "rows": offsets(3),
+        "columns": offsets(2),
     }
 
 

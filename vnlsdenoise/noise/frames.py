@@ -16,6 +16,7 @@ from vnlsdenoise.noise.estimate import ends_at_the_borders, estimate_sigma, meas
 from vnlsdenoise.noise.letters import has_letters, is_everywhere
 from vnlsdenoise.noise.model import ClippedRgb, Evidence, NoiseModel, PlaneNoise
 from vnlsdenoise.noise.picture import measure_picture
+from vnlsdenoise.noise.rows import with_offsets
 from vnlsdenoise.noise.stabilise import stabilisers_of
 from vnlsdenoise.noise.temporal import find_news
 from vnlsdenoise.noise.verdict import Verdict, judge
@@ -77,10 +78,10 @@ def measure_noise(
         return _white(frames, planes, layout, peak, sigma, pairs)
     noise = _measured(frames, planes, layout, peak, pairs, coded=step is not None)
     if layout.family == "rgb":
-        return with_what_codecs_leave_in_rgb(noise, peak, lambda: has_letters(planes(frames[0])[1], peak))
-    if step is None:
-        return noise
-    return with_what_codecs_leave(noise, step, peak, lambda: has_letters(planes(frames[0])[0], peak))
+        noise = with_what_codecs_leave_in_rgb(noise, peak, lambda: has_letters(planes(frames[0])[1], peak))
+    elif step is not None:
+        noise = with_what_codecs_leave(noise, step, peak, lambda: has_letters(planes(frames[0])[0], peak))
+    return noise if pairs else with_offsets(noise, frames, planes, layout, peak)
 
 
 def _measured(

@@ -30,15 +30,15 @@ class Stabiliser:
     inverse of the Anscombe variance-stabilizing transformation", IEEE TIP 2011, and Foi, "Clipped noisy images",
     Signal Processing 2009). For noise of one deviation that was not clipped both are a division and a product.
 
-    floor: least deviation. peak: white in the scale of the plane.
+    floor: least deviation. peak: white in the scale of the plane. sigma: the deviation that becomes 1.
     """
 
     def __init__(self, noise: PlaneNoise, peak: float, floor: float) -> None:
-        self._sigma = max(noise.sigma, floor)
+        self.sigma = max(noise.sigma, floor)
         self._tables: tuple[Table, Table] | None = None
         if noise.curve or noise.clipped:
             self._tables = _tables(noise, peak, floor)
-        self.range = peak / self._sigma if self._tables is None else self._tables[0].at(peak)
+        self.range = peak / self.sigma if self._tables is None else self._tables[0].at(peak)
 
     @property
     def work(self) -> int:
@@ -47,11 +47,11 @@ class Stabiliser:
 
     def forward(self, plane: Tensor) -> Tensor:
         """[h, w] samples -> the same in units of their noise."""
-        return plane / self._sigma if self._tables is None else self._tables[0](plane)
+        return plane / self.sigma if self._tables is None else self._tables[0](plane)
 
     def back(self, units: Tensor) -> Tensor:
         """[h, w] estimates of stabilised samples -> unbiased estimates in the scale of the plane."""
-        return units * self._sigma if self._tables is None else self._tables[1](units)
+        return units * self.sigma if self._tables is None else self._tables[1](units)
 
 
 def stabilisers_of(noise: NoiseModel, peak: float, family: str) -> list[Stabiliser]:
