@@ -8,6 +8,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -32,6 +33,7 @@ from vnlsdenoise.video.survey import Survey, stream_duration, survey
 
 _PROGRESSIVE_ORDERS, _BOTTOM_FIRST_ORDERS = (0, 1), (3, 4)  # of FFmpeg's AVFieldOrder
 _MOST_FRAMES_A_SECOND = 1000
+_UNSAID, _UNKNOWN_RANGE, _LIMITED = 2, 0, 1  # of `ColorTags`
 _FIRST_PACKETS = 300  # within which a frame must decode
 
 
@@ -267,12 +269,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
     interlaced = context.field_order not in _PROGRESSIVE_ORDERS
     hidden = _aligned(crop(words), layout.plane_format(first.width, first.height), interlaced)
     aspect = stream.sample_aspect_ratio
-    color = ColorTags(
-        primaries=_known(int(first.color_primaries), context.color_primaries),
-        transfer=_known(int(first.color_trc), context.color_trc),
-        matrix=_known(int(first.colorspace), context.colorspace),
-        range=range_of(first) or context.color_range,
-    )
+    color = tags_of(first, context)
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -311,9 +308,36 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
     )
 
 
+def tags_of(first: VideoFrame, context: VideoCodecContext) -> ColorTags:
+    """What the colours of a stream are called, by its first frame and its decoder."""
+    return ColorTags(
+        primaries=_known(int(first.color_primaries), context.color_primaries),
+        transfer=_known(int(first.color_trc), context.color_trc),
+        matrix=_known(int(first.colorspace), context.colorspace),
+        range=range_of(first) or context.color_range,
+    )
+
+
+def lost_colors(want: ColorTags, got: ColorTags, written: str, read: str) -> list[tuple[str, int, int]]:
+    """Which tags of a written stream say another thing than they should: (name, what they should say, what they say).
+
+    written, read: families of samples, as which the stream was written and is read back: gray may come back as YUV.
+    """
+    told = [("colour primaries", want.primaries, got.primaries), ("transfer function", want.transfer, got.transfer)]
+    # RGB of which nothing is said is RGB, and gray is gray.
+    if written == "yuv" or got.matrix != _UNSAID:
+        told.insert(0, ("colour matrix", want.matrix, got.matrix))
+    lost = [tag for tag in told if tag[1] not in (tag[2], _UNSAID)]
+    # YUV of which nothing is said is of limited range.
+    usual = (_UNKNOWN_RANGE, _LIMITED) if read == "yuv" else (_UNKNOWN_RANGE,)
+    if want.range not in (got.range, _UNKNOWN_RANGE) and not (want.range in usual and got.range in usual):
+        lost.append(("colour range", want.range, got.range))
+    return lost
+
+
 def _known(first: int, second: int) -> int:
     """The colour code point of the frame, or of its stream where the frame says "unspecified"."""
-    return first if first != 2 else int(second)
+    return first if first != _UNSAID else int(second)
 
 
 def _aligned(hidden: tuple[int, int, int, int], coded: PlaneFormat, interlaced: bool) -> tuple[int, int, int, int]:
