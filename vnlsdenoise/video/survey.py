@@ -98,8 +98,7 @@ def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, i
             pass  # What cannot be read on is missing at the end.
         looks.close()
         timeline = jumps.timeline()
-        # Recordings that were joined need not begin with what goes on from the one before.
-        torn = ends.lacks_frames(packets) or (not timeline and is_torn(path, container.format.name))
+        torn = ends.lacks_frames(packets) or is_torn(path, container.format.name, bool(timeline))
         return Survey(
             packets,
             timeline,
