@@ -61,6 +61,50 @@ def test_time_codes_are_kept(ending: str, tmp_path: Path) -> None:
     assert tags["timecode"] == "01:00:00:00"
 
 
+def put_time_codes(source: Path, target: Path, hours: int, minutes: int, seconds: int, number: int) -> None:
+    """Have the picture timing (SEI) of every frame of H.264 tell its time code, of 25 a second."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for index, packet in enumerate(found for found in read.demux(video=0) if found.size):
+            told = f"00001{0:08b}100{number + index:08b}{seconds:06b}{minutes:06b}{hours:05b}{0:024b}1"
+            timing = int(told.ljust(72, "0"), 2).to_bytes(9)
+            units, data, at = b"", bytes(packet), 0
+            while at < len(data):
+                unit = data[at + 4 : at + 4 + int.from_bytes(data[at : at + 4])]
+                at += 4 + len(unit)
+                if unit.startswith(b"\x06\x01"):
+                    unit = b"\x06\x01" + bytes([len(timing)]) + timing.replace(b"\0\0\0", b"\0\0\3\0") + b"\x80"
+                units += len(unit).to_bytes(4) + unit
+            changed = av.Packet(units)
+            changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+            changed.is_keyframe, changed.stream = packet.is_keyframe, stream
+            written.mux(changed)
+
+
+@pytest.mark.parametrize("ending", ["mov", "mp4", "mkv", "webm"])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_time_codes_within_the_video_become_those_of_the_container(codec: str, ending: str, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.mkv", tmp_path / f"out.{ending}"
+    if codec == "libx264":
+        write_clip(tmp_path / "plain.mkv", encoder=codec, options={"x264-params": "pic-struct=1:bframes=0"}, count=10)
+        put_time_codes(tmp_path / "plain.mkv", source, 10, 20, 30, 5)
+    else:
+        write_clip(source, encoder=codec, options={"gop_timecode": "10:20:30:05", "bf": "2", "g": "5"}, count=10)
+    for part, code in ((Part(), "10:20:30:05"), (Part(frames=(4, 9)), "10:20:30:09")):
+        output.unlink(missing_ok=True)
+        plan, report = passed(source, output, part=part, encoding=Encoding())
+        assert report.warnings == () and fates(plan)["time code of frames"] == "kept"
+        with av.open(str(output)) as container:
+            tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+        assert tags["timecode"] == code
+
+
+def test_a_group_that_counts_from_zero_is_no_time_code(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", encoder="mpeg2video", count=10)
+    plan, _ = passed(tmp_path / "in.mkv", tmp_path / "out.mp4", encoding=Encoding())
+    assert kinds(tmp_path / "out.mp4") == ["video"] and "time code of frames" not in fates(plan)
+
+
 @pytest.mark.parametrize("codec", ["klv", "timed_id3", "bin_data"])
 def test_data_is_kept_where_the_container_can_else_left_out_with_a_word(codec: str, tmp_path: Path) -> None:
     source = tmp_path / "in.ts"

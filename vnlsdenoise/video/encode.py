@@ -65,6 +65,8 @@ class VideoEncoder:
             context.sample_aspect_ratio = info.sample_aspect
         if choice.display_matrix is not None:
             stream.set_display_matrix(choice.display_matrix)
+        if info.timecode:
+            stream.metadata["timecode"] = info.timecode
         if info.stereo_mode and choice.container in ("matroska", "webm"):
             stream.metadata["stereo_mode"] = info.stereo_mode
         return stream

@@ -223,8 +223,12 @@ def _properties(encoder: str, container: str, layout: Layout, info: VideoInfo) -
             encoder in _CARRIES_STEREO or matroska,
             f"the stereoscopic layout is left out: {encoder} in {container} does not carry it; --codec h264 does",
         )
+    if info.timecode:
+        tell("time code of frames", True, "")
+    # The container says it of the first frame, and those behind count on.
+    told = ("stereoscopic layout", "closed captions", *(("time code of frames",) if info.timecode_rate else ()))
     for name in info.side_data:
-        if name not in ("stereoscopic layout", "closed captions"):
+        if name not in told:
             tell(name, False, f"{name} of the video is left out: no encoder here carries it")
     if any(info.crop):
         shown = f"{info.format.width}x{info.format.height}"

@@ -30,6 +30,7 @@ from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.pixels import FULL_RANGE, layout_of, range_of
 from vnlsdenoise.video.side_data import NAMES, chroma_location, crop, display_matrix, hdr, kinds_of, stereo_mode
 from vnlsdenoise.video.survey import Survey, stream_duration, survey
+from vnlsdenoise.video.timecode import time_code
 
 _PROGRESSIVE_ORDERS, _BOTTOM_FIRST_ORDERS = (0, 1), (3, 4)  # of FFmpeg's AVFieldOrder
 _MOST_FRAMES_A_SECOND = 1000
@@ -82,7 +83,8 @@ class VideoInfo:
     hides, which are left out. chroma_location: FFmpeg's name, "" where it is not told. stereo_mode: Matroska's name, ""
     for one picture. side_data: what else the first frame has beside its samples, in words. decoder: FFmpeg's name.
     survey: what a pass over the file found. index: of the video stream in the container; video_streams: how many films
-    there are. tags: of the file. cut: the part of the film that is meant, None for all of it; frames and duration are
+    there are. tags: of the file. timecode: of the first frame, which the video carries and the container does not, "" for
+    none. timecode_rate: frames a second that the time code counts, of the one or the other. cut: the part of the film that is meant, None for all of it; frames and duration are
     then those of the part.
     """
 
@@ -114,6 +116,7 @@ class VideoInfo:
     survey: Survey = field(default_factory=Survey)
     video_streams: int = 1
     tags: tuple[tuple[str, str], ...] = ()
+    timecode: str = ""
     timecode_rate: Fraction | None = None
     cut: Cut | None = None
 
@@ -218,8 +221,10 @@ def probe(path: Path, index: int | None = None, whole: bool = True) -> VideoInfo
     """
     with open_input(path) as container:
         stream = main_video(container, path, index)
-        first, decoder = _first_frame(container, stream, path)
+        first, decoder, packet = _first_frame(container, stream, path)
         info = describe(path, container, stream, first, decoder)
+        if info.timecode_rate is None and (code := time_code(info.codec, packet, first, info.rate)):
+            info = replace(info, timecode=code, timecode_rate=stream.guessed_rate or info.rate)
     if not whole:
         return info
     seen = survey(path, info.index, info.rate, vars(info.color))
@@ -229,18 +234,20 @@ def probe(path: Path, index: int | None = None, whole: bool = True) -> VideoInfo
     return replace(info, survey=seen, frames=seen.packets or info.frames)
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> tuple[VideoFrame, str]:
-    """The first frame, and the name of its decoder."""
+def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> tuple[VideoFrame, str, bytes]:
+    """The first frame, the name of its decoder, and the first packet of a key frame."""
     decoder = decoder_of(stream)
     packets = packets_of(container, stream)
+    key = b""
     for _ in range(_FIRST_PACKETS):
         try:
             packet = next(packets)
         except (StopIteration, av.FFmpegError, OSError):
             break
+        key = key or (bytes(packet) if packet.is_keyframe else b"")
         try:
             for frame in decode_next(decoder, packet if packet.size else None):
-                return frame, decoder.name
+                return frame, decoder.name, key
         except av.FFmpegError:
             pass
     raise InputError(
