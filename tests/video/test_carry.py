@@ -105,6 +105,38 @@ def test_a_group_that_counts_from_zero_is_no_time_code(tmp_path: Path) -> None:
     assert kinds(tmp_path / "out.mp4") == ["video"] and "time code of frames" not in fates(plan)
 
 
+def hdr10_plus() -> bytes:
+    """A message (SEI) of HEVC that holds metadata of HDR10+ for one window, of which nothing is zero."""
+    numbers = (*[(12345, 17)] * 3, (4321, 17), (0, 4), (600, 10), (0, 3))
+    told = "01" + f"{1000 << 7 | 1:027b}0" + "".join(f"{value:0{bits}b}" for value, bits in numbers)
+    content = int(told.ljust(-(-len(told) // 8) * 8, "0"), 2).to_bytes(-(-len(told) // 8))
+    message = bytes.fromhex("b5003c00010401") + content
+    return bytes.fromhex("4e0104") + bytes([len(message)]) + message + b"\x80"
+
+
+DYNAMIC = {"HDR10+ metadata": hdr10_plus(), "Dolby Vision metadata": bytes.fromhex("7c0119") + b"\x55" * 20 + b"\x80"}
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+@pytest.mark.parametrize("begin", [0, 12])
+def test_dynamic_hdr_is_left_out_with_a_word_wherever_it_begins(name: str, begin: int, tmp_path: Path) -> None:
+    options = {"x265-params": "keyint=6:bframes=0:log-level=none"}
+    write_clip(tmp_path / "plain.mkv", "yuv420p10le", "libx265", (64, 64), 24, options=options)
+    source = tmp_path / "in.mkv"
+    with av.open(str(tmp_path / "plain.mkv")) as read, av.open(str(source), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for index, packet in enumerate(found for found in read.demux(video=0) if found.size):
+            unit = len(DYNAMIC[name]).to_bytes(4) + DYNAMIC[name] if index >= begin else b""
+            is_message = DYNAMIC[name].startswith(b"\x4e")
+            changed = av.Packet(unit + bytes(packet) if is_message else bytes(packet) + unit)
+            changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+            changed.is_keyframe, changed.stream = packet.is_keyframe, stream
+            written.mux(changed)
+    plan, report = passed(source, tmp_path / "out.mkv", encoding=Encoding())
+    assert fates(plan)[name] == "left out" and any(name in warning for warning in report.warnings)
+    assert report.frames == 24 and name in plan.info.notes()
+
+
 @pytest.mark.parametrize("codec", ["klv", "timed_id3", "bin_data"])
 def test_data_is_kept_where_the_container_can_else_left_out_with_a_word(codec: str, tmp_path: Path) -> None:
     source = tmp_path / "in.ts"

@@ -28,7 +28,16 @@ from vnlsdenoise.video.container import (
 )
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.pixels import FULL_RANGE, layout_of, range_of
-from vnlsdenoise.video.side_data import NAMES, chroma_location, crop, display_matrix, hdr, kinds_of, stereo_mode
+from vnlsdenoise.video.side_data import (
+    NAMES,
+    chroma_location,
+    crop,
+    display_matrix,
+    hdr,
+    kinds_of,
+    names_of,
+    stereo_mode,
+)
 from vnlsdenoise.video.survey import Survey, stream_duration, survey
 from vnlsdenoise.video.timecode import time_code
 
@@ -81,11 +90,11 @@ class VideoInfo:
     hdr_x265: mastering display and content light level in x265's notation, empty for none.
     format: of the frames that are given; crop: (top, bottom, left, right) pixels of the coded ones that the container
     hides, which are left out. chroma_location: FFmpeg's name, "" where it is not told. stereo_mode: Matroska's name, ""
-    for one picture. side_data: what else the first frame has beside its samples, in words. decoder: FFmpeg's name.
+    for one picture. side_data: what else frames have beside their samples, in words. decoder: FFmpeg's name.
     survey: what a pass over the file found. index: of the video stream in the container; video_streams: how many films
-    there are. tags: of the file. timecode: of the first frame, which the video carries and the container does not, "" for
-    none. timecode_rate: frames a second that the time code counts, of the one or the other. cut: the part of the film that is meant, None for all of it; frames and duration are
-    then those of the part.
+    there are. tags: of the file. timecode: of the first frame, which the video carries and the container does not, ""
+    for none. timecode_rate: frames a second that the time code counts, of the one or the other. cut: the part of the
+    film that is meant, None for all of it; frames and duration are then those of the part.
     """
 
     path: Path
@@ -231,7 +240,8 @@ def probe(path: Path, index: int | None = None, whole: bool = True) -> VideoInfo
     if seen.interlaced and not info.interlaced:
         # Where the container calls the video interlaced its word counts: coders have written frames that contradict it.
         info = replace(info, interlaced=True, bottom_first=seen.bottom_first)
-    return replace(info, survey=seen, frames=seen.packets or info.frames)
+    beside = tuple(dict.fromkeys((*info.side_data, *seen.side_data)))
+    return replace(info, survey=seen, frames=seen.packets or info.frames, side_data=beside)
 
 
 def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> tuple[VideoFrame, str, bytes]:
@@ -306,7 +316,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         index=stream.index,
         crop=hidden,
         chroma_location=chroma_location(words),
-        side_data=tuple(dict.fromkeys(NAMES[kind] for kind in NAMES if kind in kinds_of(first))),
+        side_data=names_of(kinds_of(first)),
         stereo_mode=stereo_mode(first),
         decoder=decoder,
         video_streams=len(films_of(container)),
