@@ -515,6 +515,35 @@ def test_frames_of_ffv1_whose_checksum_is_wrong_are_concealed(ending: str, group
     assert (reader.damage.corrupt, reader.damage.frames) == (until - 5, [(5, until - 1)])
 
 
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "gray"])
+@pytest.mark.parametrize("kind", ["1", "3"])
+def test_pictures_of_hevc_that_are_not_what_their_hash_says_are_concealed(
+    kind: str, pix_fmt: str, tmp_path: Path
+) -> None:
+    source, options = tmp_path / "in.mkv", {"x265-params": f"hash={kind}:keyint=8:log-level=none:lossless=1"}
+    write_clip(source, pix_fmt, "libx265", (64, 48), 24, options=options)
+    reader = VideoReader(source)
+    assert len(list(reader)) == 24 and not reader.damage
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    spoilt = max(packets[8:16], key=len)  # a key frame, from which those up to the next one go on
+    data[data.index(spoilt) + len(spoilt) * 3 // 4] ^= 1
+    source.write_bytes(data)
+    reader = VideoReader(source)
+    frames = list(reader)
+    assert len(frames) == 24 and 0 < reader.damage.corrupt <= 16
+    assert [frame.damage for frame in frames].count("concealed") == reader.damage.corrupt
+
+
+def test_hashes_of_another_picture_than_the_decoder_gives_are_no_damage(tmp_path: Path) -> None:
+    """What is hashed is the whole of the coded picture, of which the decoder cuts off what is not to be shown."""
+    options = {"x265-params": "hash=1:keyint=8:log-level=none"}
+    write_clip(tmp_path / "in.mkv", "yuv420p", "libx265", (62, 46), 24, options=options)
+    reader = VideoReader(tmp_path / "in.mkv")
+    assert len(list(reader)) == 24 and not reader.damage
+
+
 def test_ffv1_without_checksums_is_not_damaged(tmp_path: Path) -> None:
     for name, options in (("a", {"slicecrc": "0", "level": "3"}), ("b", {"level": "1"})):
         write_film(tmp_path / f"{name}.mkv", "ffv1", count=3, options=options)
