@@ -158,6 +158,12 @@ class VideoInfo:
                 f"the sound changes ({seen.resounded}); the output names it after its first kind, and players may "
                 "not play what follows; split the file there"
             )
+        if seen.torn:
+            found.append("damaged: a part of the file cannot be read")
+        if seen.short_by:
+            found.append(f"damaged: the last {seen.short_by:.2f} s are missing")
+        elif seen.cut:
+            found.append("damaged: the file was cut off within a packet")
         return tuple(found)
 
     def notes(self) -> tuple[str, ...]:
@@ -177,12 +183,6 @@ class VideoInfo:
             found.append("closed captions within the video")
         if seen.change:
             found.append(f"the video changes {seen.change}")
-        if seen.torn:
-            found.append("damaged: a part of the file cannot be read")
-        if seen.short_by:
-            found.append(f"damaged: the last {seen.short_by:.2f} s are missing")
-        elif seen.cut:
-            found.append("damaged: the file was cut off within a packet")
         if self.alpha:
             found.append("transparency (an alpha channel)")
         found += (
