@@ -96,6 +96,17 @@ def test_folders_for_images_are_made_and_may_have_any_name(tmp_path: Path) -> No
     assert sorted(os.listdir(tmp_path / "a" / "b")) == ["0007.tif", "0008.tif", "images.json"]
 
 
+def test_a_hole_is_told_before_the_work_and_ends_with_7(tmp_path: Path) -> None:
+    source = tmp_path / "in.wmv"
+    write_clip(source, encoder="wmv2", size=(96, 64), count=60)
+    whole = source.read_bytes()
+    at, length = len(whole) // 2, len(whole) // 10
+    source.write_bytes(whole[:at] + bytes(length) + whole[at + length :])
+    code, _, err = call(source, "-o", "out.mkv", "--strength", "0", folder=tmp_path)
+    assert code == 7 and (tmp_path / "out.mkv").exists()
+    assert err.index("damaged: a part of the file cannot be read") < err.index("passed through unchanged")
+
+
 def test_what_is_not_kept_is_told_before_and_in_the_summary_or_refused(tmp_path: Path) -> None:
     write_clip(tmp_path / "in.mkv", "yuv420p", "libvpx-vp9", sound=Sound("flac"))
     arguments = ["in.mkv", "-o", "out.webm", "--strength", "0"]

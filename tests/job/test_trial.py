@@ -8,12 +8,13 @@ import pytest
 from clips import Sound, write_clip
 
 from vnlsdenoise.engine import local
-from vnlsdenoise.errors import VerificationError
+from vnlsdenoise.errors import UsageError, VerificationError
 from vnlsdenoise.job import verify
 from vnlsdenoise.job.plan import make_plan
 from vnlsdenoise.job.request import Request
 from vnlsdenoise.job.run import run
 from vnlsdenoise.job.trial import worth_trying
+from vnlsdenoise.video.encoders import Encoding
 from vnlsdenoise.video.frame import Frame
 
 
@@ -77,3 +78,28 @@ def test_short_films_that_pass_through_are_not_written_twice(tmp_path: Path) -> 
         write_clip(tmp_path / "in.mkv", encoder="libx264", count=count)
         request = Request(tmp_path / "in.mkv", tmp_path / "out.mkv", (5,), strength=strength, device="cpu")
         assert worth_trying(make_plan(request)) is worth
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("out.mov", "av1"), ("out.mov", "vp9"), ("out.mov", "ffv1"), ("out.mp4", "prores"), ("out.webm", "h264")],
+)
+def test_what_no_trial_is_worth_is_refused_before_the_work_all_the_same(
+    name: str, codec: str, tmp_path: Path, engine: _Counted
+) -> None:
+    write_clip(tmp_path / "in.mkv", encoder="libx264")
+    for strength in (0.0, 1.0):
+        request = Request(
+            tmp_path / "in.mkv", tmp_path / name, (5,), strength, encoding=Encoding(codec=codec), device="cpu"
+        )
+        with pytest.raises(UsageError, match="does not take the video"):
+            make_plan(request)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_gray_is_not_refused_for_a_matrix_that_says_nothing_of_it(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", "gray", color_primaries=1, color_trc=1, colorspace=1, color_range=1)
+    request = Request(
+        tmp_path / "in.mkv", tmp_path / "out.mp4", strength=0, encoding=Encoding(codec="h264"), device="cpu"
+    )
+    assert run(make_plan(request)).frames == 6

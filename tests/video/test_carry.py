@@ -61,6 +61,82 @@ def test_time_codes_are_kept(ending: str, tmp_path: Path) -> None:
     assert tags["timecode"] == "01:00:00:00"
 
 
+def put_time_codes(source: Path, target: Path, hours: int, minutes: int, seconds: int, number: int) -> None:
+    """Have the picture timing (SEI) of every frame of H.264 tell its time code, of 25 a second."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for index, packet in enumerate(found for found in read.demux(video=0) if found.size):
+            told = f"00001{0:08b}100{number + index:08b}{seconds:06b}{minutes:06b}{hours:05b}{0:024b}1"
+            timing = int(told.ljust(72, "0"), 2).to_bytes(9)
+            units, data, at = b"", bytes(packet), 0
+            while at < len(data):
+                unit = data[at + 4 : at + 4 + int.from_bytes(data[at : at + 4])]
+                at += 4 + len(unit)
+                if unit.startswith(b"\x06\x01"):
+                    unit = b"\x06\x01" + bytes([len(timing)]) + timing.replace(b"\0\0\0", b"\0\0\3\0") + b"\x80"
+                units += len(unit).to_bytes(4) + unit
+            changed = av.Packet(units)
+            changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+            changed.is_keyframe, changed.stream = packet.is_keyframe, stream
+            written.mux(changed)
+
+
+@pytest.mark.parametrize("ending", ["mov", "mp4", "mkv", "webm"])
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_time_codes_within_the_video_become_those_of_the_container(codec: str, ending: str, tmp_path: Path) -> None:
+    source, output = tmp_path / "in.mkv", tmp_path / f"out.{ending}"
+    if codec == "libx264":
+        write_clip(tmp_path / "plain.mkv", encoder=codec, options={"x264-params": "pic-struct=1:bframes=0"}, count=10)
+        put_time_codes(tmp_path / "plain.mkv", source, 10, 20, 30, 5)
+    else:
+        write_clip(source, encoder=codec, options={"gop_timecode": "10:20:30:05", "bf": "2", "g": "5"}, count=10)
+    for part, code in ((Part(), "10:20:30:05"), (Part(frames=(4, 9)), "10:20:30:09")):
+        output.unlink(missing_ok=True)
+        plan, report = passed(source, output, part=part, encoding=Encoding())
+        assert report.warnings == () and fates(plan)["time code of frames"] == "kept"
+        with av.open(str(output)) as container:
+            tags = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+        assert tags["timecode"] == code
+
+
+def test_a_group_that_counts_from_zero_is_no_time_code(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in.mkv", encoder="mpeg2video", count=10)
+    plan, _ = passed(tmp_path / "in.mkv", tmp_path / "out.mp4", encoding=Encoding())
+    assert kinds(tmp_path / "out.mp4") == ["video"] and "time code of frames" not in fates(plan)
+
+
+def hdr10_plus() -> bytes:
+    """A message (SEI) of HEVC that holds metadata of HDR10+ for one window, of which nothing is zero."""
+    numbers = (*[(12345, 17)] * 3, (4321, 17), (0, 4), (600, 10), (0, 3))
+    told = "01" + f"{1000 << 7 | 1:027b}0" + "".join(f"{value:0{bits}b}" for value, bits in numbers)
+    content = int(told.ljust(-(-len(told) // 8) * 8, "0"), 2).to_bytes(-(-len(told) // 8))
+    message = bytes.fromhex("b5003c00010401") + content
+    return bytes.fromhex("4e0104") + bytes([len(message)]) + message + b"\x80"
+
+
+DYNAMIC = {"HDR10+ metadata": hdr10_plus(), "Dolby Vision metadata": bytes.fromhex("7c0119") + b"\x55" * 20 + b"\x80"}
+
+
+@pytest.mark.parametrize("name", DYNAMIC)
+@pytest.mark.parametrize("begin", [0, 12])
+def test_dynamic_hdr_is_left_out_with_a_word_wherever_it_begins(name: str, begin: int, tmp_path: Path) -> None:
+    options = {"x265-params": "keyint=6:bframes=0:log-level=none"}
+    write_clip(tmp_path / "plain.mkv", "yuv420p10le", "libx265", (64, 64), 24, options=options)
+    source = tmp_path / "in.mkv"
+    with av.open(str(tmp_path / "plain.mkv")) as read, av.open(str(source), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for index, packet in enumerate(found for found in read.demux(video=0) if found.size):
+            unit = len(DYNAMIC[name]).to_bytes(4) + DYNAMIC[name] if index >= begin else b""
+            is_message = DYNAMIC[name].startswith(b"\x4e")
+            changed = av.Packet(unit + bytes(packet) if is_message else bytes(packet) + unit)
+            changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+            changed.is_keyframe, changed.stream = packet.is_keyframe, stream
+            written.mux(changed)
+    plan, report = passed(source, tmp_path / "out.mkv", encoding=Encoding())
+    assert fates(plan)[name] == "left out" and any(name in warning for warning in report.warnings)
+    assert report.frames == 24 and name in plan.info.notes()
+
+
 @pytest.mark.parametrize("codec", ["klv", "timed_id3", "bin_data"])
 def test_data_is_kept_where_the_container_can_else_left_out_with_a_word(codec: str, tmp_path: Path) -> None:
     source = tmp_path / "in.ts"

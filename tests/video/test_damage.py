@@ -364,6 +364,9 @@ HOLES = [
     ("mxf", "mpeg2video"),
     ("flv", "flv"),
     ("mp4", "libx264"),
+    ("nut", "ffv1"),
+    ("wmv", "wmv2"),
+    ("vob", "mpeg2video"),
 ]
 
 
@@ -388,6 +391,47 @@ def test_a_hole_in_a_file_is_told_though_all_that_is_found_decodes(ending: str, 
         assert "cannot be read" in str(reader.damage) and "damaged" in " ".join(reader.info.notes())
         with pytest.raises(InputError, match="on-damage"):
             VideoReader(source, on_damage="fail")
+
+
+LOSSES = [
+    ("nut", "ffv1", None),
+    ("nut", "libx264", "aac"),
+    ("wmv", "wmv2", None),
+    ("avi", "mjpeg", "aac"),
+    ("mpg", "mpeg1video", "mp2"),
+]
+
+
+@pytest.mark.parametrize(("ending", "encoder", "sound"), LOSSES)
+def test_bytes_that_are_cut_out_or_zeroes_are_told(
+    ending: str, encoder: str, sound: str | None, tmp_path: Path
+) -> None:
+    source, pix_fmt = tmp_path / f"in.{ending}", "yuvj420p" if encoder == "mjpeg" else "yuv420p"
+    write_clip(source, pix_fmt, encoder, (96, 64), 60, sound=Sound(sound), options={"g": "12"})
+    reader = VideoReader(source)
+    assert len(list(reader)) == 60 and not reader.damage
+    whole = source.read_bytes()
+    for begin in (3, 5, 7):
+        at = len(whole) * begin // 10
+        for length in (len(whole) // 30, len(whole) // 10):
+            for instead in (b"", bytes(length)):
+                source.write_bytes(whole[:at] + instead + whole[at + length :])
+                reader = VideoReader(source)
+                assert len(list(reader)) <= 60 and reader.damage, (begin, length, len(instead))
+
+
+def test_a_hole_after_which_times_begin_anew_is_a_hole(tmp_path: Path) -> None:
+    """Where packets are gone FFmpeg takes times for others, which looks like recordings that were joined."""
+    source = tmp_path / "in.ts"
+    for name in ("one.ts", "two.ts"):
+        write_clip(tmp_path / name, encoder="libx264", size=(96, 64), count=30, sound=Sound("aac"))
+    one, two = ((tmp_path / name).read_bytes() for name in ("one.ts", "two.ts"))
+    source.write_bytes(one + two)
+    reader = VideoReader(source)
+    assert reader.info.survey.timeline and len(list(reader)) == 60 and not reader.damage
+    source.write_bytes(one + two[: 188 * 200] + bytes(188 * 100) + two[188 * 300 :])
+    reader = VideoReader(source)
+    assert reader.info.survey.timeline and len(list(reader)) < 60 and reader.damage.torn
 
 
 def test_tags_of_a_server_that_numbers_its_stream_are_whole(tmp_path: Path) -> None:
@@ -469,6 +513,35 @@ def test_frames_of_ffv1_whose_checksum_is_wrong_are_concealed(ending: str, group
     until = 6 if group == "1" else 8
     assert frames == [*shown[:5], *[shown[4]] * (until - 5), *shown[until:]]
     assert (reader.damage.corrupt, reader.damage.frames) == (until - 5, [(5, until - 1)])
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le", "gray"])
+@pytest.mark.parametrize("kind", ["1", "3"])
+def test_pictures_of_hevc_that_are_not_what_their_hash_says_are_concealed(
+    kind: str, pix_fmt: str, tmp_path: Path
+) -> None:
+    source, options = tmp_path / "in.mkv", {"x265-params": f"hash={kind}:keyint=8:log-level=none:lossless=1"}
+    write_clip(source, pix_fmt, "libx265", (64, 48), 24, options=options)
+    reader = VideoReader(source)
+    assert len(list(reader)) == 24 and not reader.damage
+    data = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    spoilt = max(packets[8:16], key=len)  # a key frame, from which those up to the next one go on
+    data[data.index(spoilt) + len(spoilt) * 3 // 4] ^= 1
+    source.write_bytes(data)
+    reader = VideoReader(source)
+    frames = list(reader)
+    assert len(frames) == 24 and 0 < reader.damage.corrupt <= 16
+    assert [frame.damage for frame in frames].count("concealed") == reader.damage.corrupt
+
+
+def test_hashes_of_another_picture_than_the_decoder_gives_are_no_damage(tmp_path: Path) -> None:
+    """What is hashed is the whole of the coded picture, of which the decoder cuts off what is not to be shown."""
+    options = {"x265-params": "hash=1:keyint=8:log-level=none"}
+    write_clip(tmp_path / "in.mkv", "yuv420p", "libx265", (62, 46), 24, options=options)
+    reader = VideoReader(tmp_path / "in.mkv")
+    assert len(list(reader)) == 24 and not reader.damage
 
 
 def test_ffv1_without_checksums_is_not_damaged(tmp_path: Path) -> None:

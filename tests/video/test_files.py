@@ -192,6 +192,25 @@ def test_wishes_that_contradict_are_refused(tmp_path: Path) -> None:
             choose(tmp_path / name, info, wish)
 
 
+def test_an_encoder_that_cannot_say_the_colours_is_refused_before_the_work(tmp_path: Path) -> None:
+    wide = {"color_primaries": 9, "color_trc": 16, "colorspace": 9, "color_range": 1}
+    full = {"color_primaries": 1, "color_trc": 1, "colorspace": 1, "color_range": 2}
+    write_clip(tmp_path / "wide.mkv", "yuv420p10le", **wide)
+    write_clip(tmp_path / "full.mkv", **full)
+    for source, name, codec in [
+        ("wide", "out.webm", "libvpx"),
+        ("wide", "out.mkv", "libvpx"),
+        ("full", "out.webm", "libvpx"),
+        ("full", "out.mkv", "mpeg2video"),
+        ("full", "out.mov", "prores"),
+        ("full", "out.mkv", "mjpeg"),
+    ]:
+        with pytest.raises(UsageError, match="cannot say the colour"):
+            choose(tmp_path / name, probe(tmp_path / f"{source}.mkv"), Encoding(codec))
+    for source, name, codec in [("wide", "out.webm", "vp9"), ("full", "out.mp4", "h264"), ("wide", "out.mp4", "hevc")]:
+        passed_through(tmp_path / f"{source}.mkv", tmp_path / name, Encoding(codec))
+
+
 @pytest.mark.parametrize(
     "name", ["with space.mkv", "100%.mkv", "in_%06d.mkv", "пример-日本.mkv", "-dash.mkv", "a:b.mkv"]
 )

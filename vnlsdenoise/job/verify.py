@@ -9,11 +9,10 @@ from vnlsdenoise.errors import InputError, VerificationError
 from vnlsdenoise.video.carry import Tally
 from vnlsdenoise.video.container import is_still, main_video, open_input, packets_of
 from vnlsdenoise.video.encoders import EncoderChoice
-from vnlsdenoise.video.probe import VideoInfo, probe
+from vnlsdenoise.video.probe import VideoInfo, lost_colors, probe
 from vnlsdenoise.video.write import Written
 
 _VIDEO = 0  # the first stream of every file that is written here
-_LIMITED, _UNKNOWN = 1, 0  # of `ColorTags.range`
 
 
 def verify_file(path: Path, final: Path, source: VideoInfo, choice: EncoderChoice, written: Written) -> None:
@@ -43,15 +42,8 @@ def verify_file(path: Path, final: Path, source: VideoInfo, choice: EncoderChoic
     _check(final, "size", f"{shape.width}x{shape.height}", f"{back.width}x{back.height}")
     # Some decoders (ProRes 4444) give more bits than were written.
     _check(final, "depth", True, back.depth >= choice.layout.depth)
-    # RGB of which nothing is said is RGB.
-    if back.family != "rgb" or found.color.matrix != 2:
-        _check(final, "colour matrix", choice.color.matrix, found.color.matrix, unknown=(2,))
-    _check(final, "colour primaries", choice.color.primaries, found.color.primaries, unknown=(2,))
-    _check(final, "transfer function", choice.color.transfer, found.color.transfer, unknown=(2,))
-    # YUV of which nothing is said is of limited range.
-    usual = (_UNKNOWN, _LIMITED) if back.family == "yuv" else (_UNKNOWN,)
-    if found.color.range not in usual or choice.color.range not in usual:
-        _check(final, "colour range", choice.color.range, found.color.range, unknown=(_UNKNOWN,))
+    for what, want, got in lost_colors(choice.color, found.color, choice.layout.family, back.family):
+        _check(final, what, want, got)
     _check(final, "rotation", source.rotation if choice.display_matrix else 0, found.rotation)
     # Elementary streams out of broadcast containers are legitimately repacked by the muxer.
     if "mpeg" not in source.container:
@@ -92,8 +84,8 @@ def _places(container: InputContainer, sent: Sequence[Tally]) -> list[int]:
     return places
 
 
-def _check(final: Path, what: str, want: object, got: object, unknown: tuple[object, ...] = ()) -> None:
-    if want != got and want not in unknown:
+def _check(final: Path, what: str, want: object, got: object) -> None:
+    if want != got:
         raise VerificationError(
             f"{what} of {final}: {got}, expected {want}; nothing was published; try another codec or container"
         )

@@ -46,14 +46,9 @@ class VideoEncoder:
 
     def _add_video(self, output: OutputContainer) -> VideoStream:
         info, choice = self.info, self.choice
-        try:
-            # The rate of the encoder is what MP4 and MOV have the time code count by.
-            counted = info.timecode_rate if choice.container in ("mp4", "mov") and not self._counts else None
-            stream = output.add_stream(choice.encoder, rate=counted or info.rate or 25, options=self._options())
-        except ValueError as error:
-            raise UsageError(
-                f"{choice.container} does not take {choice.encoder}; {error}; choose another --codec or ending"
-            ) from error
+        # The rate of the encoder is what MP4 and MOV have the time code count by.
+        counted = info.timecode_rate if choice.container in ("mp4", "mov") and not self._counts else None
+        stream = output.add_stream(choice.encoder, rate=counted or info.rate or 25, options=self._options())
         assert isinstance(stream, VideoStream)
         context = stream.codec_context
         context.width, context.height = info.format.width, info.format.height
@@ -70,6 +65,8 @@ class VideoEncoder:
             context.sample_aspect_ratio = info.sample_aspect
         if choice.display_matrix is not None:
             stream.set_display_matrix(choice.display_matrix)
+        if info.timecode:
+            stream.metadata["timecode"] = info.timecode
         if info.stereo_mode and choice.container in ("matroska", "webm"):
             stream.metadata["stereo_mode"] = info.stereo_mode
         return stream

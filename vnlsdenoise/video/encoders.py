@@ -1,5 +1,6 @@
 """Which encoder, pixel format and options write a stream: the choices of the user, or what keeps the source best."""
 
+import io
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +15,8 @@ import av
 from vnlsdenoise.errors import InputError, UsageError
 from vnlsdenoise.video.carry import Fate, How
 from vnlsdenoise.video.pixels import Layout, layout_of
-from vnlsdenoise.video.probe import ColorTags, VideoInfo
+from vnlsdenoise.video.priority import kept_priority
+from vnlsdenoise.video.probe import ColorTags, VideoInfo, lost_colors, tags_of
 from vnlsdenoise.video.side_data import is_turn
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
@@ -149,6 +151,8 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
                 "give --codec vp9, av1 or ffv1 to keep the subsampling"
             )
             fates.append(Fate("chroma", "converted", why))
+    color = color_of(layout, info)
+    _check_container(path, container, encoder, layout, color)
     fates += losses(layout, info, encoder)
     if wish.lossless and fates:
         raise UsageError(f"--lossless is not possible: {fates[0].why}; choose FFV1 in .mkv, or leave --lossless out")
@@ -156,7 +160,7 @@ def choose(path: Path, info: VideoInfo, wish: Encoding) -> EncoderChoice:
     exact = (wish.lossless or encoder == "ffv1") and not fates
     fates += _properties(encoder, container, layout, info)
     matrix = info.display_matrix if _keeps(container, info.display_matrix) else None
-    return EncoderChoice(container, encoder, layout, options, color_of(layout, info), exact, matrix, tuple(fates))
+    return EncoderChoice(container, encoder, layout, options, color, exact, matrix, tuple(fates))
 
 
 def _keeps(container: str, matrix: tuple[int, ...] | None) -> bool:
@@ -219,8 +223,12 @@ def _properties(encoder: str, container: str, layout: Layout, info: VideoInfo) -
             encoder in _CARRIES_STEREO or matroska,
             f"the stereoscopic layout is left out: {encoder} in {container} does not carry it; --codec h264 does",
         )
+    if info.timecode:
+        tell("time code of frames", True, "")
+    # The container says it of the first frame, and those behind count on.
+    told = ("stereoscopic layout", "closed captions", *(("time code of frames",) if info.timecode_rate else ()))
     for name in info.side_data:
-        if name not in ("stereoscopic layout", "closed captions"):
+        if name not in told:
             tell(name, False, f"{name} of the video is left out: no encoder here carries it")
     if any(info.crop):
         shown = f"{info.format.width}x{info.format.height}"
@@ -269,16 +277,70 @@ def _takes(encoder: str, pix_fmt: str) -> bool:
     layout = known_layout(pix_fmt)
     if layout is None or not layout.alpha:
         return True
-    quiet = {"x265-params": "log-level=none"} if encoder == "libx265" else {}
-    options = _WEB_ALPHA if encoder in _WEB else quiet
     context: Any = av.CodecContext.create(encoder, "w")
+    return _opens(context, encoder, pix_fmt)
+
+
+def _opens(context: Any, encoder: str, pix_fmt: str) -> bool:
+    """Whether an encoder opens for small frames of a pixel format."""
+    quiet = {"x265-params": "log-level=none"} if encoder == "libx265" else {}
     context.width = context.height = 2 * _X265_LEAST_SIDE
-    context.pix_fmt, context.time_base, context.options = pix_fmt, Fraction(1, 25), options
+    context.pix_fmt, context.time_base = pix_fmt, Fraction(1, 25)
+    context.options = _WEB_ALPHA if encoder in _WEB else quiet
     try:
-        context.open()
+        with kept_priority():
+            context.open()
     except av.FFmpegError:
         return False
     return True
+
+
+def _check_container(path: Path, container: str, encoder: str, layout: Layout, color: ColorTags) -> None:
+    """Raise UsageError where a container does not take what an encoder makes, or the two would tell other colours."""
+    other = f"choose another --codec{'' if container == 'matroska' else ', or name the output .mkv'}"
+    try:
+        read = _tags_read_back(container, encoder, layout.name, color)
+    except (av.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path.suffix} does not take the video of {encoder} ({reason}); {other}") from error
+    if read is None:
+        return
+    back, family = read
+    for what, want, got in lost_colors(color, back, layout.family, family):
+        raise UsageError(
+            f"{encoder} in {path.suffix} cannot say the {what} of this video: {want} would be taken for {got}, "
+            "which shows other colours; choose --codec h264, hevc, vp9 or av1"
+        )
+
+
+@cache
+def _tags_read_back(container: str, encoder: str, pix_fmt: str, color: ColorTags) -> tuple[ColorTags, str] | None:
+    """The tags of a small frame with these once it was written to memory and read back, and its family of samples.
+
+    None where the encoder wants more than this small trial gives it. Raises FFmpegError and ValueError where the
+    container does not take what the encoder makes.
+    """
+    memory = io.BytesIO()
+    with av.open(memory, "w", format=container) as trial:
+        stream: Any = trial.add_stream(encoder, rate=25)
+        frame = av.VideoFrame(2 * _X265_LEAST_SIDE, 2 * _X265_LEAST_SIDE, pix_fmt)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        for tagged in (stream.codec_context, frame):
+            tagged.color_primaries, tagged.color_trc = color.primaries, color.transfer
+            tagged.colorspace, tagged.color_range = color.matrix, color.range
+        if not _opens(stream.codec_context, encoder, pix_fmt):
+            return None
+        frame.pts, frame.time_base = 0, stream.codec_context.time_base
+        trial.start_encoding()
+        try:
+            trial.mux([*stream.encode(frame), *stream.encode(None)])
+        except av.FFmpegError:
+            return None
+    with suppress(av.FFmpegError), av.open(io.BytesIO(memory.getvalue()), "r") as written:
+        for first in written.decode(video=0):
+            return tags_of(first, written.streams.video[0].codec_context), layout_of(first.format.name).family
+    return None
 
 
 def known_layout(name: str) -> Layout | None:

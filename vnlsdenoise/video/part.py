@@ -155,9 +155,10 @@ class PartReader:
 
 
 class StreamCut:
-    """What stands beside a part of a film, moved with it."""
+    """What stands beside a part of a film, moved with it. timecode_rate: frames a second that its time code counts."""
 
-    def __init__(self, cut: Cut, time_base: Fraction) -> None:
+    def __init__(self, cut: Cut, time_base: Fraction, timecode_rate: Fraction | None = None) -> None:
+        self._timecode_rate = timecode_rate
         self._begin, self._shift = cut.begin * time_base, cut.shift * time_base
         self._end = None if cut.end is None else cut.end * time_base
 
@@ -187,8 +188,9 @@ class StreamCut:
         packet.dts = None if packet.dts is None else packet.dts - shift
         return True
 
-    def move_timecode(self, tags: MutableMapping[str, str], rate: Fraction | None) -> None:
-        """Have the time code among the tags of a film of so many frames a second say when the part begins."""
+    def move_timecode(self, tags: MutableMapping[str, str]) -> None:
+        """Have the time code among the tags of a film say when the part begins."""
+        rate = self._timecode_rate
         for name in [name for name in tags if name.lower() == "timecode"]:
             if rate is not None:
                 tags[name] = later_timecode(tags[name], round(self._shift * rate), round(rate))

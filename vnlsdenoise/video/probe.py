@@ -8,6 +8,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -27,11 +28,22 @@ from vnlsdenoise.video.container import (
 )
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.pixels import FULL_RANGE, layout_of, range_of
-from vnlsdenoise.video.side_data import NAMES, chroma_location, crop, display_matrix, hdr, kinds_of, stereo_mode
+from vnlsdenoise.video.side_data import (
+    NAMES,
+    chroma_location,
+    crop,
+    display_matrix,
+    hdr,
+    kinds_of,
+    names_of,
+    stereo_mode,
+)
 from vnlsdenoise.video.survey import Survey, stream_duration, survey
+from vnlsdenoise.video.timecode import time_code
 
 _PROGRESSIVE_ORDERS, _BOTTOM_FIRST_ORDERS = (0, 1), (3, 4)  # of FFmpeg's AVFieldOrder
 _MOST_FRAMES_A_SECOND = 1000
+_UNSAID, _UNKNOWN_RANGE, _LIMITED = 2, 0, 1  # of `ColorTags`
 _FIRST_PACKETS = 300  # within which a frame must decode
 
 
@@ -78,10 +90,11 @@ class VideoInfo:
     hdr_x265: mastering display and content light level in x265's notation, empty for none.
     format: of the frames that are given; crop: (top, bottom, left, right) pixels of the coded ones that the container
     hides, which are left out. chroma_location: FFmpeg's name, "" where it is not told. stereo_mode: Matroska's name, ""
-    for one picture. side_data: what else the first frame has beside its samples, in words. decoder: FFmpeg's name.
+    for one picture. side_data: what else frames have beside their samples, in words. decoder: FFmpeg's name.
     survey: what a pass over the file found. index: of the video stream in the container; video_streams: how many films
-    there are. tags: of the file. cut: the part of the film that is meant, None for all of it; frames and duration are
-    then those of the part.
+    there are. tags: of the file. timecode: of the first frame, which the video carries and the container does not, ""
+    for none. timecode_rate: frames a second that the time code counts, of the one or the other. cut: the part of the
+    film that is meant, None for all of it; frames and duration are then those of the part.
     """
 
     path: Path
@@ -112,6 +125,7 @@ class VideoInfo:
     survey: Survey = field(default_factory=Survey)
     video_streams: int = 1
     tags: tuple[tuple[str, str], ...] = ()
+    timecode: str = ""
     timecode_rate: Fraction | None = None
     cut: Cut | None = None
 
@@ -144,6 +158,12 @@ class VideoInfo:
                 f"the sound changes ({seen.resounded}); the output names it after its first kind, and players may "
                 "not play what follows; split the file there"
             )
+        if seen.torn:
+            found.append("damaged: a part of the file cannot be read")
+        if seen.short_by:
+            found.append(f"damaged: the last {seen.short_by:.2f} s are missing")
+        elif seen.cut:
+            found.append("damaged: the file was cut off within a packet")
         return tuple(found)
 
     def notes(self) -> tuple[str, ...]:
@@ -163,12 +183,6 @@ class VideoInfo:
             found.append("closed captions within the video")
         if seen.change:
             found.append(f"the video changes {seen.change}")
-        if seen.torn:
-            found.append("damaged: a part of the file cannot be read")
-        if seen.short_by:
-            found.append(f"damaged: the last {seen.short_by:.2f} s are missing")
-        elif seen.cut:
-            found.append("damaged: the file was cut off within a packet")
         if self.alpha:
             found.append("transparency (an alpha channel)")
         found += (
@@ -216,29 +230,34 @@ def probe(path: Path, index: int | None = None, whole: bool = True) -> VideoInfo
     """
     with open_input(path) as container:
         stream = main_video(container, path, index)
-        first, decoder = _first_frame(container, stream, path)
+        first, decoder, packet = _first_frame(container, stream, path)
         info = describe(path, container, stream, first, decoder)
+        if info.timecode_rate is None and (code := time_code(info.codec, packet, first, info.rate)):
+            info = replace(info, timecode=code, timecode_rate=stream.guessed_rate or info.rate)
     if not whole:
         return info
     seen = survey(path, info.index, info.rate, vars(info.color))
     if seen.interlaced and not info.interlaced:
         # Where the container calls the video interlaced its word counts: coders have written frames that contradict it.
         info = replace(info, interlaced=True, bottom_first=seen.bottom_first)
-    return replace(info, survey=seen, frames=seen.packets or info.frames)
+    beside = tuple(dict.fromkeys((*info.side_data, *seen.side_data)))
+    return replace(info, survey=seen, frames=seen.packets or info.frames, side_data=beside)
 
 
-def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> tuple[VideoFrame, str]:
-    """The first frame, and the name of its decoder."""
+def _first_frame(container: InputContainer, stream: VideoStream, path: Path) -> tuple[VideoFrame, str, bytes]:
+    """The first frame, the name of its decoder, and the first packet of a key frame."""
     decoder = decoder_of(stream)
     packets = packets_of(container, stream)
+    key = b""
     for _ in range(_FIRST_PACKETS):
         try:
             packet = next(packets)
         except (StopIteration, av.FFmpegError, OSError):
             break
+        key = key or (bytes(packet) if packet.is_keyframe else b"")
         try:
             for frame in decode_next(decoder, packet if packet.size else None):
-                return frame, decoder.name
+                return frame, decoder.name, key
         except av.FFmpegError:
             pass
     raise InputError(
@@ -267,12 +286,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
     interlaced = context.field_order not in _PROGRESSIVE_ORDERS
     hidden = _aligned(crop(words), layout.plane_format(first.width, first.height), interlaced)
     aspect = stream.sample_aspect_ratio
-    color = ColorTags(
-        primaries=_known(int(first.color_primaries), context.color_primaries),
-        transfer=_known(int(first.color_trc), context.color_trc),
-        matrix=_known(int(first.colorspace), context.colorspace),
-        range=range_of(first) or context.color_range,
-    )
+    color = tags_of(first, context)
     return VideoInfo(
         path=path,
         container=container.format.name,
@@ -302,7 +316,7 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
         index=stream.index,
         crop=hidden,
         chroma_location=chroma_location(words),
-        side_data=tuple(dict.fromkeys(NAMES[kind] for kind in NAMES if kind in kinds_of(first))),
+        side_data=names_of(kinds_of(first)),
         stereo_mode=stereo_mode(first),
         decoder=decoder,
         video_streams=len(films_of(container)),
@@ -311,9 +325,36 @@ def describe(path: Path, container: InputContainer, stream: VideoStream, first: 
     )
 
 
+def tags_of(first: VideoFrame, context: VideoCodecContext) -> ColorTags:
+    """What the colours of a stream are called, by its first frame and its decoder."""
+    return ColorTags(
+        primaries=_known(int(first.color_primaries), context.color_primaries),
+        transfer=_known(int(first.color_trc), context.color_trc),
+        matrix=_known(int(first.colorspace), context.colorspace),
+        range=range_of(first) or context.color_range,
+    )
+
+
+def lost_colors(want: ColorTags, got: ColorTags, written: str, read: str) -> list[tuple[str, int, int]]:
+    """Which tags of a written stream say another thing than they should: (name, what they should say, what they say).
+
+    written, read: families of samples, as which the stream was written and is read back: gray may come back as YUV.
+    """
+    told = [("colour primaries", want.primaries, got.primaries), ("transfer function", want.transfer, got.transfer)]
+    # RGB of which nothing is said is RGB, and gray is gray.
+    if written == "yuv" or got.matrix != _UNSAID:
+        told.insert(0, ("colour matrix", want.matrix, got.matrix))
+    lost = [tag for tag in told if tag[1] not in (tag[2], _UNSAID)]
+    # YUV of which nothing is said is of limited range.
+    usual = (_UNKNOWN_RANGE, _LIMITED) if read == "yuv" else (_UNKNOWN_RANGE,)
+    if want.range not in (got.range, _UNKNOWN_RANGE) and not (want.range in usual and got.range in usual):
+        lost.append(("colour range", want.range, got.range))
+    return lost
+
+
 def _known(first: int, second: int) -> int:
     """The colour code point of the frame, or of its stream where the frame says "unspecified"."""
-    return first if first != 2 else int(second)
+    return first if first != _UNSAID else int(second)
 
 
 def _aligned(hidden: tuple[int, int, int, int], coded: PlaneFormat, interlaced: bool) -> tuple[int, int, int, int]:

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from vnlsdenoise.errors import DeviceError, InputError
-from vnlsdenoise.video.checksums import SliceSums
+from vnlsdenoise.video.checksums import Sums, sums_of
 from vnlsdenoise.video.container import decode_next, decoder_of, main_video, open_input, packets_of, use_threads
 from vnlsdenoise.video.damage import Damage, Expected
 from vnlsdenoise.video.frame import Frame, Plane
@@ -65,7 +65,7 @@ class VideoReader:
     def __post_init__(self, known: VideoInfo | None) -> None:
         self.info: VideoInfo = known or probe(self.path, self.stream)
         self._headers: HeaderSteps | None = None
-        self._sums: SliceSums | None = None
+        self._sums: Sums | None = None
         if self.info.interlaced:
             self._refuse_interlaced()
         if self.info.survey.short_by:
@@ -94,7 +94,7 @@ class VideoReader:
         with self.opened() as container:
             stream = main_video(container, self.path, self.info.index)
             for decoded, pts in self._decode(container, stream):
-                is_corrupt = decoded is not None and (decoded.is_corrupt or self._is_wrong(decoded.pts))
+                is_corrupt = decoded is not None and (decoded.is_corrupt or self._is_wrong(decoded))
                 if is_corrupt:
                     self.damage.corrupt += 1
                     self._fail_on_damage(f"the frame at {_seconds(pts, stream)} is corrupt")
@@ -186,7 +186,7 @@ class VideoReader:
         if not decoder.is_open:
             use_threads(decoder)
         self._headers = HeaderSteps.of(stream, self.info.format.peak)
-        self._sums = SliceSums.of(stream.codec_context.codec.canonical_name)
+        self._sums = sums_of(stream.codec_context.codec.canonical_name)
         expected = Expected(stream.codec_context.codec.canonical_name, self._step)
         order = DisplayOrder(container.format.name) if self.info.survey.decoding_order else None
         frames = refused = in_a_row = key_frames = 0
@@ -239,8 +239,9 @@ class VideoReader:
             self.damage.lost += expected.packets - frames - refused
             self._fail_on_damage(f"{self.damage.lost} frame(s) are missing")
 
-    def _is_wrong(self, pts: int | None) -> bool:
-        return self._sums is not None and self._sums.is_wrong(pts)
+    def _is_wrong(self, decoded: VideoFrame) -> bool:
+        # A GPU gives the samples in an order of its own.
+        return self._sums is not None and self.decoder == "cpu" and self._sums.is_wrong(decoded)
 
     def _packets(self, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[Stream] | None]":
         """The packets of the video with the times that go on, then None, which drains the decoder."""

@@ -59,6 +59,11 @@ def kinds_of(frame: VideoFrame) -> set[SideDataType]:
     return {data.type for data in cast("Iterator[SideData]", iter(frame.side_data))}
 
 
+def names_of(kinds: set[SideDataType]) -> tuple[str, ...]:
+    """What kinds of side data are called that mean something beside the picture, each name once."""
+    return tuple(dict.fromkeys(NAMES[kind] for kind in NAMES if kind in kinds))
+
+
 def bytes_of(frame: VideoFrame, kind: SideDataType) -> bytes:
     """The bytes of one kind of side data, empty where the frame has none."""
     return next((bytes(data) for data in cast("Iterator[SideData]", iter(frame.side_data)) if data.type == kind), b"")

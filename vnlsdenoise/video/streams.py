@@ -13,7 +13,7 @@ from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
 from vnlsdenoise.video.carry import Carry, Tally, add_copy, container_tags, copy_tags, cover_name
-from vnlsdenoise.video.container import codec_of, is_still, main_video, open_input, packets_of, timecode_rate
+from vnlsdenoise.video.container import codec_of, is_still, main_video, open_input, packets_of
 from vnlsdenoise.video.part import StreamCut
 from vnlsdenoise.video.subtitles import TextConverter, form_of
 from vnlsdenoise.video.timeline import PacketOrder, TimeKeeper, Timeline
@@ -69,7 +69,7 @@ class StreamCopier:
                 self.copied[fate.index] = Tally(codec, target.index, is_still(stream))
         if cut is not None:
             for tags in (output.metadata, *(target.metadata for target in (video, *self._targets.values()))):
-                cut.move_timecode(tags, timecode_rate(self._input, main))
+                cut.move_timecode(tags)
         self._packets = self._demux()
         self._spoilt: Counter[int] = Counter()
         self._held: Packet[Stream] | None = None

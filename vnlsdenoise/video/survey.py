@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 from vnlsdenoise.video.broken_off import breaks_off
 from vnlsdenoise.video.container import decode_next, decoder_of, dumped, main_video, open_input, packets_of
 from vnlsdenoise.video.pixels import range_of
-from vnlsdenoise.video.side_data import kinds_of
+from vnlsdenoise.video.side_data import kinds_of, names_of
 from vnlsdenoise.video.sound import SoundForms
 from vnlsdenoise.video.timeline import JumpFinder, Timeline, when
 from vnlsdenoise.video.torn import is_torn
@@ -44,7 +44,8 @@ class Survey:
     """What a pass over a file found.
 
     packets: of the video. interlaced, progressive: of the frames looked at; interlaced_at: seconds of the first of the
-    former; bottom_first: which lines of it were taken first. captions: whether frames carry some.
+    former; bottom_first: which lines of it were taken first. captions: whether frames carry some; side_data:
+    what else they carry, in words.
     change: what becomes of size or pixel format within the file, "" for nothing. recolored: which tags of colour become
     others, and when; resounded: the same of codec and sample rate of sound. later: streams that show up only within
     the file, in FFmpeg's words. torn: a part of it between its ends cannot be read.
@@ -59,6 +60,7 @@ class Survey:
     interlaced_at: float | None = None
     bottom_first: bool = False
     captions: bool = False
+    side_data: tuple[str, ...] = ()
     change: str = ""
     decoding_order: bool = False
     short_by: float = 0.0
@@ -98,8 +100,7 @@ def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, i
             pass  # What cannot be read on is missing at the end.
         looks.close()
         timeline = jumps.timeline()
-        # Recordings that were joined need not begin with what goes on from the one before.
-        torn = ends.lacks_frames(packets) or (not timeline and is_torn(path, container.format.name))
+        torn = ends.lacks_frames(packets) or is_torn(path, container.format.name, bool(timeline))
         return Survey(
             packets,
             timeline,
@@ -108,6 +109,7 @@ def survey(path: Path, index: int, rate: Fraction | None, colors: Mapping[str, i
             looks.interlaced_at,
             looks.bottom > looks.top,
             looks.captions,
+            names_of(looks.kinds),
             looks.change,
             looks.reordered and (container.format.name == "avi" or order.is_of_decoding()),
             0.0 if timeline else ends.short_by(),
@@ -137,6 +139,7 @@ class _Looks:
         self.interlaced = self.progressive = self.top = self.bottom = 0
         self.interlaced_at: float | None = None
         self.captions = self.reordered = False
+        self.kinds: set[SideDataType] = set()
         self.change = self.recolored = ""
         self._decoder, self._time_base = decoder, time_base
         self._between = self._passed = max(1, round(_BETWEEN_LOOKS * (rate or 25)))
@@ -187,7 +190,9 @@ class _Looks:
             before, now = (f"{width}x{height} {name}" for width, height, name in (self._first, here))
             self.change = f"from {before} to {now}{when(frame.time)}"
         self._look_at_colors(frame)
-        self.captions |= SideDataType.A53_CC in kinds_of(frame)
+        kinds = kinds_of(frame)
+        self.captions |= SideDataType.A53_CC in kinds
+        self.kinds |= kinds
         if not frame.interlaced_frame:
             self.progressive += 1
             return

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from vnlsdenoise.video.asf import is_torn as asf_is_torn
 from vnlsdenoise.video.checksums import crc32_from_the_top, turned
 from vnlsdenoise.video.matroska import is_torn as matroska_is_torn
 
@@ -19,14 +20,21 @@ _TS_NOTHING, _TS_ERROR, _TS_BEGINS = 0x1FFF, 0x80, 0x40
 _OGG_PAGE, _OGG_HEAD, _OGG_BEGINS = b"OggS", 27, 2
 _GIF_IMAGE, _GIF_EXTENSION, _GIF_END = 0x2C, 0x21, 0x3B
 _FLV_HEAD, _FLV_TAG, _FLV_KINDS = 9, 11, (8, 9, 18)
+_NUT_SYNCPOINT = bytes.fromhex("4e4be4adeeca4569")
+_NUT_LONG = 4096  # bytes of packets of which the head has a checksum
+_AVI_LISTS = (b"AVI ", b"AVIX", b"movi", b"rec ")
+_AVI_CHUNK = re.compile(rb"\d\d(?:dc|db|wb)")
+_PACK, _PROGRAM_END = b"\0\0\1\xba", 0xB9
 
 
-def is_torn(path: Path, container: str) -> bool:
+def is_torn(path: Path, container: str, joined: bool = False) -> bool:
     """Whether a part of a file between its ends is nothing that its format is made of.
 
-    container: FFmpeg's name, whose demuxer goes on without a word where it finds the next part.
+    container: FFmpeg's name, whose demuxer goes on without a word where it finds the next part. joined: its times start
+    again, and recordings that were joined need not begin with what goes on from the one before.
     """
-    walk = next((walk for name, walk in _WALKS.items() if name in container.split(",")), None)
+    walks = {"mpegts": _is_holed_transport_stream} if joined else _WALKS
+    walk = next((walk for name, walk in walks.items() if name in container.split(",")), None)
     if walk is None:
         return False
     with path.open("rb") as file:
@@ -78,6 +86,23 @@ def _transport_stream(file: BinaryIO) -> bool:
     return False
 
 
+def _is_holed_transport_stream(file: BinaryIO) -> bool:
+    """Whether there are zeroes in place of a packet, and packets again behind them."""
+    step, first = ts_packet(file.read(5 * max(TS_PACKETS)))
+    if not step:
+        return False
+    file.seek(0)
+    hole = False
+    while chunk := file.read(step * (_CHUNK // step)):
+        packets = np.frombuffer(chunk, np.uint8, len(chunk) // step * step).reshape(-1, step)
+        filled = np.flatnonzero(packets[:, first] == ord("G"))
+        empty = np.flatnonzero(~packets.any(axis=1))
+        if len(filled) and (hole or (len(empty) and empty[0] < filled[-1])):
+            return True
+        hole = hole or len(empty) > 0
+    return False
+
+
 def _misses_packets(heads: "npt.NDArray[np.uint8]", numbers: dict[int, int]) -> bool:
     """heads: first 6 bytes of packets. numbers: the last one of every stream, which those of these are put into."""
     streams = (heads[:, 1].astype(int) & 0x1F) << 8 | heads[:, 2]
@@ -97,6 +122,86 @@ def _misses_packets(heads: "npt.NDArray[np.uint8]", numbers: dict[int, int]) -> 
     return False
 
 
+def _program_stream(file: BinaryIO) -> bool:
+    """Whether something else stands between the packets, and packs again behind it."""
+    file.seek(0)
+    while len(head := file.read(4)) == 4:
+        if not head.startswith(b"\0\0\1") or head[3] < _PROGRAM_END:
+            return _holds(file, _PACK)
+        if head[3] == _PROGRAM_END:
+            continue
+        if head == _PACK:
+            rest = file.read(10)
+            is_mpeg2 = rest[:1] >= b"\x40"
+            file.seek(rest[-1] & 7 if is_mpeg2 and rest else -2, 1)
+            continue
+        length = int.from_bytes(file.read(2))
+        if not length:
+            return False  # to where the next one begins
+        file.seek(length, 1)
+    return False
+
+
+def _nut(file: BinaryIO) -> bool:
+    """Whether a point to begin at does not stand as far behind an earlier one as it says."""
+    file.seek(0)
+    points: set[int] = set()
+    at, rest = 0, b""
+    while chunk := file.read(_CHUNK):
+        chunk, begin = rest + chunk, at - len(rest)
+        at += len(chunk) - len(rest)
+        place = chunk.find(_NUT_SYNCPOINT)
+        while 0 <= place <= len(chunk) - 64:
+            own, back = begin + place, _nut_distance(chunk[place + 8 : place + 64])
+            if back and points and not any(own - 16 * back - late in points for late in range(16)):
+                return True
+            points.add(own)
+            place = chunk.find(_NUT_SYNCPOINT, place + 8)
+        rest = chunk[place:] if place >= 0 else chunk[-len(_NUT_SYNCPOINT) :]
+    return False
+
+
+def _nut_distance(packet: bytes) -> int:
+    """By how many times 16 bytes a point to begin at says that the one stands before it that all begins from."""
+    at = 0
+
+    def number() -> int:
+        nonlocal at
+        value = 0
+        while at < len(packet):
+            value, at = value << 7 | packet[at] & 0x7F, at + 1
+            if not packet[at - 1] & 0x80:
+                break
+        return value
+
+    if number() > _NUT_LONG:
+        at += 4
+    number()  # its time
+    return number()
+
+
+def _avi(file: BinaryIO) -> bool:
+    """Whether something else stands where a chunk should, and chunks of streams again behind it."""
+    file.seek(0)
+    while len(head := file.read(8)) == 8:
+        if not _is_named(head[:4]):
+            file.seek(-9, 1)  # some writers leave out the byte that makes lengths even
+            head = file.read(8)
+            if not _is_named(head[:4]):
+                return any(_AVI_CHUNK.search(chunk) for chunk in _chunks(file))
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] in (b"RIFF", b"LIST") and (kind := file.read(4)) not in _AVI_LISTS:
+            file.seek(-len(kind), 1)
+        elif head[:4] in (b"RIFF", b"LIST"):
+            continue
+        file.seek(length + length % 2, 1)
+    return False
+
+
+def _is_named(kind: bytes) -> bool:
+    return all(32 <= byte < 127 for byte in kind)
+
+
 def _boxes(file: BinaryIO) -> bool:
     """Of MP4 and MOV in fragments: whether the row of boxes ends where more fragments follow."""
     at = 0
@@ -104,10 +209,9 @@ def _boxes(file: BinaryIO) -> bool:
         size, kind = int.from_bytes(head[:4]), head[4:8]
         if size == 1:
             size = int.from_bytes(head[8:])
-        is_named = all(32 <= byte < 127 for byte in kind)
-        if size == 0 and is_named:
+        if size == 0 and _is_named(kind):
             return False  # to the end
-        if size < _BOX_HEAD or not is_named:
+        if size < _BOX_HEAD or not _is_named(kind):
             return _holds(file, b"moof")
         at += size
         file.seek(at)
@@ -193,6 +297,10 @@ def _holds(file: BinaryIO, mark: bytes) -> bool:
 _WALKS: dict[str, Callable[[BinaryIO], bool]] = {
     "mov": _boxes,
     "mpegts": _transport_stream,
+    "mpeg": _program_stream,
+    "asf": asf_is_torn,
+    "nut": _nut,
+    "avi": _avi,
     "matroska": matroska_is_torn,
     "ogg": _ogg,
     "gif": _gif,

@@ -100,7 +100,7 @@ class VideoWriter:
             self._encoder = VideoEncoder(self._output, info, choice)
             stream = self._encoder.stream
             if carry is not None:
-                cut = None if info.cut is None else StreamCut(info.cut, info.time_base)
+                cut = None if info.cut is None else StreamCut(info.cut, info.time_base, info.timecode_rate)
                 self._copier = StreamCopier(
                     info.path, self._output, stream, info.index, carry, info.survey.timeline, until, cut
                 )
