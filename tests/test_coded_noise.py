@@ -7,12 +7,14 @@ import av
 import numpy as np
 import pytest
 import torch
+from test_coded_rgb import passing
 from test_noise import PEAK, noisy
 from torch import Tensor
 
 import vnlsdenoise
 from vnlsdenoise.noise import NoiseModel, PlaneNoise, estimate_sigma, measure_plane, synthesis
 from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.training.measured import through_jpeg
 from vnlsdenoise.video.frame import PlaneFormat
 from vnlsdenoise.video.pixels import unpack
 
@@ -122,3 +124,25 @@ def test_colours_that_have_been_yuv_share_their_noise():
         for model in (noise, independent)
     ]
     assert errors[0] < 0.6 * errors[1]
+
+
+@pytest.mark.parametrize("picture", ["rocket", "chelsea"])
+def test_chroma_of_which_jpeg_left_the_coarse_is_told_whole(picture, device):
+    """It was told 0.3 of 1.1, which is what is left at the highest frequencies."""
+    clean = passing(picture)
+    noisy = (clean + 8 * torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))).round().clamp(0, PEAK)
+    sides = [as_planes(PEAK * through_jpeg(side / PEAK, quality)) for side, quality in ((noisy, 90), (clean, 100))]
+    kept, wanted = sides
+    layout = PlaneFormat("yuv", clean.shape[-1], clean.shape[-2], 8, 1, 1)
+    noise = measure_noise(range(len(clean)), lambda time: [p[time].to(device) for p in kept], layout, PEAK)
+    for plane, left, true in zip(noise.planes[1:], kept[1:], wanted[1:], strict=True):
+        assert plane.sigma == pytest.approx(float((left - true).std()), rel=0.3)
+        assert plane.spectrum[0] > 5 * plane.spectrum[-1]
+
+
+def as_planes(video: Tensor) -> list[Tensor]:
+    """Y, U and V of 4:2:0 of R, G and B [T, 3, H, W]."""
+    pictures = video.round().clamp(0, PEAK).byte().permute(0, 2, 3, 1).contiguous().numpy()
+    frames = [av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p") for picture in pictures]
+    planes = [unpack(frame)[0] for frame in frames]
+    return [plane(planes, index) for index in range(3)]

@@ -19,6 +19,7 @@ from vnlsdenoise.noise.frames import measure_noise
 from vnlsdenoise.noise.model import Evidence
 from vnlsdenoise.noise.temporal import News, frequency_sums
 from vnlsdenoise.noise.verdict import judge
+from vnlsdenoise.training.measured import through_jpeg
 from vnlsdenoise.video.frame import PlaneFormat
 
 RGB = PlaneFormat("rgb", 224, 160, 8)
@@ -106,6 +107,15 @@ def test_noise_of_a_camera_is_known_by_its_colours_beside_a_part_that_rushes_by(
     noise = measured(video, device)
     assert min(noise.sigma) > 4.5
     assert gain_of(noise, video, wanted) > 1.3
+
+
+@pytest.mark.parametrize("picture", ["rocket", "chelsea"])
+def test_what_jpeg_left_of_white_noise_is_removed(picture):
+    """It was told 5 of 6 at all frequencies, and of colours, of which coarse blocks are left, next to nothing."""
+    clean = passing(picture)
+    video = PEAK * through_jpeg(codes(with_white(clean, 8.0)) / PEAK, 90)
+    best = max(gain_of(NoiseModel.of_sigma((sigma,) * 3), video, clean) for sigma in (8.0, 12.0))
+    assert gain_of(measured(video), video, clean) > best - 0.4
 
 
 @pytest.mark.parametrize(

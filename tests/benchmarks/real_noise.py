@@ -33,6 +33,7 @@ from vnlsdenoise.bench.quality import Video, denoiser_of, psnr
 from vnlsdenoise.noise import NoiseModel, estimate_sigma, synthesis
 from vnlsdenoise.noise.estimate import measure_intensities
 from vnlsdenoise.noise.frames import measure_noise
+from vnlsdenoise.training.measured import through_jpeg
 from vnlsdenoise.video.frame import PlaneFormat
 
 PEAK = 255.0
@@ -87,6 +88,7 @@ def noisy_versions(clean: Tensor, name: str) -> dict[str, Tensor]:
         "h264, crf 18": coded(compressed, 18),
         "h264, crf 26": coded(compressed, 26),
         "chroma": chroma(),
+        "JPEG, 90": PEAK * through_jpeg(synthesis.clip_to_codes(white(8, "JPEG"), PEAK) / PEAK, 90),
         "filtered in time, 0.5": filtered_in_time(0.5),
         "filtered in time, 0.8": filtered_in_time(0.8),
         "rows": offsets(3),

@@ -44,6 +44,12 @@ _HALVED = 1.6  # of such chroma, at low frequencies to the highest: more is text
 # best by 1.1 times its deviation, which is this times the mean of both; beside strong noise of luma, of so much of the
 # peak, by more (20 clips, sigma 5 to 50; three quarters of that lose up to 6 dB).
 _MOST_OF_MIDDLE, _MORE_OF_MIDDLE, _STRONG = 1.2, 1.5, (7 / 255, 11 / 255)
+# As `_UNTOUCHED`, of chroma that was halved in size: of JPEG 4 and more, which looks like it just below the highest.
+_MOST_HALVED = 3.0
+# Of noise of chroma a codec leaves the coarse, of which quiet areas tell next to nothing: so many times as much at low
+# frequencies. Where it has surely left noise of luma (`Verdict.left`), and what is new is new in flat blocks as well
+# (`Verdict.everywhere`), what is new is that.
+_LEFT_COARSE, _IN_FLAT = (1.85, 2.2), (0.2, 0.35)
 _LEAST_KEPT = 0.26 / 255  # of the peak, in chroma: beside little noise codecs leave less at the highest frequencies
 # Little noise of luma, of the peak, which texture hides, is no more than so many times what chroma has of it: 2 where
 # R, G and B were averaged to half the size, 3.4 at the highest frequencies where they were reduced more smoothly.
@@ -63,7 +69,7 @@ def bounded(
     rounding: float,
     coded: bool,
 ) -> NoiseModel:
-    """No more noise than is new in every frame.
+    """No more noise than is new in every frame, and of chroma that a codec has thinned no less.
 
     noise: by what quiet areas hold. estimate: the deviation of a plane by the number of it, as white noise.
     rounding: variance that the samples had before noise came, from being rounded: new as well, and not to be removed.
@@ -116,6 +122,10 @@ def bounded(
         if mosaic and not (plane.curve or plane.clipped or plane.spectrum):
             times = _OF_MOSAIC * news.beside / news.top if index == 0 else _OF_MOSAIC_CHROMA
             plane = PlaneNoise(max(plane.sigma, min(times * news.least, news.deviation)))
+        if index and layout.family == "yuv" and not (untouched or mosaic or plane.curve or plane.clipped):
+            sure = verdict.left * ramp(verdict.everywhere, *_IN_FLAT) * ramp(news.colour, *_LEFT_COARSE)
+            if sure * news.deviation > plane.sigma:
+                plane = PlaneNoise(sure * news.deviation, spectrum=news.spectrum)
         planes.append(plane)
     clipped_rgb = noise.clipped_rgb
     if clipped_rgb is not None:
@@ -151,6 +161,8 @@ def _is_halved(verdict: Verdict, peak: float) -> bool:
     if min(channel.least for channel in chroma) < _LEAST_KEPT * peak or not all(channel.top for channel in chroma):
         return False
     beside = math.prod(channel.beside / channel.top for channel in chroma)
+    if math.prod(channel.colour for channel in chroma) > _MOST_HALVED**2:
+        return False
     return luma.beside <= _WHITE_BESIDE * luma.top and beside <= _HALVED_BESIDE**2
 
 

@@ -153,9 +153,10 @@ def _is_told_in_part(noise: NoiseModel, verdict: Verdict, layout: PlaneFormat) -
         return True
     if not rgb and quiet < _SEEN * math.hypot(*(channel.low for channel in own)):
         return True
-    # Correlated noise they do not resolve as well, and of one plane they may take it for white.
-    coloured = not rgb and own[0].colour > _CLEARLY_COLOURED
-    in_part = coloured or any(plane.spectrum for plane in noise.planes)
+    # Correlated noise they do not resolve as well, and of one plane they may take it for white; of the colours of R, G
+    # and B that a codec has had they do.
+    coloured = min(channel.colour for channel in (own[1:] if rgb else own[:1])) > _CLEARLY_COLOURED
+    in_part = (coloured and (not rgb or verdict.thinned == 1)) or any(plane.spectrum for plane in noise.planes)
     return in_part and math.hypot(*(channel.deviation for channel in own)) < _MOST_OF_PART * quiet
 
 

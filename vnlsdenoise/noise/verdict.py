@@ -232,10 +232,11 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
         trust, channels = max(proof, trust), (*told, *channels[3:])
     independent = independent_deviation(evidence[:3], odd, band)
     thinned = _is_thinned(channels[:3], to_bytes)
-    left = _left_of_sum(quiet, held, first.top, to_bytes)
+    left = _left(quiet, held, first.top, to_bytes * _LUMA_OF_SUM)
     in_colour = ramp(to_bytes * min(channel.least_low for channel in channels[1:3]), *_LEFT_IN_COLOUR)
     mostly = ramp(_held_at_low(guide), *_FOUND_IN_HALF) * ramp(share, *_EVERYWHERE)
     trust = max(trust, thinned * left * max(in_colour * mostly, found * ramp(fading, *_TRUSTED_FADING)))
+    left *= ramp(_deviation(quiet, sums, _MIDDLE) / max(first.top, 1e-12), *_LEFT_FALL)
     return Verdict(trust, white, channels, share, held, still, independent, max(left, in_colour), thinned, fading)
 
 
@@ -298,12 +299,6 @@ def _left(quiet: Tensor, held: float, top: float, to_bytes: float) -> float:
     sure *= ramp(low / max(middle, 1e-12), *_LEFT_STEEP) * ramp(held, *_LEFT_HELD)
     alone = ramp(to_bytes * top, *_LEFT_AT_TOP_ALONE) * ramp(top / max(whole, 1e-12), *_LEFT_AT_TOP_OF_BAND)
     return max(sure, alone * ramp(held, *_LEFT_HELD_BESIDE))
-
-
-def _left_of_sum(quiet: Tensor, held: float, top: float, to_bytes: float) -> float:
-    """The same of the sum of R, G and B."""
-    middle = _deviation(quiet, frequency_sums(quiet.device), _MIDDLE)
-    return _left(quiet, held, top, to_bytes * _LUMA_OF_SUM) * ramp(middle / max(top, 1e-12), *_LEFT_FALL)
 
 
 def _deviation(variance: Tensor, sums: Tensor, between: tuple[int, int]) -> float:
