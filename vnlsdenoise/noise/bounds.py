@@ -44,8 +44,9 @@ _HALVED = 1.6  # of such chroma, at low frequencies to the highest: more is text
 # best by 1.1 times its deviation, which is this times the mean of both; beside strong noise of luma, of so much of the
 # peak, by more (20 clips, sigma 5 to 50; three quarters of that lose up to 6 dB).
 _MOST_OF_MIDDLE, _MORE_OF_MIDDLE, _STRONG = 1.2, 1.5, (7 / 255, 11 / 255)
-# As `_UNTOUCHED`, of chroma that was halved in size: of JPEG 4 and more, which looks like it just below the highest.
-_MOST_HALVED = 3.0
+# Where JPEG has left nothing of chroma's noise at the highest frequencies (0.29 is rounding), it looks halved just
+# below them, and there is 4 times as much and more at low ones.
+_ROUNDING_ALONE, _MOST_HALVED = 0.4 / 255, 3.0
 # Of noise of chroma a codec leaves the coarse, of which quiet areas tell next to nothing: so many times as much at low
 # frequencies. Where it has surely left noise of luma (`Verdict.left`), and what is new is new in flat blocks as well
 # (`Verdict.everywhere`), what is new is that.
@@ -161,7 +162,7 @@ def _is_halved(verdict: Verdict, peak: float) -> bool:
     if min(channel.least for channel in chroma) < _LEAST_KEPT * peak or not all(channel.top for channel in chroma):
         return False
     beside = math.prod(channel.beside / channel.top for channel in chroma)
-    if math.prod(channel.colour for channel in chroma) > _MOST_HALVED**2:
+    if all(channel.top < _ROUNDING_ALONE * peak and channel.colour > _MOST_HALVED for channel in chroma):
         return False
     return luma.beside <= _WHITE_BESIDE * luma.top and beside <= _HALVED_BESIDE**2
 
