@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 from vnlsdenoise.noise import NoiseModel, PlaneNoise, estimate_sigma, measure_plane
+from vnlsdenoise.noise.curve import MeasuredCurve
 from vnlsdenoise.noise.stabilise import Stabiliser
 
 PEAK = 255.0
@@ -123,6 +125,14 @@ def test_clipped_noise_is_measured_as_it_was(device, sigma):
     noise = measure_plane(planes, peak=PEAK)
     assert noise.clipped and not noise.signal_dependent
     assert noise.sigma == pytest.approx(sigma, rel=0.04)
+
+
+def test_a_few_dark_levels_do_not_tell_of_white():
+    """The variance goes on as far again as it was measured; it went on to four times that of the brightest."""
+    curve = MeasuredCurve(np.array([3.0, 10.0]), np.array([1.5, 2.0]), np.array([1.0, 1.0]), gain=20.0)
+    noise = curve.noise(PEAK, clipped=False)
+    assert noise.deviation_at(PEAK) == pytest.approx((2 * 4 - 2.25) ** 0.5)
+    assert noise.deviation_at(3.0) == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("darkest, brightest", [(5, 80), (180, 250)])

@@ -86,7 +86,9 @@ class MeasuredCurve:
         for end, near, far in ((0.0, 0, 1), (peak, -1, -2)):
             if abs(end - level[near]) > 1e-3 * peak:
                 slope = (variance[near] - variance[far]) / (level[near] - level[far])
-                value = variance[near] + slope * (end - level[near])
+                # As far again as it was measured: a few dark levels do not tell of white.
+                span = float(level[-1] - level[0])
+                value = variance[near] + slope * min(max(end - level[near], -span), span)
                 value = min(max(value, variance[near] / _EXTRAPOLATED), variance[near] * _EXTRAPOLATED)
                 knots.append((end, float(value) ** 0.5))
         return tuple(sorted(knots))
