@@ -70,7 +70,7 @@ def bounded(
     rounding: float,
     coded: bool,
 ) -> NoiseModel:
-    """No more noise than is new in every frame, and of chroma that a codec has thinned no less.
+    """No more noise than is new in every frame.
 
     noise: by what quiet areas hold. estimate: the deviation of a plane by the number of it, as white noise.
     rounding: variance that the samples had before noise came, from being rounded: new as well, and not to be removed.
@@ -83,9 +83,7 @@ def bounded(
         return NoiseModel.of_sigma([_without(rounding, independent)] * len(noise.planes))
     # A codec takes the high frequencies of chroma away first, and then has thinned those of luma as well.
     white = verdict.white if layout.family != "yuv" else all(channel.white for channel in verdict.channels[1:])
-    halved = layout.family == "yuv" and _is_halved(verdict, peak)
-    mosaic = layout.family == "yuv" and not halved and _is_of_mosaic(verdict, peak)
-    untouched = halved or (layout.family == "yuv" and not mosaic and _is_untouched(verdict, peak))
+    halved, mosaic, untouched = _kind_of(verdict, layout, peak)
     textured = ramp(verdict.held, *(_TEXTURED_CODED if coded else _TEXTURED))
     planes = []
     for index, (plane, news) in enumerate(own):
@@ -123,10 +121,6 @@ def bounded(
         if mosaic and not (plane.curve or plane.clipped or plane.spectrum):
             times = _OF_MOSAIC * news.beside / news.top if index == 0 else _OF_MOSAIC_CHROMA
             plane = PlaneNoise(max(plane.sigma, min(times * news.least, news.deviation)))
-        if index and layout.family == "yuv" and not (untouched or mosaic or plane.curve or plane.clipped):
-            sure = verdict.left * ramp(verdict.everywhere, *_IN_FLAT) * ramp(news.colour, *_LEFT_COARSE)
-            if sure * news.deviation > plane.sigma:
-                plane = PlaneNoise(sure * news.deviation, spectrum=news.spectrum)
         planes.append(plane)
     clipped_rgb = noise.clipped_rgb
     if clipped_rgb is not None:
@@ -143,6 +137,33 @@ def bounded(
         if opponent[0] * unit > _MOST_TIMES * (shared.top if white else max(shared.deviation, shared.most)):
             opponent = ()
     return replace(noise, planes=tuple(planes), opponent=opponent, clipped_rgb=clipped_rgb)
+
+
+def with_coarse_chroma(noise: NoiseModel, verdict: Verdict, layout: PlaneFormat, peak: float) -> NoiseModel:
+    """No less noise of chroma than is new, where a codec has left the coarse of it alone.
+
+    noise: bounded, and not told by what is new already.
+    """
+    _, mosaic, untouched = _kind_of(verdict, layout, peak)
+    if layout.family != "yuv" or untouched or mosaic:
+        return noise
+    luma, *chroma = noise.planes
+    planes = [luma]
+    for plane, news in zip(chroma, verdict.channels[1:], strict=True):
+        sure = verdict.left * ramp(verdict.everywhere, *_IN_FLAT) * ramp(news.colour, *_LEFT_COARSE)
+        # Where it is sure, quiet areas that say more of it say so of white noise.
+        told = plane.curve or plane.clipped or (sure < 1 and plane.sigma >= sure * news.deviation)
+        planes.append(plane if told else PlaneNoise(sure * news.deviation, spectrum=news.spectrum))
+    return replace(noise, planes=tuple(planes))
+
+
+def _kind_of(verdict: Verdict, layout: PlaneFormat, peak: float) -> tuple[bool, bool, bool]:
+    """Of YUV, whether chroma was halved from white noise; is that of a mosaic; and whether no codec was at either."""
+    if layout.family != "yuv":
+        return False, False, False
+    halved = _is_halved(verdict, peak)
+    mosaic = not halved and _is_of_mosaic(verdict, peak)
+    return halved, mosaic, halved or (not mosaic and _is_untouched(verdict, peak))
 
 
 def _is_untouched(verdict: Verdict, peak: float) -> bool:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from vnlsdenoise.noise.bounds import LEAST_CLIPPED, ROUNDING, bounded
+from vnlsdenoise.noise.bounds import LEAST_CLIPPED, ROUNDING, bounded, with_coarse_chroma
 from vnlsdenoise.noise.clipped_rgb import measure_clipped_rgb
 from vnlsdenoise.noise.coded import with_what_codecs_leave, with_what_codecs_leave_in_rgb
 from vnlsdenoise.noise.estimate import ends_at_the_borders, estimate_sigma, measure_plane, ramp
@@ -118,6 +118,8 @@ def _measured(
     grainy = _grainy(verdict, layout, share) if in_part else noise
     if in_part and (share == 1 or math.hypot(*grainy.sigma) > math.hypot(*noise.sigma)):
         noise, evidence = grainy, replace(evidence, taken="what is new")
+    else:
+        noise = with_coarse_chroma(noise, verdict, layout, peak)
     more = ((1 + verdict.fading) / (1 - verdict.fading)) ** _MORE_OF_FADING
     return replace(noise.times([more] * len(noise.planes)), evidence=evidence)
 
