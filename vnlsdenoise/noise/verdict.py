@@ -131,9 +131,9 @@ _SHARED, _MOST_FADING, _LEAST_FADING, _SURELY_FADING = (0.15, 0.3), 0.85, (0.9, 
 # Or less of both: clean films that share half have up to 0.2 there, and those with 0.5 and more share 0.46 at the most.
 _SOME_FADING, _MOSTLY_FADING = (0.3, 0.5), (0.52, 0.65)
 # Of what the frames on both sides do not share, to what is new, at middle frequencies to that at the highest: 0.9 to
-# 1.2 in such noise, 1.1 to 1.85 behind a codec; from 1.9 on in texture. All that flat blocks hold at the highest ones,
-# to what is new: up to 12, from 100 on in text that stands still.
-_SHARED_ALIKE, _HELD_OF_FADING = (1.95, 1.75), (40.0, 20.0)
+# 1.2 in such noise, 1.1 to 1.85 behind a codec; from 1.9 on in texture, 1.6 where there is white noise as well. All
+# that flat blocks hold at the highest ones, to what is new: up to 12, from 100 on in text that stands still.
+_SHARED_ALIKE, _CODED_ALIKE, _HELD_OF_FADING = (1.7, 1.45), (1.95, 1.75), (40.0, 20.0)
 # Texture seems to be filtered in time next to never: where blocks were found again, and as much is new as a codec
 # leaves of noise, what is new is that, from such a share on.
 _TRUSTED_FADING = 0.25, 0.4
@@ -253,15 +253,14 @@ def _fading(evidence: list[News], flat: dict[bool, Tensor], odd: Tensor, to_byte
     by_apart, by_own = 3 * (apart - new) / (apart + 3 * new), 2 - math.sqrt(1 + 3 * new / max(own, new))
     share = min(by_apart, by_own, _MOST_FADING)
     # Texture that moves by parts of a pixel is shared less at lower frequencies, and a page that stands still is held.
-    alike = ramp(apart_of(guide, flat, odd, middle) * new / max(apart, 1e-12), *_SHARED_ALIKE)
-    alike *= ramp(own / new, *_HELD_OF_FADING)
+    alike = apart_of(guide, flat, odd, middle) * new / max(apart, 1e-12)
     # Clean films through a codec seem to share as much, where there is little: of luma, or of each of R, G and B.
     planes = evidence[3:] or evidence[:1]
-    each = sum(float(of_halves(plane.new, flat, odd)[top].mean()) for plane in planes) / len(planes)
-    of_255 = to_bytes * math.sqrt(each)
-    surely = max(ramp(of_255, *_LEAST_FADING), ramp(by_apart, *_SURELY_FADING))
-    surely = max(surely, ramp(of_255, *_SOME_FADING) * ramp(by_apart, *_MOSTLY_FADING))
-    return share * ramp(share, *_SHARED) * alike * surely
+    mean = sum(float(of_halves(plane.new, flat, odd)[top].mean()) for plane in planes) / len(planes)
+    each = to_bytes * math.sqrt(mean)
+    surely = max(ramp(each, *_LEAST_FADING), ramp(by_apart, *_SURELY_FADING)) * ramp(alike, *_SHARED_ALIKE)
+    mostly = ramp(each, *_SOME_FADING) * ramp(by_apart, *_MOSTLY_FADING) * ramp(alike, *_CODED_ALIKE)
+    return share * ramp(share, *_SHARED) * ramp(own / new, *_HELD_OF_FADING) * max(surely, mostly)
 
 
 def _is_thinned(opponents: tuple[Grain, ...], to_bytes: float) -> float:
