@@ -182,9 +182,9 @@ def _is_halved(verdict: Verdict, peak: float) -> bool:
     luma, *chroma = verdict.channels
     if min(channel.least for channel in chroma) < _LEAST_KEPT * peak or not all(channel.top for channel in chroma):
         return False
-    beside = math.prod(channel.beside / channel.top for channel in chroma)
     if all(channel.top < _ROUNDING_ALONE * peak and channel.colour > _MOST_HALVED for channel in chroma):
         return False
+    beside = math.prod(channel.beside / channel.top for channel in chroma)
     return luma.beside <= _WHITE_BESIDE * luma.top and beside <= _HALVED_BESIDE**2
 
 

@@ -83,11 +83,11 @@ class MeasuredCurve:
         """(level, deviation) of every knot, and the variance drawn on straight to black and white."""
         level, variance = self.level, self.deviation**2
         knots = [(float(at), float(value) ** 0.5) for at, value in zip(level, variance, strict=True)]
+        # Drawn on as far again as it was measured: a few dark levels do not tell of white.
+        span = float(level[-1] - level[0])
         for end, near, far in ((0.0, 0, 1), (peak, -1, -2)):
             if abs(end - level[near]) > 1e-3 * peak:
                 slope = (variance[near] - variance[far]) / (level[near] - level[far])
-                # As far again as it was measured: a few dark levels do not tell of white.
-                span = float(level[-1] - level[0])
                 value = variance[near] + slope * min(max(end - level[near], -span), span)
                 value = min(max(value, variance[near] / _EXTRAPOLATED), variance[near] * _EXTRAPOLATED)
                 knots.append((end, float(value) ** 0.5))

@@ -217,6 +217,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
         colour *= ramp(ratios[0], *_COLOURED_SUM)
     trust, white = pure * colour, any(grain.white for grain in telling)
     still = found * ramp(share, *_ALL_STILL) * ramp(moving, *_NOTHING_MOVES) * ramp(missed, *_NOTHING_MISSED)
+    filtered = found * ramp(fading, *_TRUSTED_FADING)
     if len(evidence) < 6:
         trust = max(trust, still * ramp(first.colour, *_COLOURED_STILL), pure * _is_of_camera(first, ratios))
         by_noisier, untouched = ramp(unsteady, *_TOLD), trust * ramp(first.colour, *_THINNED)
@@ -225,7 +226,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
         less = _LESS_OF_NOISIER * untouched * ramp(unsteady, *_TOLD_ALONE)
         channels = tuple(part.times(1 - less) for part in (first.times(1 + more), *chroma))
         left = _left(quiet, held, first.top, to_bytes)
-        trust = max(trust, left * found * ramp(fading, *_TRUSTED_FADING))
+        trust = max(trust, left * filtered)
         return Verdict(trust, white, channels, share, held, still, left=left, fading=fading)
     proof, alike, told = told_by_differences(evidence[:3], channels, odd, band, to_bytes)
     if proof and (alike or proof > _SURER * trust):
@@ -235,7 +236,7 @@ def judge(evidence: list[News], to_bytes: float = 1.0) -> Verdict | None:
     left = _left(quiet, held, first.top, to_bytes * _LUMA_OF_SUM)
     in_colour = ramp(to_bytes * min(channel.least_low for channel in channels[1:3]), *_LEFT_IN_COLOUR)
     mostly = ramp(_held_at_low(guide), *_FOUND_IN_HALF) * ramp(share, *_EVERYWHERE)
-    trust = max(trust, thinned * left * max(in_colour * mostly, found * ramp(fading, *_TRUSTED_FADING)))
+    trust = max(trust, thinned * left * max(in_colour * mostly, filtered))
     left *= ramp(_deviation(quiet, sums, _MIDDLE) / max(first.top, 1e-12), *_LEFT_FALL)
     return Verdict(trust, white, channels, share, held, still, independent, max(left, in_colour), thinned, fading)
 
